@@ -1,0 +1,3 @@
+"""betabloom."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,54 @@
+"""What every source of pictures looks like.
+
+A *source* knows how many pictures there are and what they are called, and decodes one when asked. It holds no
+pixels. Sources are read from several threads at once, so `read` keeps no state.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from PIL import Image
+
+__all__ = ["Source"]
+
+
+class Source(abc.ABC):
+    """A finite, indexable collection of pictures.
+
+    Attributes:
+        name: What a person calls it: "flowers102", "drawn", or the folder's name.
+        names: One name per picture, unique; a relative path with forward slashes where there are files.
+        labels: One class index per picture, int64 with shape (N,), or None. Training ignores labels.
+        label_names: The name of each class, or None.
+        splits: Official splits as {"train": indices, "val": indices, …}; empty where the source has none.
+    """
+
+    name: str
+    names: Sequence[str]
+    labels: np.ndarray | None = None
+    label_names: Sequence[str] | None = None
+    splits: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @abc.abstractmethod
+    def read(self, index: int) -> Image.Image:
+        """Decode picture `index` as RGB (or L), upright.
+
+        Raises:
+            PictureError: It cannot be read; the message is the reason, without the name.
+        """
+
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """Return a hexadecimal digest that changes when the pictures, their order or their names change.
+
+        It must be cheap: files are told apart by path, size and modification time, not by reading them.
+        """
