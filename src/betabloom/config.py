@@ -1,0 +1,259 @@
+"""The settings: each once, with its default and its one-line help beside it; presets are short differences.
+
+A `Config` has four sections (data, model, objective, train). Setting names are unique across sections, so `beta` and
+`objective.beta` mean the same, in Python (`Config.preset("tiny", beta=4)`), on the command line (`--set beta=4`) and
+in `config.yaml`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from betabloom.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PRESETS", "Config", "parse_duration", "parse_size"]
+
+
+def _setting(default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"help": meaning})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures, and how they are prepared."""
+
+    source: str = _setting("flowers102", "flowers102, drawn, drawn:COUNT, or a folder of pictures")
+    pipeline: str = _setting("square", "preprocessing: square, justcrop or enhance")
+    height: int = _setting(64, "height of the prepared pictures in pixels")
+    width: int = _setting(64, "width of the prepared pictures in pixels")
+    channels: int = _setting(3, "3 for colour, 1 for grey")
+    split: str = _setting("auto", "official splits to train on (train+test …), auto, or all")
+    holdout: float = _setting(0.1, "share of pictures held out for validation where there is no official split")
+    flip: bool = _setting(True, "mirror training pictures left to right at random")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Posterior, likelihood and prior."""
+
+    family: str = _setting("residual", "network: seed, burgess, conv or residual")
+    latents: int = _setting(128, "number of latent dimensions")
+    widths: tuple[int, ...] = _setting((), "channels of each level, as 32,64,128; empty for the family's own")
+    kernel: int = _setting(0, "kernel size; 0 for the family's own")
+    likelihood: str = _setting(
+        "gaussian-optimal",
+        "bernoulli, continuous-bernoulli, gaussian, gaussian-learned, gaussian-optimal, laplace, laplace-learned "
+        "or discretised-logistic",
+    )
+    prior: str = _setting("standard", "standard, normal, normal-learned, mixture or vamp")
+    prior_mean: float = _setting(0.0, "m of the prior N(m, s²)")
+    prior_std: float = _setting(1.0, "s of the prior N(m, s²)")
+    prior_components: int = _setting(32, "components of the mixture and vamp priors")
+    posterior: str = _setting("normal", "normal, or point for a plain auto-encoder")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is minimised: distortion + β · rate, or a variant of it."""
+
+    beta: float = _setting(1.0, "β, the weight of the rate; 1 is the VAE")
+    beta_schedule: str = _setting("linear", "constant, linear, cosine or cyclical")
+    beta_warmup: float = _setting(0.1, "part of the training during which β rises")
+    regulariser: str = _setting("elbo", "elbo, capacity, free-bits or total-correlation")
+    capacity: float = _setting(25.0, "nats per image that the capacity regulariser reaches at the end")
+    free_bits: float = _setting(0.1, "nats per dimension that the free-bits regulariser does not charge for")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how fast, on what."""
+
+    epochs: float = _setting(60.0, "passes over the training pictures; used when neither steps nor budget is set")
+    steps: int = _setting(0, "training steps; 0 for epochs")
+    budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none")
+    batch: int = _setting(64, "pictures in a step")
+    learning_rate: float = _setting(1e-3, "peak learning rate of Adam")
+    warmup_steps: int = _setting(200, "steps during which the learning rate rises (at most a tenth of the training)")
+    decay_from: float = _setting(0.5, "part of the training after which the learning rate falls to 0; 1 for never")
+    weight_decay: float = _setting(0.0, "decoupled weight decay (AdamW)")
+    clip: float = _setting(0.0, "largest gradient norm in nats per image; 0 for no clipping")
+    ema: float = _setting(0.999, "decay of the averaged weights that are saved; 0 for the last weights")
+    seed: int = _setting(42, "all randomness follows from it")
+    device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps …")
+    precision: str = _setting("auto", "auto, fp32 or bf16")
+    validations: int = _setting(20, "how often during the training to validate and draw samples")
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "objective": ObjectiveConfig,
+    "train": TrainConfig,
+}
+SECTION_OF = {f.name: name for name, section in SECTIONS.items() for f in dataclasses.fields(section)}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # The default: 64×64 colour pictures; a σ-VAE needs no tuning of β.
+    "flowers64": {},
+    # Seconds, not minutes: for a first look, for tests and for lessons.
+    "tiny": {
+        "height": 32,
+        "width": 32,
+        "family": "conv",
+        "latents": 32,
+        "widths": (32, 64, 128),
+        "epochs": 10.0,
+        "warmup_steps": 50,
+    },
+    # The student project's network and settings: 136×136, BCE + 4·KL, Adam 3e-4, 30 epochs of the official train split.
+    "seed": {
+        "pipeline": "enhance",
+        "height": 136,
+        "width": 136,
+        "split": "train",
+        "flip": False,
+        "family": "seed",
+        "latents": 64,
+        "likelihood": "bernoulli",
+        "beta": 4.0,
+        "beta_schedule": "constant",
+        "epochs": 30.0,
+        "batch": 32,
+        "learning_rate": 3e-4,
+        "warmup_steps": 0,
+        "decay_from": 1.0,
+        "clip": 0.0,
+        "ema": 0.0,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    train: TrainConfig = TrainConfig()
+
+    @classmethod
+    def preset(cls, name: str = "flowers64", **settings: Any) -> Config:
+        """Make a preset's settings, changed by `settings`."""
+        if name not in PRESETS:
+            raise UsageError(f"Unknown preset {name!r}. Choose one of: {', '.join(PRESETS)}.")
+        return cls().replace(PRESETS[name]).replace(settings)
+
+    def replace(self, settings: Mapping[str, Any]) -> Config:
+        """Return these settings with some changed: {"beta": 4} or {"objective.beta": "4"}; text is converted."""
+        changes: dict[str, dict[str, Any]] = {}
+        for key, value in settings.items():
+            section, name = _locate(key)
+            changes.setdefault(section, {})[name] = _convert(name, SECTIONS[section], value)
+        sections = {name: dataclasses.replace(getattr(self, name), **new) for name, new in changes.items()}
+        return dataclasses.replace(self, **sections).check()
+
+    def check(self) -> Config:
+        """Return self, or raise `UsageError` for a value that no run can use."""
+        for name, low, high in _RANGES:
+            value = getattr(getattr(self, SECTION_OF[name]), name)
+            if not low <= value <= high:
+                raise UsageError(f"'{name}' must lie between {low:g} and {high:g}, not {value:g}.")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Picture shape (C, H, W)."""
+        return self.data.channels, self.data.height, self.data.width
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain nested values, as JSON and YAML have them."""
+        values = dataclasses.asdict(self)
+        values["model"]["widths"] = list(values["model"]["widths"])
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Mapping[str, Any]]) -> Config:
+        """Read what `to_dict` wrote; missing settings get their defaults, unknown ones raise `UsageError`."""
+        if not isinstance(values, dict) or not all(isinstance(section, dict) for section in values.values()):
+            raise UsageError(f"Settings must be a mapping of the sections {', '.join(SECTIONS)}.")
+        return cls().replace({f"{section}.{k}": v for section, entries in values.items() for k, v in entries.items()})
+
+
+_RANGES = (
+    ("height", 1, 4096),
+    ("width", 1, 4096),
+    ("holdout", 0, 0.9),
+    ("latents", 1, 65536),
+    ("prior_components", 1, 65536),
+    ("beta", 0, 1e9),
+    ("beta_warmup", 0, 1),
+    ("capacity", 0, 1e9),
+    ("free_bits", 0, 1e9),
+    ("epochs", 0, 1e9),
+    ("steps", 0, 10**12),
+    ("budget", 0, 1e9),
+    ("batch", 1, 65536),
+    ("learning_rate", 0, 10),
+    ("warmup_steps", 0, 10**9),
+    ("decay_from", 0, 1),
+    ("weight_decay", 0, 10),
+    ("clip", 0, 1e12),
+    ("ema", 0, 0.999999),
+    ("seed", 0, 2**63 - 1),
+    ("validations", 1, 10**6),
+)
+
+
+def _locate(key: str) -> tuple[str, str]:
+    """ "beta" or "objective.beta" → ("objective", "beta")."""
+    section, _, name = key.rpartition(".")
+    if name not in SECTION_OF or section not in ("", SECTION_OF[name]):
+        known = ", ".join(sorted(SECTION_OF))
+        raise UsageError(f"Unknown setting {key!r}. The settings are: {known}.")
+    return SECTION_OF[name], name
+
+
+def _convert(name: str, section: type[Any], value: Any) -> Any:
+    """Convert a value, often text from a command line, to the setting's type."""
+    kind = typing.get_type_hints(section)[name]
+    try:
+        if isinstance(kind, types.GenericAlias):  # tuple[int, ...]
+            parts = value.split(",") if isinstance(value, str) else value
+            return tuple(int(part) for part in parts if str(part).strip())
+        if kind is bool:
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
+        if name == "budget" and isinstance(value, str):
+            return parse_duration(value)
+        if kind is int and isinstance(value, float) and value != int(value):
+            raise ValueError
+        return kind(value)
+    except (ValueError, TypeError, KeyError):
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "numbers like 32,64,128")
+        raise UsageError(f"'{name}' must be {wanted}, not {value!r}.") from None
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in "90", "90s", "20m", "1.5h" or "1h30m"."""
+    match = re.fullmatch(r"(?:(\d+\.?\d*)h)?(?:(\d+\.?\d*)m)?(?:(\d+\.?\d*)s?)?", text.strip().lower())
+    if not match or not any(match.groups()):
+        raise UsageError(f"Cannot read {text!r} as a duration. Write it like 90s, 20m or 1h30m.")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) in "64" (square) or "96x64" (width × height)."""
+    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.strip().lower())
+    if not match:
+        raise UsageError(f"Cannot read {text!r} as a size. Write it like 64, or WIDTHxHEIGHT like 96x64.")
+    width = int(match[1])
+    return int(match[2] or width), width

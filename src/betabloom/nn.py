@@ -1,0 +1,274 @@
+"""The networks: pictures to posteriors, codes to pictures.
+
+An `Encoder` is a body that turns x (B, C, H, W) into F features, and two parallel linear heads without activation for
+μ and log σ² (B, l). A `Decoder` is a body that turns z (B, l) into the output η (B, C, H, W) that a likelihood reads.
+Either works without the other. The families differ in their bodies only:
+
+| family | what it is | default widths | sizes |
+|---|---|---|---|
+| `seed` | 5×5 stride-1 convolutions, GELU, transposed back: the student project's network | 16, 32 | any from 9 |
+| `burgess` | 4×4 strided convolutions, two linear layers, ReLU: the disentanglement papers' | 4 × 32 | ×16 |
+| `conv` | one 4×4 strided convolution a level, SiLU, mirrored | 32, 64, 128, 256 | ×16 |
+| `residual` | strided convolution and residual block a level, nearest-neighbour upsampling | 32, 64, 128, 256 | ×16 |
+
+Widths are the channels of each level; more or fewer of them make deeper or shallower networks. "×16" means multiples of
+2^levels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from betabloom.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["FAMILIES", "Decoder", "Encoder", "Family", "count_parameters", "make_networks"]
+
+Shape = tuple[int, int, int]
+
+
+class Encoder(nn.Module):
+    """x (B, C, H, W) in [0, 1] → μ and log σ², each (B, l), float32.
+
+    Arguments:
+        body: x → features, (B, F) after flattening.
+        features: F.
+        latents: l.
+    """
+
+    def __init__(self, body: nn.Module, features: int, latents: int) -> None:
+        super().__init__()
+        self.body = body
+        self.mean = nn.Linear(features, latents)
+        self.log_var = nn.Linear(features, latents)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.body(x).flatten(1)
+        return self.mean(h).float(), self.log_var(h).float()
+
+
+class Decoder(nn.Module):
+    """z (B, l) → output η (B, C, H, W), the logits or locations that a likelihood reads, float32.
+
+    Arguments:
+        body: z → η.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, z: Tensor) -> Tensor:
+        output: Tensor = self.body(z).float()
+        return output
+
+
+class Centre(nn.Module):
+    """[0, 1] → [−1, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x - 1
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(SiLU(norm(conv(SiLU(norm(x)))))), shape kept (pre-activation, He et al. 2016).
+
+    The second convolution starts at zero, so that a new block is the identity.
+    """
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _norm(width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, kernel, padding=kernel // 2),
+            _norm(width),
+            nn.SiLU(),
+            _zero(nn.Conv2d(width, width, kernel, padding=kernel // 2)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.body(x)
+        return x + residual
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(8, width), width)
+
+
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _seed(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tuple[Encoder, Decoder]:
+    """Conv 3→16→32, 5×5, stride 1, no padding; linear heads; transposed convolutions back; Xavier-uniform weights.
+
+    101,215,779 parameters for 3×136×136 pictures and 64 latents, nearly all of them in three linear layers.
+    """
+    channels = [shape[0], *widths]
+    shrink = (kernel - 1) * len(widths)
+    height, width = shape[1] - shrink, shape[2] - shrink
+    down: list[nn.Module] = []
+    up: list[nn.Module] = []
+    for before, after in itertools.pairwise(channels):
+        down += [nn.Conv2d(before, after, kernel), nn.GELU("tanh")]
+        up = [nn.GELU("tanh"), nn.ConvTranspose2d(after, before, kernel), *up]
+    features = widths[-1] * height * width
+    first = (nn.Linear(latents, features), nn.Unflatten(1, (widths[-1], height, width)))
+    encoder = Encoder(nn.Sequential(*down), features, latents)
+    decoder = Decoder(nn.Sequential(*first, *up))
+    for module in (*encoder.modules(), *decoder.modules()):
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.xavier_uniform_(module.weight)
+    return encoder, decoder
+
+
+def _burgess(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tuple[Encoder, Decoder]:
+    """Strided convolutions, then linear layers of 256 and 256 (Burgess et al. 2018, appendix A.1), ReLU."""
+    hidden = 256
+    top = _top(shape, widths)
+    features = math.prod(top)
+    down = [nn.Flatten(), nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
+    up = [nn.Linear(latents, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, features)]
+    encoder = nn.Sequential(*_strided(shape, widths, kernel, nn.ReLU), *down)
+    decoder = nn.Sequential(*up, nn.ReLU(), nn.Unflatten(1, top), *_transposed(shape, widths, kernel, nn.ReLU))
+    return Encoder(encoder, hidden, latents), Decoder(decoder)
+
+
+def _conv(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tuple[Encoder, Decoder]:
+    """One strided convolution a level down, one transposed convolution a level up, SiLU."""
+    top = _top(shape, widths)
+    features = math.prod(top)
+    encoder = nn.Sequential(Centre(), *_strided(shape, widths, kernel, nn.SiLU))
+    first = (nn.Linear(latents, features), nn.Unflatten(1, top), nn.SiLU())
+    decoder = nn.Sequential(*first, *_transposed(shape, widths, kernel, nn.SiLU))
+    return Encoder(encoder, features, latents), Decoder(decoder)
+
+
+def _residual(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tuple[Encoder, Decoder]:
+    """Strided convolution and residual block a level; mirrored with nearest upsampling and, last, pixel shuffle."""
+    top = _top(shape, widths)
+    features = math.prod(top)
+    channels = [shape[0], *widths]
+    down: list[nn.Module] = [Centre()]
+    for before, after in zip(channels, widths, strict=False):
+        down += [nn.Conv2d(before, after, 4, stride=2, padding=1), ResidualBlock(after, kernel)]
+    down += [_norm(widths[-1]), nn.SiLU()]
+    up: list[nn.Module] = [nn.Linear(latents, features), nn.Unflatten(1, top)]
+    for after, before in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True):
+        up += [ResidualBlock(after, kernel), nn.Upsample(scale_factor=2)]
+        up += [nn.Conv2d(after, before, kernel, padding=kernel // 2)]
+    up += [ResidualBlock(widths[0], kernel), _norm(widths[0]), nn.SiLU()]
+    up += [nn.Conv2d(widths[0], 4 * shape[0], kernel, padding=kernel // 2), nn.PixelShuffle(2)]
+    return Encoder(nn.Sequential(*down), features, latents), Decoder(nn.Sequential(*up))
+
+
+def _top(shape: Shape, widths: Sequence[int]) -> Shape:
+    """Shape of the features after all strides: (C_top, H / 2^levels, W / 2^levels)."""
+    factor = 2 ** len(widths)
+    return widths[-1], shape[1] // factor, shape[2] // factor
+
+
+def _strided(shape: Shape, widths: Sequence[int], kernel: int, activation: type[nn.Module]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for before, after in zip([shape[0], *widths], widths, strict=False):
+        layers += [nn.Conv2d(before, after, kernel, stride=2, padding=(kernel - 2) // 2), activation()]
+    return layers
+
+
+def _transposed(shape: Shape, widths: Sequence[int], kernel: int, activation: type[nn.Module]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for before, after in zip(reversed(widths), [*reversed(widths[:-1]), shape[0]], strict=True):
+        layers += [nn.ConvTranspose2d(before, after, kernel, stride=2, padding=(kernel - 2) // 2), activation()]
+    return layers[:-1]  # no activation on the output
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of network.
+
+    Attributes:
+        make: (shape, latents, widths, kernel) → encoder, decoder.
+        widths: Default channels, one entry a level.
+        kernel: Default kernel size.
+        strided: Whether each level halves the picture, so that sides must be multiples of 2^levels.
+        even: Whether the kernel size must be even (strided convolutions that mirror exactly) rather than odd.
+    """
+
+    make: Callable[[Shape, int, Sequence[int], int], tuple[Encoder, Decoder]]
+    widths: tuple[int, ...]
+    kernel: int
+    strided: bool = True
+    even: bool = True
+
+
+FAMILIES = {
+    "seed": Family(_seed, (16, 32), 5, strided=False, even=False),
+    "burgess": Family(_burgess, (32, 32, 32, 32), 4),
+    "conv": Family(_conv, (32, 64, 128, 256), 4),
+    "residual": Family(_residual, (32, 64, 128, 256), 3, even=False),
+}
+
+
+def make_networks(
+    family: str, shape: Shape, latents: int, widths: Sequence[int] = (), kernel: int = 0
+) -> tuple[Encoder, Decoder]:
+    """Make an encoder and a decoder for pictures of `shape` (C, H, W).
+
+    Arguments:
+        family: A key of `FAMILIES`.
+        shape: (C, H, W) with 1 or 3 channels.
+        latents: Number of latent dimensions l ≥ 1.
+        widths: Channels of each level; empty for the family's own.
+        kernel: Kernel size; 0 for the family's own.
+
+    Raises:
+        UsageError: A value is impossible; for a size that the strides do not allow, the nearest that they do.
+    """
+    if family not in FAMILIES:
+        raise UsageError(f"Unknown network family {family!r}. Choose one of: {', '.join(FAMILIES)}.")
+    kind = FAMILIES[family]
+    widths, kernel = tuple(widths) or kind.widths, kernel or kind.kernel
+    if shape[0] not in (1, 3):
+        raise UsageError(f"Pictures must have 1 or 3 channels, not {shape[0]}.")
+    if latents < 1 or min(widths) < 1:
+        raise UsageError(f"'latents' and 'widths' must be at least 1, not {latents} and {widths}.")
+    if kernel < 2 or (kernel % 2 == 0) != kind.even:
+        raise UsageError(f"The {family} network needs an {'even' if kind.even else 'odd'} kernel size, not {kernel}.")
+    _check_size(family, kind, shape, len(widths), kernel)
+    return kind.make(shape, latents, widths, kernel)
+
+
+def _check_size(family: str, kind: Family, shape: Shape, levels: int, kernel: int) -> None:
+    _, height, width = shape
+    if not kind.strided:
+        smallest = (kernel - 1) * levels + 1
+        if min(height, width) < smallest:
+            raise UsageError(f"The {family} network needs pictures of at least {smallest}×{smallest} pixels.")
+        return
+    step = 2**levels
+    if height % step == 0 and width % step == 0 and min(height, width) > 0:
+        return
+    nearest = tuple(max(round(side / step), 1) * step for side in (width, height))
+    larger = tuple(math.ceil(side / step) * step for side in (width, height))
+    smaller = tuple(max(side // step, 1) * step for side in (width, height))
+    sizes = ", ".join(f"{w}x{h}" for w, h in dict.fromkeys((nearest, smaller, larger)))
+    raise UsageError(
+        f"The {family} network halves pictures {levels} times, so both sides must be multiples of {step}, "
+        f"and {width}x{height} is not. The nearest that work: {sizes} (--size WIDTHxHEIGHT)."
+    )
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Count the trained numbers of a network."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,141 @@
+"""The variational auto-encoder: a posterior, a likelihood and a prior, put together."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from betabloom.errors import UsageError
+from betabloom.likelihood import LIKELIHOODS, Likelihood
+from betabloom.nn import make_networks
+from betabloom.objective import Terms
+from betabloom.posterior import DiagonalNormal, Point, Posterior
+from betabloom.prior import Mixture, Normal, Prior, StandardNormal, VampPrior
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from betabloom.nn import Decoder, Encoder, Shape
+
+__all__ = ["POSTERIORS", "PRIORS", "VAE", "build_vae"]
+
+LOG_VAR_LIMIT = 20.0  # σ between e^−10 and e^10: far outside what is ever useful, well inside float32
+
+
+class VAE(nn.Module):
+    """x → q(z|x) → z → p(x|z), beside p(z).
+
+    Arguments:
+        encoder: x (B, C, H, W) in [0, 1] → μ, log σ², each (B, l).
+        decoder: z (B, l) → η (B, C, H, W).
+        likelihood: p(x|η).
+        prior: p(z). `VampPrior` needs the encoder: give the model a `StandardNormal` and set `model.prior` after.
+        deterministic: A point posterior in place of the Gaussian one: a plain auto-encoder.
+    """
+
+    def __init__(
+        self, encoder: Encoder, decoder: Decoder, likelihood: Likelihood, prior: Prior, deterministic: bool = False
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.prior = prior
+        self.deterministic = deterministic
+
+    @property
+    def latents(self) -> int:
+        """Number of latent dimensions l."""
+        return self.prior.latents
+
+    def encode(self, x: Tensor) -> Posterior:
+        """q(z|x) for pictures x (B, C, H, W) in [0, 1]."""
+        if self.deterministic:
+            return Point(self.encoder(x)[0])
+        return self._gaussian(x)
+
+    def _gaussian(self, x: Tensor) -> DiagonalNormal:
+        mean, log_var = self.encoder(x)
+        return DiagonalNormal(mean, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """E[x|z], the pictures (B, C, H, W) in [0, 1] that the codes z (B, l) stand for."""
+        return self.likelihood.mean(self.decoder(z))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Decode the posterior's mean: the same picture in, the same picture out."""
+        return self.decode(self.encode(x).mean)
+
+    def forward(self, x: Tensor, noise: Tensor) -> Terms:
+        """Compute the terms of the objective for pictures x (B, C, H, W) and standard normal `noise` (B, l)."""
+        posterior = self.encode(x)
+        z = posterior.sample(noise)
+        rate, per_dimension = self._rate(posterior, z)
+        distortion = self.likelihood.distortion(self.decoder(z), x)
+        return Terms(distortion, rate, per_dimension, self.likelihood.floor(x), posterior, z)
+
+    def _rate(self, posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        if isinstance(posterior, Point):
+            return z.new_zeros(len(z)), torch.zeros_like(z)
+        return self.prior.kl(posterior, z), self.prior.kl_per_dimension(posterior, z)
+
+
+PRIORS = ("standard", "normal", "normal-learned", "mixture", "vamp")
+POSTERIORS = ("normal", "point")
+
+
+def build_vae(
+    shape: Shape,
+    latents: int = 64,
+    family: str = "residual",
+    widths: Sequence[int] = (),
+    kernel: int = 0,
+    likelihood: str = "gaussian-optimal",
+    prior: str = "standard",
+    prior_mean: float = 0.0,
+    prior_std: float = 1.0,
+    prior_components: int = 32,
+    posterior: str = "normal",
+) -> VAE:
+    """Build a VAE from plain values, as the settings have them.
+
+    Arguments:
+        shape: Picture shape (C, H, W).
+        latents: Number of latent dimensions l.
+        family: A key of `betabloom.nn.FAMILIES`.
+        widths: Channels of each level; empty for the family's own.
+        kernel: Kernel size; 0 for the family's own.
+        likelihood: A key of `betabloom.likelihood.LIKELIHOODS`.
+        prior: "standard" N(0, I); "normal" N(m, s²); "normal-learned"; "mixture"; "vamp".
+        prior_mean: m of the normal priors.
+        prior_std: s of the normal priors.
+        prior_components: Components of the mixture and VampPrior.
+        posterior: "normal", or "point" for a plain auto-encoder.
+
+    Raises:
+        UsageError: A name is unknown or a value impossible.
+    """
+    for kind, value, known in (
+        ("likelihood", likelihood, tuple(LIKELIHOODS)),
+        ("prior", prior, PRIORS),
+        ("posterior", posterior, POSTERIORS),
+    ):
+        if value not in known:
+            raise UsageError(f"Unknown {kind} {value!r}. Choose one of: {', '.join(known)}.")
+    encoder, decoder = make_networks(family, shape, latents, widths, kernel)
+    vae = VAE(encoder, decoder, LIKELIHOODS[likelihood](), StandardNormal(latents), posterior == "point")
+    if prior in ("normal", "normal-learned"):
+        vae.prior = Normal(latents, prior_mean, prior_std, learned=prior == "normal-learned")
+    elif prior == "mixture":
+        vae.prior = Mixture(latents, prior_components)
+    elif prior == "vamp":
+        vae.prior = VampPrior(vae._gaussian, latents, shape, prior_components)
+    return vae
+
+
+def bits_per_dimension(nats_per_image: float, shape: Shape) -> float:
+    """Nats per image → bits per pixel and channel. Meaningful for likelihoods with `discrete = True`."""
+    return nats_per_image / (math.prod(shape) * math.log(2))
