@@ -214,7 +214,7 @@ _RANGES = (
 
 
 def _locate(key: str) -> tuple[str, str]:
-    """ "beta" or "objective.beta" → ("objective", "beta")."""
+    """Section and name of a setting given as "beta" or "objective.beta"."""
     section, _, name = key.rpartition(".")
     if name not in SECTION_OF or section not in ("", SECTION_OF[name]):
         known = ", ".join(sorted(SECTION_OF))

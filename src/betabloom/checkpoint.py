@@ -1,0 +1,344 @@
+"""Models and run states on disk: safetensors and JSON, never pickle.
+
+A *model directory* holds `model.safetensors` (the weights), `config.json` (format version, settings, pipeline, training
+facts, hash of the weights), `README.md` (the model card) and `samples.png`. It needs no code to load and can run none.
+
+A *checkpoint* is everything a run needs to go on: `checkpoints/step-N/` with `state.safetensors` and `state.json`. It
+is written under another name, synced, renamed and verified by hash when it is read; the newest two are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+import betabloom
+from betabloom import sample
+from betabloom.config import Config
+from betabloom.data import Pipeline
+from betabloom.errors import FormatError, UsageError
+from betabloom.nn import count_parameters
+from betabloom.vae import build_vae
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from PIL import Image
+    from torch import Tensor
+
+    from betabloom.vae import VAE
+
+__all__ = ["Model", "latest_checkpoint", "load", "make_vae", "save_checkpoint", "save_model"]
+
+FORMAT = "betabloom-model"
+FORMAT_VERSION = 1
+KEPT_CHECKPOINTS = 2
+LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained VAE with what belongs to it.
+
+    Attributes:
+        vae: The networks and densities, in evaluation mode.
+        config: The settings it was trained with.
+        pipeline: How its pictures were prepared; pictures given to `encode` must be prepared the same way.
+        training: Facts about the training: source, pictures, steps, seconds, versions, final measures.
+        fingerprint: First 16 hexadecimal digits of the hash of the weights file; "" before it is saved.
+    """
+
+    vae: VAE
+    config: Config
+    pipeline: Pipeline
+    training: dict[str, Any]
+    fingerprint: str = ""
+
+    def generate(self, n: int = 16, seed: int = 0, temperature: float = 1.0, start: int = 0) -> np.ndarray:
+        """New pictures, uint8 (n, H, W, C). See `betabloom.sample.generate`."""
+        return sample.generate(self.vae, n, seed, temperature, start)
+
+    def prepare(self, images: Iterable[Image.Image]) -> np.ndarray:
+        """Prepare pictures of any size as the training pictures were: uint8 (N, H, W, C)."""
+        return np.stack([self.pipeline(image) for image in images])
+
+    def encode(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior means and log-variances (N, l) of prepared pictures, uint8 (N, H, W, C)."""
+        return sample.encode(self.vae, self._check(pictures))
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Pictures, uint8 (N, H, W, C), that codes (N, l) stand for."""
+        return sample.decode(self.vae, codes)
+
+    def reconstruct(self, pictures: np.ndarray) -> np.ndarray:
+        """Decode the posterior means of prepared pictures, uint8 (N, H, W, C)."""
+        return sample.reconstruct(self.vae, self._check(pictures))
+
+    def vary(self, picture: np.ndarray, n: int = 8, seed: int = 0, amount: float = 1.0) -> np.ndarray:
+        """Variations, uint8 (n, H, W, C), on one prepared picture (H, W, C). See `betabloom.sample.vary`."""
+        return sample.vary(self.vae, self._check(picture[None])[0], n, seed, amount)
+
+    def save(self, path: str | os.PathLike[str]) -> Model:
+        """Write the model directory and return the model with its fingerprint."""
+        return save_model(self, Path(path))
+
+    def _check(self, pictures: np.ndarray) -> np.ndarray:
+        channels, height, width = self.config.shape
+        if pictures.dtype != np.uint8 or pictures.shape[1:] != (height, width, channels):
+            raise UsageError(
+                f"This model reads uint8 pictures of shape (N, {height}, {width}, {channels}), "
+                f"not {pictures.dtype} {pictures.shape}. Use model.prepare(images) to make them."
+            )
+        return pictures
+
+
+def make_vae(config: Config) -> VAE:
+    """Build the untrained VAE that the settings describe."""
+    m = config.model
+    return build_vae(
+        config.shape,
+        m.latents,
+        m.family,
+        m.widths,
+        m.kernel,
+        m.likelihood,
+        m.prior,
+        m.prior_mean,
+        m.prior_std,
+        m.prior_components,
+        m.posterior,
+    )
+
+
+def save_model(model: Model, path: Path) -> Model:
+    """Write a model directory; an existing one is replaced at once, never half."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.vae.state_dict().items()}
+    with _replacing(path) as part:
+        save_file(weights, part / "model.safetensors")
+        digest = _sha256(part / "model.safetensors")
+        facts = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "betabloom": betabloom.__version__,
+            "config": model.config.to_dict(),
+            "pipeline": model.pipeline.to_dict(),
+            "training": model.training,
+            "weights": {"sha256": digest, "parameters": count_parameters(model.vae)},
+        }
+        _write_json(part / "config.json", facts)
+        (part / "README.md").write_text(_card(model, digest[:16]), encoding="utf-8")
+    return Model(model.vae, model.config, model.pipeline, model.training, digest[:16])
+
+
+def load(path: str | os.PathLike[str], device: str = "cpu") -> Model:
+    """Load a model directory, or the `model/` in a run directory, in evaluation mode.
+
+    Nothing that is loaded can run code: weights are safetensors, everything else is JSON, and names, shapes and types
+    are compared with the settings before any weight is read.
+
+    Arguments:
+        path: The directory.
+        device: Where the weights go.
+
+    Raises:
+        UsageError: There is no model there.
+        FormatError: There is one, but it is damaged, foreign or of a newer version.
+    """
+    folder = _model_folder(Path(path))
+    facts = _read_facts(folder)
+    try:
+        config = Config.from_dict(facts["config"])
+        pipeline = Pipeline.from_dict(facts["pipeline"])
+        training, digest = dict(facts["training"]), str(facts["weights"]["sha256"])
+        with torch.device("meta"):
+            expected = make_vae(config).state_dict()
+    except (UsageError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{folder / 'config.json'} does not describe a model: {error}") from error
+    weights = _read_weights(folder / "model.safetensors", expected, digest)
+    vae = make_vae(config)
+    vae.load_state_dict(weights)
+    vae.requires_grad_(False).eval().to(device)
+    return Model(vae, config, pipeline, training, digest[:16])
+
+
+def _model_folder(path: Path) -> Path:
+    for folder in (path / "model", path):
+        if (folder / "config.json").is_file():
+            return folder
+    if (path / "checkpoints").is_dir():
+        raise UsageError(f"The training in {path} is not finished. Type: betabloom train --resume {path}")
+    if not path.exists():
+        raise UsageError(f"There is no model at {path}. Train one: betabloom train drawn -o {path}")
+    raise UsageError(f"{path} is not a model directory: it has no config.json.")
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if path.stat().st_size > LARGEST_CONFIG:
+        raise FormatError(f"{path} has {path.stat().st_size:,} bytes; a model's has some thousand.")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise FormatError(f"{path} does not belong to a betabloom model.")
+    version = facts.get("format_version")
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"{path} has format version {version!r}; betabloom {betabloom.__version__} reads version "
+            f"{FORMAT_VERSION}. Type: pip install --upgrade betabloom"
+        )
+    return facts
+
+
+def _read_weights(path: Path, expected: Mapping[str, Tensor], digest: str) -> dict[str, Tensor]:
+    """Read tensors whose names, shapes and types are as expected, from a file with the expected hash."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise FormatError(f"{path} is missing.") from None
+    except (SafetensorError, OSError) as error:
+        raise FormatError(f"{path} is damaged: {error}") from error
+    wanted = {name: tuple(value.shape) for name, value in expected.items()}
+    if found != wanted:
+        names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        raise FormatError(f"{path} does not fit its config.json, first at {names[0]!r}.")
+    if _sha256(path) != digest:
+        raise FormatError(f"{path} is damaged: its hash is not the one in config.json.")
+    weights = load_file(path)
+    for name, value in weights.items():
+        if value.dtype != expected[name].dtype or not torch.isfinite(value).all():
+            raise FormatError(f"{path} is damaged: {name!r} has values that no training leaves.")
+    return weights
+
+
+def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write `folder`/step-N and keep the newest two."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _replacing(folder / f"step-{step:09d}") as part:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part / "state.safetensors")
+        digest = _sha256(part / "state.safetensors")
+        _write_json(part / "state.json", {**state, "step": step, "sha256": digest})
+    for old in _checkpoints(folder)[KEPT_CHECKPOINTS:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def latest_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
+    """Read the newest intact checkpoint: its tensors, its state and what was wrong with newer ones; None if none is."""
+    complaints: list[str] = []
+    for path in _checkpoints(folder):
+        try:
+            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            if _sha256(path / "state.safetensors") != state["sha256"]:
+                raise ValueError("its hash does not match")
+            return load_file(path / "state.safetensors"), state, complaints
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            complaints.append(f"{path} is damaged ({error}); trying the one before.")
+    return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint folders, newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+class _replacing:  # noqa: N801  (reads as a verb: `with _replacing(path) as part`)
+    """Fill a new folder beside `path`, sync it, and put it in the place of `path` when the block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(f".{path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        shutil.rmtree(self.part, ignore_errors=True)
+        self.part.mkdir(parents=True)
+        return self.part
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        finally:
+            shutil.rmtree(self.part, ignore_errors=True)
+
+    def _commit(self) -> None:
+        for file in self.part.iterdir():
+            _sync(file)
+        _sync(self.part)
+        if self.path.exists():
+            old = self.path.with_name(f".{self.path.name}.{os.getpid()}.old")
+            self.path.replace(old)
+            self.part.replace(self.path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            self.part.replace(self.path)
+        _sync(self.path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have the system write a file or folder to the disk now. Windows cannot open folders for it."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _card(model: Model, fingerprint: str) -> str:
+    """Model card."""
+    t, c = model.training, model.config
+    measures = "\n".join(f"| {name} | {value} |" for name, value in t.get("validation", {}).items())
+    return f"""---
+library_name: betabloom
+tags: [beta-vae, variational-autoencoder, image-generation]
+---
+
+# A β-VAE trained on {t.get("source", "pictures")}
+
+Made by betabloom {betabloom.__version__}; fingerprint `{fingerprint}`; {count_parameters(model.vae):,} parameters;
+{c.data.width}×{c.data.height} pixels, {c.data.channels} channels, {c.model.latents} latents.
+
+```python
+import betabloom
+
+model = betabloom.load("path/to/this/folder")
+pictures = model.generate(n=16, seed=7)  # uint8, (16, {c.data.height}, {c.data.width}, {c.data.channels})
+```
+
+## Training
+
+{t.get("images", 0):,} pictures, {t.get("steps", 0):,} steps of {c.train.batch}, {t.get("seconds", 0):.0f} s on
+{t.get("device", "?")} in {t.get("precision", "?")}. Likelihood {c.model.likelihood}, prior {c.model.prior},
+β = {c.objective.beta:g} (normalised {t.get("beta_normalised", 0):.3g}).
+
+| validation (nats per image) | |
+|---|---|
+{measures}
+
+The pictures it learned from belong to their authors. What it draws can resemble them.
+"""

@@ -1,0 +1,77 @@
+"""What this machine is: device, precision, memory allocator."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from betabloom.errors import UsageError
+
+__all__ = ["choose_device", "choose_precision", "keep_memory"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; "auto" takes an accelerator if there is one, else the CPU."""
+    if name == "auto":
+        if torch.accelerator.is_available():
+            return torch.device(torch.accelerator.current_accelerator() or "cpu")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"Device {name!r} cannot be used here ({reason}). Leave it out, or type: --device cpu"
+        ) from None
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type that networks compute in: bf16 where the processor has arithmetic for it, else fp32.
+
+    Weights, optimiser, densities and everything that is reported stay in fp32.
+    """
+    if name == "auto":
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if name not in types:
+        raise UsageError(f"Unknown precision {name!r}. Choose one of: auto, {', '.join(types)}.")
+    return types[name]
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16", "bf16"} & _cpu_flags())
+
+
+@cache
+def _cpu_flags() -> set[str]:
+    """Instruction sets that the Linux kernel names; elsewhere none, which means fp32."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    return {
+        flag for line in text.splitlines() if line.lower().startswith(("flags", "features")) for flag in line.split()
+    }
+
+
+def keep_memory() -> None:
+    """Ask glibc to keep freed memory instead of handing it back to the system after every step.
+
+    A training step allocates and frees the same large buffers again and again; by default each is mapped and unmapped,
+    and the page faults cost up to half of the time of a step. Does nothing where the C library is another.
+    """
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    libc = ctypes.CDLL(None)
+    for option, value in ((m_mmap_threshold, 1 << 30), (m_trim_threshold, 2**31 - 1)):
+        libc.mallopt(ctypes.c_int(option), ctypes.c_int(value))

@@ -1,0 +1,137 @@
+"""Pictures from a model: generate, reconstruct, vary, encode, decode.
+
+Pictures go in and come out as uint8 arrays (N, H, W, C); codes as float32 arrays (N, l). A picture is named by a seed
+and its number: picture i of seed s is the same however many are made together, since its noise is drawn from
+`numpy.random.default_rng([s, i])` alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from betabloom.errors import UsageError
+from betabloom.posterior import DiagonalNormal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from betabloom.vae import VAE
+
+__all__ = ["base_noise", "decode", "encode", "generate", "reconstruct", "to_pictures", "to_tensor", "vary"]
+
+BATCH = 64
+Pictures = np.ndarray
+Codes = np.ndarray
+
+
+def base_noise(seed: int, n: int, latents: int, start: int = 0) -> tuple[Tensor, Tensor]:
+    """Standard normal noise (n, l) and uniform choices (n,) for the pictures start … start + n − 1 of a seed."""
+    noise, choice = np.empty((n, latents), np.float32), np.empty(n)
+    for row in range(n):
+        rng = np.random.default_rng([seed, start + row])
+        choice[row] = rng.random()
+        noise[row] = rng.standard_normal(latents)
+    return torch.from_numpy(noise), torch.from_numpy(choice)
+
+
+def to_tensor(pictures: Pictures, device: torch.device | str = "cpu") -> Tensor:
+    """Turn uint8 pictures (B, H, W, C) into floats in [0, 1] of shape (B, C, H, W)."""
+    x = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    return x.permute(0, 3, 1, 2).contiguous().float().div_(255)
+
+
+def to_pictures(x: Tensor) -> Pictures:
+    """Turn floats in [0, 1] of shape (B, C, H, W) into uint8 pictures (B, H, W, C), rounded to the nearest level."""
+    levels = x.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
+    pictures: Pictures = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return pictures
+
+
+@torch.inference_mode()
+def generate(vae: VAE, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0) -> Pictures:
+    """New pictures: z ~ p(z), then the mean of p(x|z).
+
+    Arguments:
+        vae: The model, in evaluation mode.
+        n: How many, ≥ 1.
+        seed: Names the series of pictures.
+        temperature: Factor on the noise, > 0: below 1 more typical, above 1 more unusual pictures.
+        start: Number of the first picture in the series.
+
+    Returns:
+        uint8 pictures (n, H, W, C).
+    """
+    _at_least_one(n)
+    if not temperature > 0:
+        raise UsageError(f"'temperature' must be positive, not {temperature}.")
+    noise, choice = base_noise(seed, n, vae.latents, start)
+    device = _device(vae)
+    parts = [
+        to_pictures(vae.decode(vae.prior.sample(temperature * noise[rows].to(device), choice[rows].to(device))))
+        for rows in _batches(n)
+    ]
+    return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def encode(vae: VAE, pictures: Pictures) -> tuple[Codes, Codes]:
+    """Posterior means μ and log-variances log σ², each (N, l); for a point posterior log σ² is −inf."""
+    means, log_vars = [], []
+    for rows in _batches(len(pictures)):
+        posterior = vae.encode(to_tensor(pictures[rows], _device(vae)))
+        means.append(posterior.mean)
+        spread = (
+            posterior.log_var if isinstance(posterior, DiagonalNormal) else torch.full_like(posterior.mean, -np.inf)
+        )
+        log_vars.append(spread)
+    return torch.cat(means).cpu().numpy(), torch.cat(log_vars).cpu().numpy()
+
+
+@torch.inference_mode()
+def decode(vae: VAE, codes: Codes) -> Pictures:
+    """Pictures (N, H, W, C) that the codes (N, l) stand for: the mean of p(x|z)."""
+    if codes.ndim != 2 or codes.shape[1] != vae.latents:
+        raise UsageError(f"This model decodes codes of shape (N, {vae.latents}), not {codes.shape}.")
+    z = torch.from_numpy(np.ascontiguousarray(codes, np.float32)).to(_device(vae))
+    return np.concatenate([to_pictures(vae.decode(z[rows])) for rows in _batches(len(z))])
+
+
+def reconstruct(vae: VAE, pictures: Pictures) -> Pictures:
+    """Decode the posterior means of pictures: the same picture in, the same picture out."""
+    return decode(vae, encode(vae, pictures)[0])
+
+
+def vary(vae: VAE, picture: Pictures, n: int, seed: int = 0, amount: float = 1.0) -> Pictures:
+    """Variations on one picture: z = μ + amount · σ ⊙ ε, then the mean of p(x|z).
+
+    Arguments:
+        vae: The model, in evaluation mode.
+        picture: uint8 (H, W, C).
+        n: How many, ≥ 1.
+        seed: Names the series of variations.
+        amount: 1 samples the posterior; 0 is the reconstruction; larger values wander off.
+
+    Returns:
+        uint8 pictures (n, H, W, C).
+    """
+    _at_least_one(n)
+    mean, log_var = encode(vae, picture[None])
+    noise, _ = base_noise(seed, n, vae.latents)
+    return decode(vae, mean + amount * np.exp(0.5 * log_var) * noise.numpy())
+
+
+def _at_least_one(n: int) -> None:
+    if n < 1:
+        raise UsageError(f"'n', the number of pictures, must be at least 1, not {n}.")
+
+
+def _device(vae: VAE) -> torch.device:
+    return next(vae.parameters()).device
+
+
+def _batches(n: int) -> Iterator[slice]:
+    return (slice(first, min(first + BATCH, n)) for first in range(0, n, BATCH))
