@@ -46,6 +46,16 @@ class Source(abc.ABC):
             PictureError: It cannot be read; the message is the reason, without the name.
         """
 
+    def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
+        """Decode picture `index` for a reader who will shrink it to (height, width) `at_least`.
+
+        A source that can decode faster at a smaller scale, not below that size, overrides this.
+
+        Raises:
+            PictureError: As `read`.
+        """
+        return self.read(index)
+
     @abc.abstractmethod
     def fingerprint(self) -> str:
         """Return a hexadecimal digest that changes when the pictures, their order or their names change.
