@@ -85,7 +85,6 @@ def fetch_flowers102(
         raise UsageError(f"'base_url' should begin with https:// or http://, not {base_url!r}")
     part, final = root / f"{FOLDER}.part", root / FOLDER
     try:
-        part.mkdir(parents=True, exist_ok=True)
         for name, checksum in md5.items():
             download = _Download(base_url.rstrip("/") + "/" + name, part / name, checksum, timeout)
             download.run(attempts, pause, progress)
@@ -147,6 +146,7 @@ class _Download:
             done = 0
         length = answer.headers.get("Content-Length")
         total = done + int(length) if length and length.isdigit() else 0
+        self.part.parent.mkdir(parents=True, exist_ok=True)
         with self.part.open("ab" if done else "wb") as file:
             while chunk := answer.read(1 << 18):
                 file.write(chunk)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,7 @@ def open_store(folder: Path) -> Store:
     """
     try:
         store = _read(folder)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise FormatError(f"the prepared pictures in '{folder}' are damaged ({error}); delete that folder") from error
     if not len(store.pictures) == len(store.names) == len(store.digests):
         raise FormatError(f"the prepared pictures in '{folder}' are damaged (lengths differ); delete that folder")
@@ -171,7 +172,7 @@ def _read(folder: Path) -> Store:
     facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     if facts["format"] != FORMAT:
         raise ValueError(f"format {facts['format']}, expected {FORMAT}")
-    with np.load(folder / "index.npz", allow_pickle=False) as file:
+    with (folder / "index.npz").open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         arrays = dict(file)
     pictures = np.load(folder / "pictures.npy", mmap_mode="r", allow_pickle=False)
     if pictures.dtype != np.uint8 or list(pictures.shape) != facts["shape"]:
