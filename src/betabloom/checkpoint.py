@@ -38,7 +38,16 @@ if TYPE_CHECKING:
 
     from betabloom.vae import VAE
 
-__all__ = ["Model", "latest_checkpoint", "load", "make_vae", "save_checkpoint", "save_model"]
+__all__ = [
+    "Model",
+    "check_config",
+    "describe",
+    "latest_checkpoint",
+    "load",
+    "make_vae",
+    "save_checkpoint",
+    "save_model",
+]
 
 FORMAT = "betabloom-model"
 FORMAT_VERSION = 1
@@ -120,6 +129,12 @@ def make_vae(config: Config) -> VAE:
     )
 
 
+def check_config(config: Config) -> None:
+    """Raise `UsageError` if no model can be built from the settings. Costs no memory and no time."""
+    with torch.device("meta"):
+        make_vae(config)
+
+
 def save_model(model: Model, path: Path) -> Model:
     """Write a model directory; an existing one is replaced at once, never half."""
     weights = {name: value.detach().cpu().contiguous() for name, value in model.vae.state_dict().items()}
@@ -169,6 +184,23 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Model:
     vae.load_state_dict(weights)
     vae.requires_grad_(False).eval().to(device)
     return Model(vae, config, pipeline, training, digest[:16])
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Facts about the model at `path`, without loading its weights."""
+    facts = _read_facts(_model_folder(Path(path)))
+    config, training = facts["config"], facts["training"]
+    return {
+        "model": str(path),
+        "fingerprint": facts["weights"]["sha256"][:16],
+        "parameters": facts["weights"]["parameters"],
+        "size": f"{config['data']['width']}x{config['data']['height']}x{config['data']['channels']}",
+        "pipeline": facts["pipeline"]["name"],
+        **config["model"],
+        **config["objective"],
+        **training,
+        "betabloom": facts["betabloom"],
+    }
 
 
 def _model_folder(path: Path) -> Path:

@@ -166,8 +166,7 @@ def _residual(shape: Shape, latents: int, widths: Sequence[int], kernel: int) ->
     down += [_norm(widths[-1]), nn.SiLU()]
     up: list[nn.Module] = [nn.Linear(latents, features), nn.Unflatten(1, top)]
     for after, before in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True):
-        up += [ResidualBlock(after, kernel), nn.Upsample(scale_factor=2)]
-        up += [nn.Conv2d(after, before, kernel, padding=kernel // 2)]
+        up += [ResidualBlock(after, kernel), nn.Conv2d(after, 4 * before, 1), nn.PixelShuffle(2)]
     up += [ResidualBlock(widths[0], kernel), _norm(widths[0]), nn.SiLU()]
     up += [nn.Conv2d(widths[0], 4 * shape[0], kernel, padding=kernel // 2), nn.PixelShuffle(2)]
     return Encoder(nn.Sequential(*down), features, latents), Decoder(nn.Sequential(*up))

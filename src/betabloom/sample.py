@@ -40,7 +40,7 @@ def base_noise(seed: int, n: int, latents: int, start: int = 0) -> tuple[Tensor,
 
 def to_tensor(pictures: Pictures, device: torch.device | str = "cpu") -> Tensor:
     """Turn uint8 pictures (B, H, W, C) into floats in [0, 1] of shape (B, C, H, W)."""
-    x = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    x = torch.from_numpy(np.array(pictures)).to(device)
     return x.permute(0, 3, 1, 2).contiguous().float().div_(255)
 
 

@@ -101,7 +101,7 @@ _UMBER = np.array([92, 44, 30]) / 255.0
 def draw(factors: Mapping[str, float] | np.ndarray, size: int | tuple[int, int] = 128) -> np.ndarray:
     """Draw one flower.
 
-    Args:
+    Arguments:
         factors: A mapping from every factor's name to its value, or an array of shape (8,) in the order of `FACTORS`.
         size: Side of a square picture, or (height, width), in pixels.
 
@@ -242,7 +242,7 @@ def sample_factors(count: int, seed: int, start: int = 0) -> np.ndarray:
 
     Row i is a function of (seed, start + i) only, so that a longer sample begins with the shorter one.
 
-    Args:
+    Arguments:
         count: Rows, 0 or more.
         seed: 0 or more.
         start: Index of the first row, 0 or more.

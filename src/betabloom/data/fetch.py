@@ -61,7 +61,7 @@ def fetch_flowers102(
 ) -> Path:
     """Download Flowers102 into `root`/flowers-102, unless a whole copy is there.
 
-    Args:
+    Arguments:
         root: The folder to put it in: $BETABLOOM_DATA or the user's data folder if left out.
         base_url: Where its three files are.
         progress: Called with (bytes done, bytes in all, 0 if unknown) for each file in turn.

@@ -51,7 +51,7 @@ CLASSES = (
 class Flowers102(Source):
     """The 8,189 flowers with their 102 labels and official splits (train 1,020, val 1,020, test 6,149).
 
-    Args:
+    Arguments:
         path: The folder that holds `jpg/`, `imagelabels.mat` and `setid.mat`, or one that holds it as `flowers-102`.
 
     Raises:

@@ -30,7 +30,7 @@ class Folder(Source):
     subfolders, the first level of these gives the classes. Files that turn out not to be pictures are reported when
     they are read. Nothing is ever written there.
 
-    Args:
+    Arguments:
         path: The folder.
         background: The colour seen through transparent pixels: a name, or "#rrggbb".
 

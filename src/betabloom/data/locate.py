@@ -28,7 +28,7 @@ def open_source(
 ) -> Source:
     """Open the source that `spec` names.
 
-    Args:
+    Arguments:
         spec: A folder; "flowers102" or None for the Oxford flowers, found where they lie or downloaded; "drawn" or
             "drawn:COUNT" for drawn flowers. A folder that holds a copy of Flowers102 gets its labels and splits.
         download: Whether Flowers102 may be downloaded.

@@ -59,7 +59,7 @@ def readable_suffixes() -> frozenset[str]:
 def decode(path: Path, *, at_least: tuple[int, int] | None = None, background: Colour = WHITE) -> Image.Image:
     """Decode the (first) picture of a file.
 
-    Args:
+    Arguments:
         path: The file; it is only read.
         at_least: (height, width) that the caller will shrink it to. A JPEG may then be decoded at 1/2, 1/4 or 1/8
             scale, never below this size; `extent` tells its exact size at that scale.

@@ -123,7 +123,7 @@ class Pipeline:
     def named(cls, name: str, size: tuple[int, int], channels: int = 3) -> Self:
         """Make a named pipeline for a target size.
 
-        Args:
+        Arguments:
             name: "square", "justcrop" or "enhance".
             size: (height, width) in pixels.
             channels: 3 for colour, 1 for grey.

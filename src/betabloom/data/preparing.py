@@ -59,7 +59,7 @@ def prepare(
 ) -> Store:
     """Prepare all pictures of a source once; later calls with the same source and pipeline open the result at once.
 
-    Args:
+    Arguments:
         source: Where the pictures come from; it is only read.
         pipeline: What is done to each.
         cache: The folder to keep results in: $BETABLOOM_CACHE or the user's cache folder if left out.

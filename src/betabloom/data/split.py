@@ -19,7 +19,7 @@ def split_pictures(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose training and validation pictures.
 
-    Args:
+    Arguments:
         digests: A content hash of each picture, uint64, shape (N,).
         official: Official splits as {name: indices}.
         train: "auto", "all", or names of official splits joined by "+"; see `Store.split`.

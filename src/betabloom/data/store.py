@@ -77,7 +77,7 @@ class Store:
     ) -> Self:
         """Make a store in memory from pictures that are already prepared.
 
-        Args:
+        Arguments:
             array: uint8, shape (N, H, W, C) with C = 1 or 3; it is not copied.
             names: N names; "0", "1", … if left out.
             labels: N class indices.
@@ -107,7 +107,7 @@ class Store:
     def split(self, train: str = "auto", holdout: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
         """Choose the pictures to train on and those to validate on.
 
-        Args:
+        Arguments:
             train: "auto": with an official "val" split, validate on it and train on everything else; without, as "all".
                 "all": everything, a share of it held out by content. Names of official splits joined by "+", such as
                 "train" or "train+test": train on these, validate on "val", or on a share of them if "val" is one.

@@ -1,0 +1,367 @@
+"""The command line: `betabloom VERB [SOURCE or MODEL] [options]`.
+
+Every command is a few lines of calls into the library. Results go to -o; one line on stdout says what was made and
+where; logs and progress go to stderr; --json prints the same as data. Exit code 0: done, 1: failed, 2: wrong use.
+Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from betabloom import cli_data
+from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Pictures, Seed, free_path, say
+from betabloom.errors import BetabloomError, FetchError, SourceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from betabloom.checkpoint import Model
+    from betabloom.config import Config
+    from betabloom.data import Store
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="betabloom",
+    help="Train a β-VAE on a folder of pictures and make new ones.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(cli_data.app)
+
+
+def main() -> None:
+    """Run the command line; turn expected errors into a sentence and an exit code."""
+    try:
+        app()
+    except BetabloomError as error:
+        _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        _fail("stopped.", 130)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"betabloom: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import betabloom
+
+        print(f"betabloom {betabloom.__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Train a β-VAE on a folder of pictures and make new ones."""
+
+
+@app.command()
+def train(
+    source: Annotated[str | None, typer.Argument(help="A folder, drawn, drawn:COUNT or flowers102 (default).")] = None,
+    preset: Annotated[str, typer.Option(help="flowers64, tiny or seed.")] = "flowers64",
+    size: Annotated[str | None, typer.Option(help="Side in pixels, or WIDTHxHEIGHT.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Weight of the rate; 1 is the VAE.")] = None,
+    latents: Annotated[int | None, typer.Option(help="Number of latent dimensions.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the pictures.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps, in place of epochs.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time for all of it, as 90s, 20m or 1h30m.")] = None,
+    seed: Annotated[int | None, typer.Option(help="All randomness follows from it.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps …")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Run directory.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train on pictures; leaves a run directory with model/ in it."""
+    from betabloom import train as training
+    from betabloom.checkpoint import check_config
+    from betabloom.config import Config, parse_size
+    from betabloom.console import progress, show_log
+
+    show_log()
+    options: dict[str, Any] = {
+        "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
+        "device": device, "precision": precision,
+    }  # fmt: skip
+    if size:
+        options["height"], options["width"] = parse_size(size)
+    changes = {key: value for key, value in options.items() if value is not None} | _settings(settings or [])
+    if resume:
+        if source or changes or out:
+            raise UsageError(f"A resumed run keeps its settings. Type: betabloom train --resume {resume}")
+        config, folder = _run_config(resume), resume
+    else:
+        config = Config.preset(preset, **changes)
+        if source:
+            config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
+        folder = _new_run(out, source or "flowers102", preset)
+    check_config(config)
+    store = _prepare(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    with progress("training") as report:
+        model = training.fit(store, config, folder, resume=resume is not None, progress=report)
+    measures = model.training["validation"]
+    say(
+        as_json,
+        f"Trained {model.training['steps']:,} steps on {model.training['images']:,} pictures: {folder}/model. "
+        f"New pictures: betabloom generate {shlex.quote(str(folder))} -n 64 -o flowers.png",
+        run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **measures,
+    )  # fmt: skip
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, str]:
+    """Read --set key=value."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"--set needs KEY=VALUE, not {pair!r}, as in --set beta=4")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _new_run(out: Path | None, source: str, preset: str) -> Path:
+    """Return the run directory to make; one that exists is refused."""
+    if out is None:
+        name = Path(source).name.replace(":", "-")
+        return Path("runs") / f"{name}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        hint = f", or go on with it: betabloom train --resume {out}" if (out / "checkpoints").is_dir() else ""
+        raise UsageError(f"{out} exists already. Choose another name with -o{hint}.")
+    return out
+
+
+def _run_config(run: Path) -> Config:
+    import yaml
+
+    from betabloom.config import Config
+
+    try:
+        return Config.from_dict(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UsageError(f"{run} is not a run directory: it has no config.yaml.") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{run / 'config.yaml'} is not valid YAML: {error}") from error
+
+
+def _prepare(config: Config) -> Store:
+    """Prepare the pictures that the settings name, with progress, and say what was left out."""
+    from betabloom import data
+    from betabloom.console import progress
+
+    d = config.data
+    try:
+        with progress("downloading", "bytes") as report:
+            source = data.open_source(d.source, progress=report)
+    except FetchError as error:  # nothing was asked for but the default, and it is not to be had
+        raise SourceError(str(error)) from error
+    with progress("preparing", "pictures") as report:
+        store = data.prepare(source, data.Pipeline.named(d.pipeline, (d.height, d.width), d.channels), progress=report)
+    if store.skipped:
+        names = "; ".join(f"{entry['name']} ({entry['reason']})" for entry in store.skipped[:5])
+        more = f" and {len(store.skipped) - 5} more" if len(store.skipped) > 5 else ""
+        print(f"warning: {len(store.skipped)} pictures left out: {names}{more}", file=sys.stderr)  # noqa: T201
+    return store
+
+
+@app.command()
+def generate(
+    model: ModelArgument,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 64,
+    seed: Seed = 0,
+    start: Annotated[int, typer.Option(min=0, help="Number of the first picture in the seed's series.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Below 1 more typical, above 1 more unusual.")] = 1.0,
+    columns: Annotated[int, typer.Option(min=0, help="Pictures in a row of the grid; 0 for square.")] = 0,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Make new pictures: a grid (-o a.png), or one file each (-o folder/)."""
+    path = free_path(out or Path(f"generated-{seed}.png"), force)
+    loaded = _load(model, device)
+    pictures = loaded.generate(n, seed, temperature, start)
+    record = {"verb": "generate", "seed": seed, "start": start, "temperature": temperature}
+    made = _write(pictures, path, loaded, model, record, [str(start + i) for i in range(n)], columns)
+    say(as_json, f"{n} new pictures: {path}", made=made, n=n, seed=seed, model=loaded.fingerprint)
+
+
+@app.command()
+def reconstruct(
+    model: ModelArgument,
+    pictures: Pictures,
+    n: Annotated[int, typer.Option("-n", min=1, help="At most so many.")] = 32,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Encode and decode pictures: each row of originals has its reconstructions below it."""
+    from betabloom import plot
+
+    path = free_path(out or Path("reconstructions.png"), force)
+    loaded = _load(model, device)
+    originals, names, _ = _read(pictures, loaded, n)
+    record = _record(loaded, model, {"verb": "reconstruct", "pictures": names})
+    plot.save_png(plot.pairs(originals, loaded.reconstruct(originals)), path, record)
+    say(as_json, f"{len(names)} pictures with their reconstructions: {path}", made=str(path), pictures=names)
+
+
+@app.command()
+def vary(
+    model: ModelArgument,
+    picture: Annotated[str, typer.Argument(help="A picture file.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many variations.")] = 15,
+    amount: Annotated[float, typer.Option(min=0, help="1 samples the posterior; 0 is the reconstruction.")] = 1.0,
+    seed: Seed = 0,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Make variations on one picture; the first on the sheet is the original."""
+    import numpy as np
+
+    path = free_path(out or Path("variations.png"), force)
+    loaded = _load(model, device)
+    original, names, _ = _read([picture], loaded, 1)
+    variations = loaded.vary(original[0], n, seed, amount)
+    record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount}
+    made = _write(
+        np.concatenate([original, variations]), path, loaded, model, record, ["original", *map(str, range(n))]
+    )
+    say(as_json, f"{n} variations on {names[0]}: {path}", made=made, n=n, seed=seed)
+
+
+@app.command()
+def encode(
+    model: ModelArgument,
+    pictures: Pictures,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write the codes of pictures to an .npz file: mean and log_var (N, latents), names, labels."""
+    from betabloom.codes import Codes, save_codes
+
+    path = free_path(out or Path("codes.npz"), force)
+    loaded = _load(model, device)
+    originals, names, labels = _read(pictures, loaded)
+    mean, log_var = loaded.encode(originals)
+    save_codes(Codes(mean, log_var, names, loaded.fingerprint, labels), path)
+    say(as_json, f"Codes of {len(names)} pictures: {path}", made=str(path), n=len(names), latents=mean.shape[1])
+
+
+@app.command()
+def decode(
+    model: ModelArgument,
+    codes: Annotated[Path, typer.Argument(help="A file that `betabloom encode` wrote.")],
+    columns: Annotated[int, typer.Option(min=0, help="Pictures in a row of the grid; 0 for square.")] = 0,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Bring back the pictures that codes stand for: a grid (-o a.png), or one file each (-o folder/)."""
+    from betabloom.codes import load_codes
+
+    path = free_path(out or Path("decoded.png"), force)
+    loaded, stored = _load(model, device), load_codes(codes)
+    if stored.model != loaded.fingerprint:
+        raise UsageError(f"{codes} was written by model {stored.model}, and {model} is {loaded.fingerprint}.")
+    record = {"verb": "decode", "codes": str(codes)}
+    made = _write(loaded.decode(stored.mean), path, loaded, model, record, stored.names, columns)
+    say(as_json, f"{len(stored.names)} pictures: {path}", made=made, n=len(stored.names))
+
+
+@app.command()
+def info(
+    what: Annotated[Path, typer.Argument(help="A model or run directory, a picture made here, or a code file.")],
+    as_json: Json = False,
+) -> None:
+    """Say what a model, picture or code file is, and how a picture was made."""
+    from betabloom.checkpoint import describe
+    from betabloom.codes import load_codes
+    from betabloom.plot import read_png
+
+    if what.suffix == ".npz":
+        codes = load_codes(what)
+        facts: dict[str, Any] = {"codes": len(codes.names), "latents": codes.mean.shape[1], "model": codes.model}
+    elif what.is_file():
+        facts = read_png(what)
+    else:
+        facts = describe(what)
+    say(as_json, "\n".join(f"{key:<18} {value}" for key, value in facts.items()), **facts)
+
+
+def _load(path: Path, device: str) -> Model:
+    from betabloom.checkpoint import load
+    from betabloom.hardware import choose_device
+
+    return load(path, str(choose_device(device)))
+
+
+def _read(given: Sequence[str], model: Model, limit: int | None = None) -> tuple[np.ndarray, list[str], Any]:
+    """Pictures prepared as the model's were, their names, and labels if the source has them."""
+    import numpy as np
+
+    from betabloom import data
+    from betabloom.console import progress
+
+    if len(given) > 1 or Path(given[0]).is_file():
+        chosen = given[:limit]
+        return np.stack([model.pipeline.load(Path(name)) for name in chosen]), list(chosen), None
+    with progress("preparing", "pictures") as report:
+        store = data.prepare(data.open_source(given[0]), model.pipeline, progress=report)
+    labels = None if store.labels is None else store.labels[:limit]
+    return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
+
+
+def _record(model: Model, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """What a picture carries, so that it can be made again."""
+    import betabloom
+
+    return {**facts, "model": model.fingerprint, "model_path": str(path), "betabloom": betabloom.__version__}
+
+
+def _write(
+    pictures: np.ndarray,
+    path: Path,
+    model: Model,
+    model_path: Path,
+    facts: dict[str, Any],
+    names: Sequence[str],
+    columns: int = 0,
+) -> list[str]:
+    """Write a grid to a .png, or one file each to a folder; return the names of what was written."""
+    from betabloom import plot
+
+    record = _record(model, model_path, facts)
+    if path.suffix:
+        plot.save_png(plot.grid(pictures, columns), path, {**record, "n": len(pictures), "columns": columns})
+        return [str(path)]
+    path.mkdir(parents=True, exist_ok=True)
+    made = []
+    for name, picture in zip(names, pictures, strict=True):
+        file = path / f"{Path(name).stem:0>6}.png"
+        plot.save_png(plot.grid(picture[None], gap=0), file, {**record, "n": 1, "picture": name})
+        made.append(str(file))
+    return made

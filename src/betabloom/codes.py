@@ -1,0 +1,80 @@
+"""Codes on disk: what an encoder made of pictures, to be decoded whenever.
+
+A code file is a NumPy `.npz` without pickle: `mean` and `log_var` float32 (N, l), `names` (N,), `labels` int64 (N,) if
+there are any, `model` (the fingerprint of the model that reads them) and `format_version`.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from betabloom.errors import FormatError
+
+__all__ = ["Codes", "load_codes", "save_codes"]
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Posteriors of N pictures.
+
+    Attributes:
+        mean: μ, float32 (N, l).
+        log_var: log σ², float32 (N, l).
+        names: The pictures' names.
+        model: Fingerprint of the model.
+        labels: Class indices (N,), or None.
+    """
+
+    mean: np.ndarray
+    log_var: np.ndarray
+    names: list[str]
+    model: str
+    labels: np.ndarray | None = None
+
+
+def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
+    """Write a code file, whole or not at all."""
+    path = Path(path)
+    arrays: dict[str, Any] = {
+        "format_version": np.array(FORMAT_VERSION),
+        "model": np.array(codes.model),
+        "mean": codes.mean,
+        "log_var": codes.log_var,
+        "names": np.array(codes.names, dtype=np.str_),
+        **({} if codes.labels is None else {"labels": np.asarray(codes.labels, np.int64)}),
+    }
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, **arrays)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_codes(path: str | os.PathLike[str]) -> Codes:
+    """Read a code file.
+
+    Raises:
+        FormatError: It is not one, or is damaged or of another version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            version = int(file["format_version"])
+            if version != FORMAT_VERSION:
+                raise FormatError(f"{path} has format version {version}; this betabloom reads {FORMAT_VERSION}.")
+            labels = file.get("labels", None)
+            codes = Codes(file["mean"], file["log_var"], file["names"].tolist(), str(file["model"]), labels)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise FormatError(f"{path} is not a code file made by `betabloom encode`: {error}") from error
+    if codes.mean.ndim != 2 or codes.mean.shape != codes.log_var.shape or len(codes.names) != len(codes.mean):
+        raise FormatError(f"{path} is damaged: its arrays do not fit together.")
+    return codes
