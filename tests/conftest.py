@@ -1,0 +1,36 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: busy neighbours must not slow tests down
+
+import numpy as np
+import pytest
+import torch
+
+from betabloom import data
+from betabloom.config import Config
+
+torch.set_num_threads(1)
+
+TINY = {
+    "height": 16, "width": 16, "family": "conv", "widths": "8,16", "latents": 6, "batch": 16, "steps": 20,
+    "warmup_steps": 4, "validations": 2, "device": "cpu", "precision": "fp32",
+}  # fmt: skip
+
+
+@pytest.fixture
+def tiny_config() -> Config:
+    """Settings of a training that takes a second."""
+    return Config.preset("tiny", **TINY)
+
+
+@pytest.fixture(scope="session")
+def small_store() -> data.Store:
+    """Sixty drawn flowers at 16×16, in memory."""
+    source = data.Drawn(60, seed=3, size=32)
+    pipeline = data.Pipeline.named("square", (16, 16))
+    pictures = np.stack([pipeline(source.read(index)) for index in range(len(source))])
+    return data.Store.from_array(pictures, names=source.names, labels=source.labels)

@@ -1,0 +1,85 @@
+"""Networks: the reference counts, any allowed size, errors that name the nearest one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from betabloom.errors import UsageError
+from betabloom.nn import FAMILIES, count_parameters, make_networks
+from betabloom.vae import build_vae
+
+
+def test_the_seed_network_has_its_101_215_779_parameters():
+    with torch.device("meta"):
+        vae = build_vae((3, 136, 136), 64, "seed", likelihood="bernoulli")
+    assert count_parameters(vae) == 101_215_779
+
+
+def test_the_seed_network_is_the_described_one():
+    encoder, decoder = make_networks("seed", (3, 20, 20), 7)
+    kinds = [type(module).__name__ for module in encoder.body]
+    assert kinds == ["Conv2d", "GELU", "Conv2d", "GELU"]
+    assert [m.kernel_size for m in encoder.body[::2]] == [(5, 5), (5, 5)]
+    assert [m.out_channels for m in encoder.body[::2]] == [16, 32]
+    kinds = [type(module).__name__ for module in decoder.body]
+    assert kinds == ["Linear", "Unflatten", "GELU", "ConvTranspose2d", "GELU", "ConvTranspose2d"]
+    bound = (6 / (3 * 25 + 16 * 25)) ** 0.5  # Xavier-uniform
+    weights = encoder.body[0].weight.detach()
+    assert weights.abs().max() <= bound
+    assert weights.std() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
+def test_the_burgess_network_is_that_of_the_disentanglement_papers():
+    """Convolutions 4×4×32 four times, linear 512→256→256→2·10, mirrored (Burgess et al. 2018, appendix A.1)."""
+    encoder, decoder = make_networks("burgess", (1, 64, 64), 10)
+    convolutions = 544 + 3 * (32 * 32 * 16 + 32)
+    assert count_parameters(encoder) == convolutions + 512 * 256 + 256 + 256 * 256 + 256 + 2 * (256 * 10 + 10)
+    transposed = 3 * (32 * 32 * 16 + 32) + 32 * 16 + 1
+    assert count_parameters(decoder) == 10 * 256 + 256 + 256 * 256 + 256 + 256 * 512 + 512 + transposed
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 16, 48), (3, 64, 16)])
+def test_any_allowed_size_comes_back(family, shape):
+    encoder, decoder = make_networks(family, shape, 5, widths=(4, 8) if family == "seed" else (4, 8, 8, 8))
+    mean, log_var = encoder(torch.rand(2, *shape))
+    assert mean.shape == log_var.shape == (2, 5)
+    assert decoder(torch.randn(2, 5)).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.strided])
+def test_a_size_that_does_not_fit_is_refused_with_the_nearest_that_do(family):
+    with pytest.raises(UsageError, match=r"multiples of 16, and 90x100 is not.*96x96, 80x96, 96x112") as error:
+        make_networks(family, (3, 100, 90), 8)
+    sizes = str(error.value).rsplit("work: ", 1)[1].split(" (")[0].split(", ")
+    for size in sizes:
+        width, height = map(int, size.split("x"))
+        make_networks(family, (3, height, width), 8)
+
+
+def test_the_smallest_picture_of_the_seed_network_is_named():
+    with pytest.raises(UsageError, match="at least 9×9"):
+        make_networks("seed", (3, 8, 40), 4)
+    make_networks("seed", (3, 9, 9), 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"family": "vgg"}, "seed, burgess, conv, residual"),
+        ({"shape": (4, 32, 32)}, "1 or 3 channels, not 4"),
+        ({"latents": 0}, "at least 1"),
+        ({"kernel": 3}, "even kernel size, not 3"),
+        ({"family": "residual", "kernel": 4}, "odd kernel size, not 4"),
+    ],
+)
+def test_impossible_values_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        make_networks(**{"family": "conv", "shape": (3, 32, 32), "latents": 4, **changes})
+
+
+def test_other_kernels_and_widths_work():
+    for family, kernel, widths in (("seed", 3, (4, 4, 4)), ("conv", 6, (4, 8)), ("residual", 5, (4, 8))):
+        encoder, decoder = make_networks(family, (3, 24, 24), 4, widths, kernel)
+        assert decoder(encoder(torch.rand(1, 3, 24, 24))[0]).shape == (1, 3, 24, 24)
