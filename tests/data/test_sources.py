@@ -151,7 +151,7 @@ def test_drawn_flowers_by_name() -> None:
         ("drawn:many", "as in `drawn:4096`"),
         ("a.txt", "is a file, not a folder"),
         ("nothing", "it is empty"),
-        ("texts", "no pictures among the 1 things"),
+        ("texts", "no pictures among the 1 files"),
     ],
 )
 def test_what_cannot_be_a_source_names_what_to_type(tmp_path: Path, spec: str, message: str) -> None:

@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from betabloom.data.folder import fingerprint_of_files
-from betabloom.data.picture import decode
-from betabloom.data.source import Source
+from betabloom.data.encoded import Encoded
 from betabloom.errors import SourceError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = ["CLASSES", "Flowers102", "complete", "data_root", "find_flowers102", "user_data"]
 
@@ -48,11 +43,12 @@ CLASSES = (
 # fmt: on
 
 
-class Flowers102(Source):
+class Flowers102(Encoded):
     """The 8,189 flowers with their 102 labels and official splits (train 1,020, val 1,020, test 6,149).
 
     Arguments:
         path: The folder that holds `jpg/`, `imagelabels.mat` and `setid.mat`, or one that holds it as `flowers-102`.
+        min_size: Leave out pictures with a side of fewer pixels.
 
     Raises:
         SourceError: These are not there, or are damaged.
@@ -60,7 +56,8 @@ class Flowers102(Source):
 
     name = "flowers102"
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, min_size: int = 0) -> None:
+        super().__init__(min_size=min_size)
         folder = complete(Path(path).expanduser())
         if folder is None:
             raise SourceError(f"'{path}' is no copy of Flowers102: it needs jpg/, imagelabels.mat and setid.mat")
@@ -75,13 +72,9 @@ class Flowers102(Source):
         ):
             raise _damaged(folder / "imagelabels.mat", "its numbers are out of range, or those in setid.mat")
 
-    def read(self, index: int) -> Image.Image:
-        """Decode picture `index`; see `Source.read`."""
-        return decode(self.path / self.names[index])
-
-    def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
-        """Decode picture `index` at reduced scale where that suffices; see `Source.read_reduced`."""
-        return decode(self.path / self.names[index], at_least=at_least)
+    def open(self, index: int) -> Path:
+        """Return the path of picture `index`."""
+        return self.path / self.names[index]
 
     def fingerprint(self) -> str:
         """Digest names, sizes and modification times of the pictures, and the sizes of the lists beside them."""
@@ -89,7 +82,7 @@ class Flowers102(Source):
             found = {f"jpg/{entry.name}": entry.stat() for entry in entries}
         stats = [(found[n].st_size, found[n].st_mtime_ns) if n in found else (-1, 0) for n in self.names]
         splits = ",".join(f"{split}={len(indices)}" for split, indices in self.splits.items())
-        return fingerprint_of_files(f"flowers102:{splits}", self.names, stats)
+        return self._digest(f"flowers102:{splits}", stats)
 
 
 def find_flowers102() -> Path | None:

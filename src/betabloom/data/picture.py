@@ -5,27 +5,45 @@ Whatever is wrong with a file ends as a `PictureError` whose message a person un
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from betabloom.data.colour import WHITE, plain
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-    from typing import TypeAlias
+    from typing import BinaryIO
 
-    Colour: TypeAlias = tuple[int, int, int]
+    from betabloom.data.colour import Colour
 
-__all__ = ["MAX_PIXELS", "decode", "extent", "readable_formats", "readable_suffixes", "upright"]
+__all__ = [
+    "MAX_PIXELS",
+    "VERSION",
+    "Facts",
+    "decode",
+    "extent",
+    "peek",
+    "readable_formats",
+    "readable_suffixes",
+    "upright",
+]
+
+VERSION = 2
+"""Rises when the same file gives other pixels than before; part of the fingerprint of sources of files."""
 
 MAX_PIXELS = 80_000_000
 """A header that announces more is refused before anything is decoded."""
 
-WHITE: Colour = (255, 255, 255)
+_LARGE = 16_000_000  # pictures of more pixels are decoded one at a time, to bound the memory
+_one_at_a_time = threading.Lock()
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -39,49 +57,117 @@ _UPRIGHT = {
 }
 # Formats that run an outside program (Ghostscript) or that Pillow recognises without being able to decode.
 _NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the header of a picture says.
+
+    Attributes:
+        width: Its width in pixels, upright.
+        height: Its height in pixels, upright.
+        format: "JPEG", "PNG" …; empty where pictures do not lie in files.
+        remarks: What is unusual about it and how it is handled, each a few words.
+    """
+
+    width: int
+    height: int
+    format: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @functools.cache
 def readable_formats() -> tuple[str, ...]:
     """Name the formats that Pillow can decode by itself here, JPEG and PNG first."""
     Image.init()
+    with contextlib.suppress(ImportError):  # the extra `heic`
+        import pi_heif
+
+        pi_heif.register_heif_opener()
     common = ("JPEG", "PNG")
     return common + tuple(name for name in sorted(Image.OPEN) if name not in _NOT_PICTURES and name not in common)
 
 
 @functools.cache
 def readable_suffixes() -> frozenset[str]:
-    """Return the file name endings of those formats, in lower case and with their dot."""
+    """Return the file name endings of pictures, in lower case and with their dot; HEIC even if it cannot be read."""
     formats = set(readable_formats())
-    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
+    return frozenset(known | {".heic", ".heif", ".avif"})
 
 
-def decode(path: Path, *, at_least: tuple[int, int] | None = None, background: Colour = WHITE) -> Image.Image:
+def decode(
+    file: Path | BinaryIO,
+    *,
+    at_least: tuple[int, int] | None = None,
+    background: Colour = WHITE,
+    min_size: int = 0,
+) -> Image.Image:
     """Decode the (first) picture of a file.
 
     Arguments:
-        path: The file; it is only read.
+        file: A path, or a file opened in binary mode; it is only read.
         at_least: (height, width) that the caller will shrink it to. A JPEG may then be decoded at 1/2, 1/4 or 1/8
             scale, never below this size; `extent` tells its exact size at that scale.
         background: RGB colour, 0..255, seen through transparent pixels.
+        min_size: Refuse pictures with a side of fewer pixels.
 
     Returns:
         The picture, upright, in mode RGB or L.
 
     Raises:
-        PictureError: It cannot be decoded; the message is the reason, without the name.
+        PictureError: It cannot be decoded, or is too small; the message is the reason, without the name.
     """
-    try:
-        with Image.open(path, formats=readable_formats()) as image:
-            _check_size(image.size)
-            if at_least is not None:
-                _reduce(image, at_least)
+    with _opened(file) as image:
+        _check_size(image.size, min_size)
+        if at_least is not None:
+            _reduce(image, at_least)
+        with _one_at_a_time if image.width * image.height > _LARGE else contextlib.nullcontext():
             image.load()
             return upright(image, background=background)
+
+
+def peek(file: Path | BinaryIO, min_size: int = 0) -> Facts:
+    """Read what the header of a picture file says, without decoding it.
+
+    Arguments:
+        file: A path, or a file opened in binary mode; it is only read.
+        min_size: Refuse pictures with a side of fewer pixels.
+
+    Raises:
+        PictureError: It is no picture, or one that `decode` would refuse for its size; the message is the reason.
+    """
+    with _opened(file) as image:
+        _check_size(image.size, min_size)
+        turn = _orientation(image)
+        width, height = image.size if turn < 5 else image.size[::-1]
+        return Facts(width, height, image.format or "", tuple(_remarks(image, turn)))
+
+
+def _remarks(image: Image.Image, turn: int) -> Iterator[str]:
+    if image.format in ("GIF", "PNG", "WEBP", "AVIF") and getattr(image, "is_animated", False):
+        yield "animated; the first frame is used"
+    if image.has_transparency_data:
+        yield "with transparency; laid over a background"
+    if image.mode == "CMYK":
+        yield "in the colours of print (CMYK); converted"
+    if image.mode.startswith(("I", "F")):
+        yield "with more than 8 bits a channel; converted to 8"
+    if turn in _UPRIGHT:
+        yield "turned or mirrored by an EXIF mark; put upright"
+
+
+@contextlib.contextmanager
+def _opened(file: Path | BinaryIO) -> Iterator[Image.Image]:
+    """Open a picture; whatever goes wrong, here or later, becomes a `PictureError`."""
+    try:
+        with Image.open(file, formats=readable_formats()) as image:
+            yield image
     except PictureError:
         raise
     except Exception as error:  # decoders of damaged files raise anything
-        raise PictureError(_reason(path, error)) from error
+        raise PictureError(_reason(file, error)) from error
 
 
 def extent(image: Image.Image) -> tuple[float, float]:
@@ -93,12 +179,10 @@ def extent(image: Image.Image) -> tuple[float, float]:
 def upright(image: Image.Image, *, background: Colour = WHITE) -> Image.Image:
     """Turn a decoded picture of any mode into an upright one in mode RGB or L.
 
-    Transparency is laid over `background`. 16-bit values v become v / 257; 32-bit integer and float pictures whose
-    values exceed the range 0..255 (0..1 for floats) are scaled so that the largest value becomes 255.
+    How colours, depth and transparency are converted is described at `colour.plain`.
     """
     turn = _UPRIGHT.get(_orientation(image))
-    if image.mode not in ("RGB", "L") or image.has_transparency_data:
-        image = _plain(image, background)
+    image = plain(image, background)
     if turn is None:
         return image
     image = image.transpose(turn)
@@ -108,8 +192,10 @@ def upright(image: Image.Image, *, background: Colour = WHITE) -> Image.Image:
     return image
 
 
-def _check_size(size: tuple[int, int]) -> None:
+def _check_size(size: tuple[int, int], min_size: int) -> None:
     width, height = size
+    if min(size) < min_size:
+        raise PictureError(f"smaller ({width} × {height}) than the {min_size} px asked for")
     if width * height > MAX_PIXELS:
         raise PictureError(_too_large(f"{width} × {height} pixels"))
 
@@ -134,31 +220,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _plain(image: Image.Image, background: Colour) -> Image.Image:
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, (*background, 255))
-        return Image.alpha_composite(paper, layer).convert("RGB")
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_eight_bits(np.asarray(image), sixteen=image.mode.startswith("I;16")))
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _eight_bits(values: np.ndarray, *, sixteen: bool) -> np.ndarray:
-    """Map (H, W) integers or floats to uint8, as `upright` documents."""
-    exact = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0).clip(0)
-    largest = exact.max(initial=0.0)
-    if sixteen or (values.dtype.kind != "f" and 255 < largest <= 65535):
-        exact /= 257
-    elif values.dtype.kind == "f" and largest <= 1:
-        exact *= 255
-    elif largest > 255:
-        exact *= 255 / largest
-    eight_bits: np.ndarray = np.rint(exact).astype(np.uint8)
-    return eight_bits
-
-
-def _reason(path: Path, error: Exception) -> str:
+def _reason(file: Path | BinaryIO, error: Exception) -> str:
     match error:
         case PermissionError():
             return "permission denied"
@@ -171,7 +233,7 @@ def _reason(path: Path, error: Exception) -> str:
         case MemoryError():
             return "too large for the memory of this machine"
         case UnidentifiedImageError():
-            return _what_it_is_instead(path)
+            return _what_it_is_instead(file)
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno).lower()
     if isinstance(error, EOFError) or any(sign in str(error).lower() for sign in ("truncated", "unexpected end")):
@@ -179,14 +241,23 @@ def _reason(path: Path, error: Exception) -> str:
     return f"damaged: {error or type(error).__name__}"
 
 
-def _what_it_is_instead(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(512)
+def _what_it_is_instead(file: Path | BinaryIO) -> str:
+    start = _start(file)
     if not start:
         return "empty file (0 bytes)"
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+        return "a HEIC photo, which needs one more package here: type pip install 'betabloom[heic]'"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html")):
         return "not a picture but a web page (HTML); a download probably went wrong"
     if start.isascii() and b"\x00" not in start:
         return "not a picture but text"
     return "not a picture, or of a kind that Pillow cannot read here"
+
+
+def _start(file: Path | BinaryIO) -> bytes:
+    if not isinstance(file, os.PathLike):
+        file.seek(0)
+        return file.read(512)
+    with open(file, "rb") as opened:  # noqa: PTH123
+        return opened.read(512)

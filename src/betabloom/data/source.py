@@ -7,10 +7,13 @@ pixels. Sources are read from several threads at once, so `read` keeps no state.
 from __future__ import annotations
 
 import abc
+import types
 from typing import TYPE_CHECKING
 
+from betabloom.data.picture import Facts
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from PIL import Image
@@ -27,6 +30,7 @@ class Source(abc.ABC):
         labels: One class index per picture, int64 with shape (N,), or None. Training ignores labels.
         label_names: The name of each class, or None.
         splits: Official splits as {"train": indices, "val": indices, …}; empty where the source has none.
+        left_alone: How many files beside the pictures were not looked at, by ending, and "hidden" ones.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Source(abc.ABC):
     labels: np.ndarray | None = None
     label_names: Sequence[str] | None = None
     splits: dict[str, np.ndarray]
+    left_alone: Mapping[str, int] = types.MappingProxyType({})
 
     def __len__(self) -> int:
         return len(self.names)
@@ -55,6 +60,15 @@ class Source(abc.ABC):
             PictureError: As `read`.
         """
         return self.read(index)
+
+    def facts(self, index: int) -> Facts:
+        """Return the size and format of picture `index`; a source that knows them without decoding overrides this.
+
+        Raises:
+            PictureError: As `read`, as far as that shows without decoding.
+        """
+        image = self.read(index)
+        return Facts(image.width, image.height)
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
