@@ -1,6 +1,7 @@
 """Models and run states on disk: safetensors and JSON, never pickle.
 
-A *model directory* holds `model.safetensors` (the weights), `config.json` (format version, settings, pipeline, training
+A *model directory* holds `model.safetensors` (the weights), `sampler.safetensors` (the density fitted to the aggregate
+posterior), `config.json` (format version, settings, pipeline, training
 facts, hash of the weights), `README.md` (the model card) and `samples.png`. It needs no code to load and can run none.
 
 A *checkpoint* is everything a run needs to go on: `checkpoints/step-N/` with `state.safetensors` and `state.json`. It
@@ -9,6 +10,7 @@ is written under another name, synced, renamed and verified by hash when it is r
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -24,6 +26,7 @@ from safetensors.torch import load_file, save_file
 
 import betabloom
 from betabloom import sample
+from betabloom.aggregate import GaussianMixture
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import FormatError, UsageError
@@ -51,8 +54,10 @@ __all__ = [
 
 FORMAT = "betabloom-model"
 FORMAT_VERSION = 1
+SAMPLERS = ("auto", "fitted", "prior")
 KEPT_CHECKPOINTS = 2
 LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
+LARGEST_MIXTURE = 1024  # components
 
 
 @dataclass(frozen=True)
@@ -64,18 +69,36 @@ class Model:
         config: The settings it was trained with.
         pipeline: How its pictures were prepared; pictures given to `encode` must be prepared the same way.
         training: Facts about the training: source, pictures, steps, seconds, versions, final measures.
-        fingerprint: First 16 hexadecimal digits of the hash of the weights file; "" before it is saved.
+        sampler: The density fitted to the aggregate posterior, which `generate` draws from; None to use the prior.
+        fingerprint: First 16 hexadecimal digits of a hash of all weights; "" before they are saved.
     """
 
     vae: VAE
     config: Config
     pipeline: Pipeline
     training: dict[str, Any]
+    sampler: GaussianMixture | None = None
     fingerprint: str = ""
 
-    def generate(self, n: int = 16, seed: int = 0, temperature: float = 1.0, start: int = 0) -> np.ndarray:
-        """New pictures, uint8 (n, H, W, C). See `betabloom.sample.generate`."""
-        return sample.generate(self.vae, n, seed, temperature, start)
+    def generate(
+        self, n: int = 16, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto"
+    ) -> np.ndarray:
+        """New pictures, uint8 (n, H, W, C).
+
+        Arguments:
+            n: How many.
+            seed: Names the series of pictures.
+            temperature: Factor on the noise: below 1 more typical, above 1 more unusual.
+            start: Number of the first picture in the series.
+            sampler: "fitted" draws codes from the density fitted to the aggregate posterior, "prior" from p(z);
+                "auto" is "fitted" where there is one.
+        """
+        if sampler not in SAMPLERS:
+            raise UsageError(f"Unknown sampler {sampler!r}. Choose one of: {', '.join(SAMPLERS)}.")
+        if sampler == "fitted" and self.sampler is None:
+            raise UsageError("This model has no fitted sampler. Use sampler 'prior'.")
+        density = None if sampler == "prior" else self.sampler
+        return sample.generate(self.vae, n, seed, temperature, start, density)
 
     def prepare(self, images: Iterable[Image.Image]) -> np.ndarray:
         """Prepare pictures of any size as the training pictures were: uint8 (N, H, W, C)."""
@@ -140,7 +163,11 @@ def save_model(model: Model, path: Path) -> Model:
     weights = {name: value.detach().cpu().contiguous() for name, value in model.vae.state_dict().items()}
     with _replacing(path) as part:
         save_file(weights, part / "model.safetensors")
-        digest = _sha256(part / "model.safetensors")
+        digests = {"model": _sha256(part / "model.safetensors")}
+        if model.sampler:
+            density = {name: value.cpu().contiguous() for name, value in model.sampler.state_dict().items()}
+            save_file(density, part / "sampler.safetensors")
+            digests["sampler"] = _sha256(part / "sampler.safetensors")
         facts = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -148,11 +175,18 @@ def save_model(model: Model, path: Path) -> Model:
             "config": model.config.to_dict(),
             "pipeline": model.pipeline.to_dict(),
             "training": model.training,
-            "weights": {"sha256": digest, "parameters": count_parameters(model.vae)},
+            "parameters": count_parameters(model.vae),
+            "sha256": digests,
+            "components": len(model.sampler.weight) if model.sampler else 0,
         }
         _write_json(part / "config.json", facts)
-        (part / "README.md").write_text(_card(model, digest[:16]), encoding="utf-8")
-    return Model(model.vae, model.config, model.pipeline, model.training, digest[:16])
+        (part / "README.md").write_text(_card(model, _fingerprint(digests)), encoding="utf-8")
+    return dataclasses.replace(model, fingerprint=_fingerprint(digests))
+
+
+def _fingerprint(digests: Mapping[str, str]) -> str:
+    """One short name for all weights: pictures are the same wherever it is."""
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Model:
@@ -174,16 +208,31 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Model:
     try:
         config = Config.from_dict(facts["config"])
         pipeline = Pipeline.from_dict(facts["pipeline"])
-        training, digest = dict(facts["training"]), str(facts["weights"]["sha256"])
+        training, digests = dict(facts["training"]), {str(k): str(v) for k, v in facts["sha256"].items()}
         with torch.device("meta"):
             expected = make_vae(config).state_dict()
-    except (UsageError, KeyError, TypeError, ValueError) as error:
+            density = _empty_mixture(int(facts["components"]), config.model.latents)
+    except (UsageError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(f"{folder / 'config.json'} does not describe a model: {error}") from error
-    weights = _read_weights(folder / "model.safetensors", expected, digest)
-    vae = make_vae(config)
-    vae.load_state_dict(weights)
+    vae, sampler = make_vae(config), None
+    vae.load_state_dict(_read_weights(folder / "model.safetensors", expected, digests.get("model", "")))
     vae.requires_grad_(False).eval().to(device)
-    return Model(vae, config, pipeline, training, digest[:16])
+    if density:
+        expected = density.state_dict()
+        weights = _read_weights(folder / "sampler.safetensors", expected, digests.get("sampler", ""))
+        sampler = GaussianMixture(**weights).eval().to(device)
+    return Model(vae, config, pipeline, training, sampler, _fingerprint(digests))
+
+
+def _empty_mixture(components: int, latents: int) -> GaussianMixture | None:
+    """The shapes of a sampler, without memory."""
+    if not 0 <= components <= LARGEST_MIXTURE:
+        raise ValueError(f"a sampler of {components} components")
+    if not components:
+        return None
+    return GaussianMixture(
+        torch.empty(components), torch.empty(components, latents), torch.empty(components, latents, latents)
+    )
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -192,8 +241,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     config, training = facts["config"], facts["training"]
     return {
         "model": str(path),
-        "fingerprint": facts["weights"]["sha256"][:16],
-        "parameters": facts["weights"]["parameters"],
+        "fingerprint": _fingerprint(facts["sha256"]),
+        "parameters": facts["parameters"],
+        "sampler": f"mixture of {facts['components']} Gaussians" if facts["components"] else "prior",
         "size": f"{config['data']['width']}x{config['data']['height']}x{config['data']['channels']}",
         "pipeline": facts["pipeline"]["name"],
         **config["model"],

@@ -188,6 +188,7 @@ def generate(
     seed: Seed = 0,
     start: Annotated[int, typer.Option(min=0, help="Number of the first picture in the seed's series.")] = 0,
     temperature: Annotated[float, typer.Option(help="Below 1 more typical, above 1 more unusual.")] = 1.0,
+    sampler: Annotated[str, typer.Option(help="auto, fitted or prior: where codes come from.")] = "auto",
     columns: Annotated[int, typer.Option(min=0, help="Pictures in a row of the grid; 0 for square.")] = 0,
     out: Out = None,
     device: Device = "cpu",
@@ -197,8 +198,8 @@ def generate(
     """Make new pictures: a grid (-o a.png), or one file each (-o folder/)."""
     path = free_path(out or Path(f"generated-{seed}.png"), force)
     loaded = _load(model, device)
-    pictures = loaded.generate(n, seed, temperature, start)
-    record = {"verb": "generate", "seed": seed, "start": start, "temperature": temperature}
+    pictures = loaded.generate(n, seed, temperature, start, sampler)
+    record = {"verb": "generate", "seed": seed, "start": start, "temperature": temperature, "sampler": sampler}
     made = _write(pictures, path, loaded, model, record, [str(start + i) for i in range(n)], columns)
     say(as_json, f"{n} new pictures: {path}", made=made, n=n, seed=seed, model=loaded.fingerprint)
 

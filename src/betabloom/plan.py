@@ -51,12 +51,14 @@ class Clock:
     """
 
     measure = 3.0  # seconds of training before the first plan, or a twentieth of a shorter budget
+    # `last` is kept for what comes after the last step: fitting the sampler and writing the model
     tolerance = 0.01  # part of the budget by which the end may be missed before the plan is corrected
 
     def __init__(self, budget: float, step: int) -> None:
         self.budget = budget
         self.first_step, self.first_time = step, time.monotonic()
         self.longest_pause = 0.0
+        self.last = min(0.06 * budget, 40.0)
 
     def pause(self, work: Callable[[], None]) -> None:
         """Do work that is not a training step."""
@@ -70,7 +72,7 @@ class Clock:
         if steps < 3 or spent < min(self.measure, 0.05 * self.budget) or (plan.total and step % 10):
             return
         a_step = spent / steps  # pauses included: more of them are to come
-        left = self.budget - seconds - 2 * self.longest_pause
+        left = self.budget - seconds - 2 * self.longest_pause - self.last
         total = step + max(int(left / a_step), 1)
         if not plan.total or abs(total - plan.total) * a_step > self.tolerance * self.budget:
             plan.correct(step, total)

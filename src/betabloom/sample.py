@@ -19,6 +19,7 @@ from betabloom.posterior import DiagonalNormal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from betabloom.prior import Prior
     from betabloom.vae import VAE
 
 __all__ = ["base_noise", "decode", "encode", "generate", "reconstruct", "to_pictures", "to_tensor", "vary"]
@@ -52,8 +53,10 @@ def to_pictures(x: Tensor) -> Pictures:
 
 
 @torch.inference_mode()
-def generate(vae: VAE, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0) -> Pictures:
-    """New pictures: z ~ p(z), then the mean of p(x|z).
+def generate(
+    vae: VAE, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, density: Prior | None = None
+) -> Pictures:
+    """New pictures: z ~ p(z), or from a density fitted to the aggregate posterior; then the mean of p(x|z).
 
     Arguments:
         vae: The model, in evaluation mode.
@@ -61,6 +64,7 @@ def generate(vae: VAE, n: int, seed: int = 0, temperature: float = 1.0, start: i
         seed: Names the series of pictures.
         temperature: Factor on the noise, > 0: below 1 more typical, above 1 more unusual pictures.
         start: Number of the first picture in the series.
+        density: Where codes come from; the model's prior if None.
 
     Returns:
         uint8 pictures (n, H, W, C).
@@ -69,11 +73,11 @@ def generate(vae: VAE, n: int, seed: int = 0, temperature: float = 1.0, start: i
     if not temperature > 0:
         raise UsageError(f"'temperature' must be positive, not {temperature}.")
     noise, choice = base_noise(seed, n, vae.latents, start)
-    device = _device(vae)
-    parts = [
-        to_pictures(vae.decode(vae.prior.sample(temperature * noise[rows].to(device), choice[rows].to(device))))
-        for rows in _batches(n)
-    ]
+    device, density = _device(vae), density or vae.prior
+    parts = []
+    for rows in _batches(n):
+        z = density.sample(temperature * noise[rows].to(device), choice[rows].to(device))
+        parts.append(to_pictures(vae.decode(z)))
     return np.concatenate(parts)
 
 

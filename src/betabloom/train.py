@@ -24,6 +24,7 @@ import yaml
 
 import betabloom
 from betabloom import plot, sample
+from betabloom.aggregate import GaussianMixture, fit_aggregate, fit_mixture
 from betabloom.checkpoint import Model, latest_checkpoint, make_vae, save_checkpoint, save_model
 from betabloom.config import Config
 from betabloom.errors import BetabloomError, FormatError, UsageError
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
 CHECKPOINT_EVERY = 120.0  # seconds
 VALIDATION_PICTURES = 1024
+SAMPLER_PICTURES = 8192  # of which the codes are used to fit the sampler
 IN_MEMORY = 2 << 30  # bytes of prepared pictures that are kept in memory; larger stores are read from disk
 
 
@@ -79,6 +81,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     validated: dict[str, float] = field(default_factory=dict)
+    held_out_codes: Tensor = field(default_factory=lambda: torch.empty(0))
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -347,7 +350,7 @@ def _validate(run: Run) -> None:
     """Measure the averaged weights on held-out pictures, and draw with them."""
     vae = run.averaged.eval()
     totals = np.zeros(3)
-    per_dimension, means = torch.zeros(vae.latents), []
+    per_dimension, means, codes = torch.zeros(vae.latents), [], []
     rng = np.random.default_rng([run.config.train.seed, 2])
     rows = run.validation_rows
     for first in range(0, len(rows), sample.BATCH):
@@ -358,6 +361,7 @@ def _validate(run: Run) -> None:
         floor = terms.floor.sum().item() if terms.floor is not None else 0.0
         totals += terms.distortion.sum().item(), terms.rate.sum().item(), floor
         means.append(terms.posterior.mean.float().cpu())
+        codes.append(terms.z.float().cpu())
         if terms.rate_per_dimension is not None:
             per_dimension += terms.rate_per_dimension.sum(0).cpu()
     distortion, rate, floor = (totals / len(rows)).tolist()
@@ -376,6 +380,7 @@ def _validate(run: Run) -> None:
     dimensions = [round(value, 5) for value in (per_dimension / len(rows)).tolist()]
     _record(run, "validation", {**run.validated, "rate_per_dimension": dimensions})
     log.info("step %d: %s", run.step, _summary(run))
+    run.held_out_codes = torch.cat(codes)
     _draw(run, vae)
 
 
@@ -386,7 +391,9 @@ def _draw(run: Run, vae: VAE) -> None:
     folder = run.out / "samples"
     folder.mkdir(exist_ok=True)
     record = {"run": run.out.name, "step": run.step, "seed": 0}
-    generated = plot.grid(sample.generate(vae, 64), columns=8)
+    codes = run.held_out_codes
+    density = fit_mixture(codes, 1).to(run.device) if len(codes) > 1 else None
+    generated = plot.grid(sample.generate(vae, 64, density=density), columns=8)
     plot.save_png(generated, folder / f"step-{run.step:09d}.png", {"verb": "train-sample", **record})
     originals = np.asarray(run.store.pictures[run.validation_rows[:32]])
     sheet = plot.pairs(originals, sample.reconstruct(vae, originals))
@@ -475,7 +482,7 @@ def _finish(run: Run) -> Model:
         "validation_images": len(run.validation_rows),
     }
     vae = run.averaged.requires_grad_(False).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    model = Model(vae, run.config, run.store.pipeline, facts)
+    model = Model(vae, run.config, run.store.pipeline, facts, _fit_sampler(run, vae))
     if not run.out:
         return model
     model = save_model(model, run.out / "model")
@@ -484,6 +491,18 @@ def _finish(run: Run) -> Model:
     record = {"verb": "generate", "model": model.fingerprint, "n": 64, "seed": 0}
     plot.save_png(samples, run.out / "model" / "samples.png", record)
     return model
+
+
+def _fit_sampler(run: Run, vae: VAE) -> GaussianMixture | None:
+    """Fit a density to the codes of training pictures, judged by those of held-out ones."""
+    if len(run.train_rows) < 2 or len(run.held_out_codes) < 2:
+        return None
+    rng = np.random.default_rng([run.config.train.seed, 3])
+    rows = np.sort(rng.permutation(run.train_rows)[:SAMPLER_PICTURES])
+    mean, log_var = sample.encode(vae, run.store.pictures[rows])
+    noise = rng.standard_normal(mean.shape, np.float32)
+    z = torch.from_numpy(mean + np.exp(0.5 * log_var) * noise)
+    return fit_aggregate(z, run.held_out_codes, run.config.train.seed).to(run.device)
 
 
 def _describe(run: Run) -> None:

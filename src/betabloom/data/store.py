@@ -2,10 +2,14 @@
 
 A store on disk is a folder that is complete or absent, never half there (`preparing` sees to that):
 
-    store.json     format version, source, pipeline, class names, what was skipped and why, fingerprint
+    store.json     format version, source, pipeline, class names, fingerprint
     pictures.npy   uint8 (N, H, W, C), in the order of the source
-    names.json     the N names
-    index.npz      digests (N,), and where the source has them labels (N,) and one array of indices per official split
+    names.bin      the N names (see `texts`)
+    skipped.bin    what could not be prepared and why: name and reason in turn
+    index.npz      digests (N,); where the source has them labels (N,) and one array of indices per official split;
+                   the indices in the source of skipped pictures to which access was refused (see `preparing`)
+
+Names and reasons stay on the disk until they are asked for; in memory a picture takes a few numbers.
 """
 
 from __future__ import annotations
@@ -13,24 +17,26 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from betabloom.data.pipeline import Pipeline
 from betabloom.data.split import split_pictures
+from betabloom.data.texts import Texts, write_texts
 from betabloom.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from typing_extensions import Self
 
 __all__ = ["FORMAT", "Store", "digest_of", "fingerprint_of", "open_store", "write_facts"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the format above; a store of another version is prepared anew."""
 
 
@@ -49,6 +55,9 @@ class Store:
         label_names: The name of each class, or None.
         splits: Official splits as {name: indices into this store}; empty where there are none.
         skipped: What could not be prepared, as {"name": …, "reason": …}.
+        changed: Whether the source changed while it was prepared. The pictures are sound, but the next `prepare` does
+            not take them for those of the source.
+        refused: Indices in the source of skipped pictures that could not be accessed and may come back, int64.
         path: The folder it lies in, or None in memory.
     """
 
@@ -61,7 +70,9 @@ class Store:
     labels: np.ndarray | None = None
     label_names: Sequence[str] | None = None
     splits: dict[str, np.ndarray] = field(default_factory=dict)
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: Sequence[dict[str, str]] = ()
+    changed: bool = False
+    refused: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     path: Path | None = None
 
     def __len__(self) -> int:
@@ -131,26 +142,59 @@ def digest_of(picture: np.ndarray) -> int:
     return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(picture).data, digest_size=8).digest(), "little")
 
 
-def fingerprint_of(names: Sequence[str], digests: np.ndarray) -> str:
+def fingerprint_of(names: Iterable[str], digests: np.ndarray) -> str:
     """Digest all names and picture digests, in order."""
-    digest = hashlib.sha256(json.dumps(list(names)).encode())
+    digest = hashlib.sha256(b"[")
+    for i, name in enumerate(names):
+        digest.update(f"{', ' if i else ''}{json.dumps(name)}".encode())
+    digest.update(b"]")
     digest.update(digests.astype("<u8").tobytes())
     return digest.hexdigest()
+
+
+class _Skipped(Sequence[dict[str, str]]):
+    """Names and reasons in turn, as dictionaries."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts) // 2
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, str]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, str]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, str] | list[dict[str, str]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = 2 * range(len(self))[index]
+        return {"name": self._texts[place], "reason": self._texts[place + 1]}
 
 
 def write_facts(folder: Path, store: Store) -> None:
     """Write everything but the pictures into `folder`."""
     facts: dict[str, Any] = {"format": FORMAT, "shape": list(store.pictures.shape)}
-    for key in ("source_name", "fingerprint", "label_names", "skipped"):
+    for key in ("source_name", "fingerprint", "label_names", "changed"):
         facts[key] = getattr(store, key)
     facts["pipeline"] = store.pipeline.to_dict()
-    arrays = {"digests": store.digests, **{f"split/{name}": indices for name, indices in store.splits.items()}}
+    arrays = {"digests": store.digests, "refused": store.refused}
+    arrays |= {f"split/{name}": indices for name, indices in store.splits.items()}
     if store.labels is not None:
         arrays["labels"] = store.labels
     with (folder / "index.npz").open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    (folder / "names.json").write_text(json.dumps(list(store.names)), encoding="utf-8")
+    write_texts(folder / "names.bin", store.names, len(store.names))
+    write_texts(folder / "skipped.bin", _in_turn(store.skipped), 2 * len(store.skipped))
     (folder / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _in_turn(skipped: Iterable[dict[str, str]]) -> Iterator[str]:
+    for entry in skipped:
+        yield entry["name"]
+        yield entry["reason"]
 
 
 def open_store(folder: Path) -> Store:
@@ -179,7 +223,7 @@ def _read(folder: Path) -> Store:
         raise ValueError("pictures of another shape")
     return Store(
         pictures=pictures,
-        names=json.loads((folder / "names.json").read_text(encoding="utf-8")),
+        names=Texts(folder / "names.bin"),
         digests=arrays["digests"],
         pipeline=Pipeline.from_dict(facts["pipeline"]),
         source_name=facts["source_name"],
@@ -187,6 +231,8 @@ def _read(folder: Path) -> Store:
         labels=arrays.get("labels"),
         label_names=facts["label_names"],
         splits={key.removeprefix("split/"): value for key, value in arrays.items() if key.startswith("split/")},
-        skipped=facts["skipped"],
+        skipped=_Skipped(Texts(folder / "skipped.bin")),
+        changed=facts["changed"],
+        refused=arrays["refused"],
         path=folder,
     )
