@@ -84,7 +84,7 @@ class TrainConfig:
     warmup_steps: int = _setting(200, "steps during which the learning rate rises (at most a tenth of the training)")
     decay_from: float = _setting(0.5, "part of the training after which the learning rate falls to 0; 1 for never")
     weight_decay: float = _setting(0.0, "decoupled weight decay (AdamW)")
-    clip: float = _setting(0.0, "largest gradient norm in nats per image; 0 for no clipping")
+    clip: float = _setting(1.0, "largest gradient norm in nats per pixel and channel; 0 for no clipping")
     ema: float = _setting(0.999, "decay of the averaged weights that are saved; 0 for the last weights")
     seed: int = _setting(42, "all randomness follows from it")
     device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps …")

@@ -100,9 +100,7 @@ def near_groups(bits: np.ndarray, colours: np.ndarray) -> list[list[int]]:
 
 def _pairs(bits: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yield near copies as pairs of indices, some more than once."""
-    bands = [
-        (bits >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1) for low, high in itertools.pairwise(_EDGES)
-    ]
+    bands = [(bits >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1) for low, high in itertools.pairwise(_EDGES)]
     widths = [high - low for low, high in itertools.pairwise(_EDGES)]
     for chosen in itertools.combinations(range(len(bands)), _TOGETHER):
         key = np.zeros_like(bits)

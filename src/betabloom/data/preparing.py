@@ -1,8 +1,9 @@
-"""Source + pipeline → store, in parallel, in bounded memory, and all or nothing.
+"""Source + pipeline → store: in parallel, in bounded memory, once, and all or nothing.
 
 Pictures are appended in the order of the source, in small pieces that threads prepare ahead (Pillow and the array
-operations let other threads run meanwhile). Everything is written to a folder of a unique name beside the final one and
-renamed in the end, so that what carries the final name is always whole.
+operations let other threads run meanwhile). They go to a folder of a fixed name beside the final one (see `partial`),
+which is renamed in the end, so that what carries the final name is always whole, and an interrupted preparation goes on
+where it stopped. A lock keeps others out meanwhile.
 """
 
 from __future__ import annotations
@@ -10,43 +11,46 @@ from __future__ import annotations
 import collections
 import contextlib
 import hashlib
+import itertools
 import json
+import logging
 import os
-import shutil
-import tempfile
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL
 
-from betabloom.data.store import FORMAT, Store, digest_of, fingerprint_of, open_store, write_facts
+from betabloom.data.cache import cache_folder, lock_of, part_of, remove, sweep
+from betabloom.data.locking import locked
+from betabloom.data.partial import Partial, Piece, Skip
+from betabloom.data.store import (
+    FORMAT,
+    Store,
+    digest_of,
+    fingerprint_of,
+    open_store,
+    write_facts,
+    write_names,
+    write_skipped,
+)
 from betabloom.errors import BetabloomError, FormatError, PictureError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import BinaryIO
+    from pathlib import Path
 
     from betabloom.data.pipeline import Pipeline
     from betabloom.data.source import Source
 
 __all__ = ["cache_folder", "prepare"]
 
-_PIECE = 32
-_HEADER = 128
+_PIECE = 32  # pictures at most
+_PIECE_BYTES = 4 << 20
+_TRIED_AGAIN = 100  # refused pictures, when a ready store is opened
 
-
-@dataclass
-class _Piece:
-    """Consecutive pictures of a source: the pixels of the usable ones, their indices, and why others are not."""
-
-    pixels: bytes = b""
-    digests: list[int] = field(default_factory=list)
-    kept: list[int] = field(default_factory=list)
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    seen: int = 0
+_log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -59,6 +63,8 @@ def prepare(
 ) -> Store:
     """Prepare all pictures of a source once; later calls with the same source and pipeline open the result at once.
 
+    An interrupted call is continued by the next. Several calls at a time for the same result wait for the first.
+
     Arguments:
         source: Where the pictures come from; it is only read.
         pipeline: What is done to each.
@@ -70,40 +76,59 @@ def prepare(
         The store. Pictures that cannot be read are left out and named in its `skipped`.
 
     Raises:
-        SourceError: Not one picture can be used.
+        SourceError: Not one picture can be used, or the source is gone.
         BetabloomError: The result cannot be written.
     """
-    stores = (cache_folder() if cache is None else Path(cache)) / "stores"
-    final = stores / _key(source, pipeline)
-    with contextlib.suppress(FormatError):
-        return open_store(final)
+    stores = (cache_folder() if cache is None else cache) / "stores"
+    state = _state(source)
+    final = stores / _key(source, state, pipeline)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd files: a picture is usable or named
+        ready = _ready(final, source)
+        if ready is not None:
+            return ready
+        try:
+            stores.mkdir(parents=True, exist_ok=True)
+            with locked(lock_of(final), lambda: _log.info("waiting: another process prepares the same pictures")):
+                return _prepare(final, source, state, pipeline, workers or _processors(), progress)
+        except OSError as error:
+            raise BetabloomError(
+                f"the prepared pictures cannot be written to '{stores}' ({error.strerror or error}): make room there, "
+                "or set BETABLOOM_CACHE to a folder on another disk"
+            ) from error
+
+
+def _state(source: Source) -> str:
     try:
-        stores.mkdir(parents=True, exist_ok=True)
-        with _scratch(stores, final.name) as folder:
-            _write(folder, source, pipeline, workers or _processors(), progress)
-            _publish(folder, final)
-        return open_store(final)
+        return source.fingerprint()
     except OSError as error:
-        raise BetabloomError(
-            f"the prepared pictures cannot be written to '{stores}' ({error.strerror or error}): make room there, or "
-            "set BETABLOOM_CACHE to a folder on another disk"
-        ) from error
+        where = f" ('{error.filename}')" if error.filename else ""
+        raise SourceError(f"the pictures of '{source.name}' are gone: {error.strerror or error}{where}") from error
 
 
-def cache_folder() -> Path:
-    """Return $BETABLOOM_CACHE, or the user's cache folder for betabloom."""
-    chosen = os.environ.get("BETABLOOM_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("betabloom", appauthor=False))
-
-
-def _key(source: Source, pipeline: Pipeline) -> str:
+def _key(source: Source, state: str, pipeline: Pipeline) -> str:
     steps = pipeline.to_dict()["steps"]
-    facts = {"format": FORMAT, "name": source.name, "source": source.fingerprint(), "pipeline": steps}
+    facts = {"format": FORMAT, "name": source.name, "source": state, "pipeline": steps}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _ready(final: Path, source: Source) -> Store | None:
+    """Open a store that was prepared before, unless it is damaged or pictures that it lacks can be had by now."""
+    try:
+        store = open_store(final)
+    except FormatError:
+        return None
+    if store.changed or not _still_refused(source, store.refused[:_TRIED_AGAIN].tolist()):
+        return None
+    return store
+
+
+def _still_refused(source: Source, indices: list[int]) -> bool:
+    for index in indices:
+        with contextlib.suppress(PictureError):
+            source.read(index)
+            return False
+    return True
 
 
 def _processors() -> int:
@@ -112,47 +137,49 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-@contextlib.contextmanager
-def _scratch(stores: Path, name: str) -> Iterator[Path]:
-    """Make a folder that no other process has, and remove it in the end unless it was renamed."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}.part-", dir=stores))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write(
-    folder: Path, source: Source, pipeline: Pipeline, workers: int, progress: Callable[[int, int], None] | None
-) -> None:
-    """Write a whole store into `folder` and wait until it is on the disk."""
-    total = _Piece()
-    with (folder / "pictures.npy").open("wb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd files: a picture is usable or named
-        file.write(bytes(_HEADER))
-        for piece in _in_order(source, pipeline, workers):
-            file.write(piece.pixels)
-            total.digests += piece.digests
-            total.kept += piece.kept
-            total.skipped += piece.skipped
-            total.seen += piece.seen
+def _prepare(
+    final: Path,
+    source: Source,
+    state: str,
+    pipeline: Pipeline,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> Store:
+    """Prepare what is not yet prepared, and give the whole its final name; the lock is held."""
+    ready = _ready(final, source)
+    if ready is not None:
+        return ready
+    part = part_of(final)
+    sweep(final.parent, keep=part)
+    plan = {"key": final.name, "pictures": len(source), "pillow": PIL.__version__, "numpy": np.__version__}
+    shape = (pipeline.height, pipeline.width, pipeline.channels)
+    with Partial(part, plan, shape, lambda skips: _same_skips(source, pipeline, skips)) as partial:
+        if partial.seen:
+            _log.info("going on with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
+        for piece, pictures in _in_order(source, pipeline, workers, partial.seen):
+            partial.append(piece, pictures)
             if progress is not None:
-                progress(total.seen, len(source))
-        if not total.kept:
-            raise _nothing_usable(source, total.skipped)
-        shape = (len(total.kept), pipeline.height, pipeline.width, pipeline.channels)
-        _finish_array(file, shape)
-    write_facts(folder, _store(folder, source, pipeline, total))
-    _sync(folder)
+                progress(partial.seen, len(source))
+        nothing = None if partial.kept else _nothing_usable(source, partial)
+        if nothing is None:
+            partial.finish_pictures()
+            write_facts(partial.store, _store(partial, source, pipeline, changed=_changed(source, state)))
+    if nothing is not None:
+        remove(part)
+        raise nothing
+    _publish(part, final)
+    return open_store(final)
 
 
-def _in_order(source: Source, pipeline: Pipeline, workers: int) -> Iterator[_Piece]:
+def _in_order(source: Source, pipeline: Pipeline, workers: int, first: int) -> Iterator[tuple[Piece, np.ndarray]]:
     """Prepare pieces in threads, a few ahead of the one that is asked for."""
-    waiting: collections.deque[Future[_Piece]] = collections.deque()
+    size = pipeline.height * pipeline.width * pipeline.channels
+    step = max(1, min(_PIECE, _PIECE_BYTES // size))
+    waiting: collections.deque[Future[tuple[Piece, np.ndarray]]] = collections.deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
         try:
-            for start in range(0, len(source), _PIECE):
-                indices = range(start, min(start + _PIECE, len(source)))
+            for start in range(first, len(source), step):
+                indices = range(start, min(start + step, len(source)))
                 waiting.append(pool.submit(_prepare_piece, source, pipeline, indices))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
@@ -162,49 +189,74 @@ def _in_order(source: Source, pipeline: Pipeline, workers: int) -> Iterator[_Pie
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare_piece(source: Source, pipeline: Pipeline, indices: range) -> _Piece:
-    piece, pixels = _Piece(seen=len(indices)), []
+def _prepare_piece(source: Source, pipeline: Pipeline, indices: range) -> tuple[Piece, np.ndarray]:
+    piece = Piece(indices.start, indices.stop)
+    pictures = np.empty((len(indices), pipeline.height, pipeline.width, pipeline.channels), dtype=np.uint8)
     for index in indices:
-        try:
-            enough = pipeline.enough
-            image = source.read(index) if enough is None else source.read_reduced(index, enough)
-            picture = pipeline(image)
-        except PictureError as error:
-            piece.skipped.append({"name": source.names[index], "reason": str(error)})
+        picture = _prepare_one(source, pipeline, index)
+        if isinstance(picture, Skip):
+            piece.skipped.append(picture)
             continue
-        pixels.append(picture.tobytes())
+        pictures[len(piece.kept)] = picture
         piece.digests.append(digest_of(picture))
         piece.kept.append(index)
-    piece.pixels = b"".join(pixels)
-    return piece
+    return piece, pictures[: len(piece.kept)]
 
 
-def _nothing_usable(source: Source, skipped: list[dict[str, str]]) -> SourceError:
-    first = "; ".join(f"'{entry['name']}' ({entry['reason']})" for entry in skipped[:3])
-    more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-    return SourceError(
-        f"not one usable picture in '{source.name}': {first}{more}" if skipped else f"'{source.name}' is empty"
+def _prepare_one(source: Source, pipeline: Pipeline, index: int) -> np.ndarray | Skip:
+    try:
+        enough = pipeline.enough
+        return pipeline(source.read(index) if enough is None else source.read_reduced(index, enough))
+    except PictureError as error:
+        cause = error.__cause__
+        return Skip(index, str(error), refused=isinstance(cause, OSError) and cause.errno is not None)
+
+
+def _same_skips(source: Source, pipeline: Pipeline, skips: list[Skip]) -> bool:
+    return all(isinstance(_prepare_one(source, pipeline, skip.index), Skip) for skip in skips if skip.refused)
+
+
+def _skipped(source: Source, partial: Partial) -> Iterator[dict[str, str]]:
+    for piece in partial.pieces():
+        for skip in piece.skipped:
+            yield {"name": source.names[skip.index], "reason": skip.reason}
+
+
+def _nothing_usable(source: Source, partial: Partial) -> SourceError:
+    if not partial.skipped:
+        return SourceError(f"'{source.name}' is empty")
+    some = itertools.islice(_skipped(source, partial), 3)
+    first = "; ".join(f"'{entry['name']}' ({entry['reason']})" for entry in some)
+    more = f" and {partial.skipped - 3} more" if partial.skipped > 3 else ""
+    return SourceError(f"not one usable picture in '{source.name}': {first}{more}")
+
+
+def _changed(source: Source, state: str) -> bool:
+    """Look whether the source still is as it was in the beginning."""
+    with contextlib.suppress(SourceError):
+        if _state(source) == state:
+            return False
+    _log.warning(
+        "'%s' changed while its pictures were prepared: they are used as they were found, and prepared anew next time",
+        source.name,
     )
+    return True
 
 
-def _finish_array(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Write the header of a .npy file whose numbers of pictures is known only now."""
-    file.seek(0)
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    if file.tell() != _HEADER:
-        raise BetabloomError(f"pictures of shape {shape} do not fit the header that was reserved for them")
-
-
-def _store(folder: Path, source: Source, pipeline: Pipeline, total: _Piece) -> Store:
-    """Describe what was written; splits and labels follow the pictures that were kept."""
-    kept = np.array(total.kept, dtype=np.int64)
-    place = np.full(len(source), -1, dtype=np.int64)
-    place[kept] = np.arange(len(kept))
-    names = [source.names[index] for index in total.kept]
-    digests = np.array(total.digests, dtype=np.uint64)
+def _store(partial: Partial, source: Source, pipeline: Pipeline, *, changed: bool) -> Store:
+    """Describe what was prepared, and write the names; splits and labels follow the pictures that were kept."""
+    kept = np.empty(partial.kept, dtype=np.int64)
+    digests = np.empty(partial.kept, dtype=np.uint64)
+    refused: list[int] = []
+    done = 0
+    for piece in partial.pieces():
+        place = slice(done, done + len(piece.kept))
+        kept[place], digests[place] = piece.kept, piece.digests
+        refused += [skip.index for skip in piece.skipped if skip.refused][: _TRIED_AGAIN - len(refused)]
+        done = place.stop
+    names = write_names(partial.store, (source.names[index] for index in kept), len(kept))
     return Store(
-        pictures=np.load(folder / "pictures.npy", mmap_mode="r", allow_pickle=False),
+        pictures=np.load(partial.store / "pictures.npy", mmap_mode="r", allow_pickle=False),
         names=names,
         digests=digests,
         pipeline=pipeline,
@@ -212,26 +264,37 @@ def _store(folder: Path, source: Source, pipeline: Pipeline, total: _Piece) -> S
         fingerprint=fingerprint_of(names, digests),
         labels=None if source.labels is None else source.labels[kept],
         label_names=None if source.label_names is None else list(source.label_names),
-        splits={name: place[indices][place[indices] >= 0] for name, indices in source.splits.items()},
-        skipped=total.skipped,
+        splits={name: _places(kept, indices) for name, indices in source.splits.items()},
+        skipped=write_skipped(partial.store, _skipped(source, partial), partial.skipped),
+        changed=changed,
+        refused=np.array(refused, dtype=np.int64),
     )
 
 
-def _sync(folder: Path) -> None:
-    """Have the operating system put the files on the disk before their folder gets its final name."""
-    for path in folder.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
+def _places(kept: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Return where in `kept`, which is sorted, those of `indices` are that are in it."""
+    places = np.searchsorted(kept, indices)
+    found: np.ndarray = places[(places < len(kept)) & (kept[np.minimum(places, len(kept) - 1)] == indices)]
+    return found
 
 
-def _publish(folder: Path, final: Path) -> None:
-    """Give the finished folder its final name, unless another process was first; put a damaged one out of the way."""
+def _publish(part: Path, final: Path) -> None:
+    """Give the finished store its final name once it is on the disk; put a damaged or outdated one out of the way."""
+    for path in (part / "store").iterdir():
+        _sync(path)
+    _sync(part / "store")
+    remove(final)
+    (part / "store").rename(final)
+    _sync(final.parent)
+    remove(part)
+
+
+def _sync(path: Path) -> None:
+    """Have the operating system put a file, or the entries of a folder, on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows does so by itself
+    opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
-        folder.rename(final)
-    except OSError:
-        try:
-            open_store(final)
-        except FormatError:
-            with _scratch(final.parent, final.name) as trash:
-                final.rename(trash / "damaged")
-            folder.rename(final)
+        os.fsync(opened)
+    finally:
+        os.close(opened)

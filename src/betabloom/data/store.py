@@ -29,12 +29,21 @@ from betabloom.data.texts import Texts, write_texts
 from betabloom.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from typing_extensions import Self
 
-__all__ = ["FORMAT", "Store", "digest_of", "fingerprint_of", "open_store", "write_facts"]
+__all__ = [
+    "FORMAT",
+    "Store",
+    "digest_of",
+    "fingerprint_of",
+    "open_store",
+    "write_facts",
+    "write_names",
+    "write_skipped",
+]
 
 FORMAT = 2
 """Version of the format above; a store of another version is prepared anew."""
@@ -174,8 +183,21 @@ class _Skipped(Sequence[dict[str, str]]):
         return {"name": self._texts[place], "reason": self._texts[place + 1]}
 
 
+def write_names(folder: Path, names: Iterable[str], count: int) -> Sequence[str]:
+    """Write the names of the `count` pictures into `folder`; return them as they lie there."""
+    write_texts(folder / "names.bin", names, count)
+    return Texts(folder / "names.bin")
+
+
+def write_skipped(folder: Path, skipped: Iterable[dict[str, str]], count: int) -> Sequence[dict[str, str]]:
+    """Write what could not be prepared, `count` entries, into `folder`; return it as it lies there."""
+    texts = (entry[key] for entry in skipped for key in ("name", "reason"))
+    write_texts(folder / "skipped.bin", texts, 2 * count)
+    return _Skipped(Texts(folder / "skipped.bin"))
+
+
 def write_facts(folder: Path, store: Store) -> None:
-    """Write everything but the pictures into `folder`."""
+    """Write everything else but the pictures into `folder`."""
     facts: dict[str, Any] = {"format": FORMAT, "shape": list(store.pictures.shape)}
     for key in ("source_name", "fingerprint", "label_names", "changed"):
         facts[key] = getattr(store, key)
@@ -186,15 +208,7 @@ def write_facts(folder: Path, store: Store) -> None:
         arrays["labels"] = store.labels
     with (folder / "index.npz").open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    write_texts(folder / "names.bin", store.names, len(store.names))
-    write_texts(folder / "skipped.bin", _in_turn(store.skipped), 2 * len(store.skipped))
     (folder / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-
-
-def _in_turn(skipped: Iterable[dict[str, str]]) -> Iterator[str]:
-    for entry in skipped:
-        yield entry["name"]
-        yield entry["reason"]
 
 
 def open_store(folder: Path) -> Store:

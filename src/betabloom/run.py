@@ -1,0 +1,245 @@
+"""A run: all that changes while a model trains, and what it changes with. How it is set up, saved and restored."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from betabloom.checkpoint import latest_checkpoint, make_vae, save_checkpoint
+from betabloom.errors import FormatError, UsageError
+from betabloom.hardware import choose_device, choose_precision, keep_memory
+from betabloom.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrelation, normalised_beta
+from betabloom.plan import Plan
+from betabloom.schedule import Linear, make_schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from betabloom.config import Config
+    from betabloom.data import Store
+    from betabloom.objective import Regulariser
+    from betabloom.vae import VAE
+
+__all__ = ["Run", "learning_rate", "record", "restore", "save", "set_up", "summary"]
+
+log = logging.getLogger(__name__)
+
+VALIDATION_PICTURES = 1024
+IN_MEMORY = 2 << 30  # bytes of prepared pictures that are kept in memory; larger stores are read from disk
+
+
+@dataclass
+class Run:
+    """All that changes while training, and what it changes with."""
+
+    config: Config
+    store: Store
+    train_rows: np.ndarray
+    validation_rows: np.ndarray
+    device: torch.device
+    dtype: torch.dtype
+    layout: torch.memory_format
+    vae: VAE
+    averaged: VAE
+    optimiser: torch.optim.AdamW
+    objective: Objective
+    plan: Plan
+    pictures: Tensor | np.ndarray
+    out: Path | None
+    step: int = 0
+    seconds: float = 0.0
+    validated: dict[str, float] = field(default_factory=dict)
+    held_out_codes: Tensor = field(default_factory=lambda: torch.empty(0))
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def batch(self) -> int:
+        """Pictures in a step: the setting, or all there are if they are fewer."""
+        return min(self.config.train.batch, len(self.train_rows))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the planned steps are done."""
+        return bool(self.plan.total) and self.step >= self.plan.total
+
+
+def set_up(store: Store, config: Config, out: Path | None) -> Run:
+    """Make the untrained model, its optimiser and its plan, on the device and in the precision that fit the machine."""
+    _, height, width, channels = store.pictures.shape
+    config = config.replace({"height": height, "width": width, "channels": channels, "pipeline": store.pipeline.name})
+    train_rows, validation_rows = store.split(config.data.split, config.data.holdout)
+    keep_memory()
+    device = choose_device(config.train.device)
+    dtype = choose_precision(config.train.precision, device)
+    torch.manual_seed(config.train.seed)
+    vae = make_vae(config)
+    # channels_last is up to twice as fast, but group normalisation loses it again
+    normed = any(isinstance(module, torch.nn.GroupNorm) for module in vae.modules())
+    layout = torch.contiguous_format if normed else torch.channels_last
+    vae.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    averaged = copy.deepcopy(vae).requires_grad_(False).eval() if config.train.ema else vae
+    optimiser = torch.optim.AdamW(
+        vae.parameters(),
+        lr=config.train.learning_rate,
+        weight_decay=config.train.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+    return Run(
+        config=config,
+        store=store,
+        train_rows=train_rows,
+        validation_rows=validation_rows[:VALIDATION_PICTURES],
+        device=device,
+        dtype=dtype,
+        layout=layout,
+        vae=vae,
+        averaged=averaged,
+        optimiser=optimiser,
+        objective=Objective(_beta(config), _regulariser(config, len(train_rows))),
+        plan=Plan(_planned_steps(config, len(train_rows))),
+        pictures=_resident(store.pictures, device),
+        out=out,
+    )
+
+
+def _beta(config: Config) -> Callable[[float], float]:
+    o = config.objective
+    return make_schedule(o.beta_schedule, o.beta, o.beta_warmup)
+
+
+def _regulariser(config: Config, images: int) -> Regulariser:
+    o = config.objective
+    kinds: dict[str, Regulariser] = {
+        "elbo": Elbo(),
+        "capacity": Capacity(Linear(0.0, o.capacity, until=0.8)),
+        "free-bits": FreeBits(o.free_bits),
+        "total-correlation": TotalCorrelation(images),
+    }
+    if o.regulariser not in kinds:
+        raise UsageError(f"Unknown regulariser {o.regulariser!r}. Choose one of: {', '.join(kinds)}.")
+    return kinds[o.regulariser]
+
+
+def _planned_steps(config: Config, images: int) -> int:
+    """Steps of the whole training; 0 if a time budget decides."""
+    t = config.train
+    if t.budget:
+        return 0
+    return t.steps or max(1, math.ceil(t.epochs * images / min(t.batch, images)))
+
+
+def _resident(pictures: np.ndarray, device: torch.device) -> Tensor | np.ndarray:
+    """Put the pictures where batches are made from: on the device, in memory, or left on disk if they are too many."""
+    if pictures.nbytes > IN_MEMORY:
+        return pictures
+    whole = torch.from_numpy(np.array(pictures))
+    if device.type == "cuda" and pictures.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
+        return whole.to(device)
+    return whole
+
+
+def learning_rate(run: Run) -> float:
+    """Linear warm-up, then constant, then half a cosine to 0."""
+    config, t = run.config.train, run.plan.progress(run.step)
+    warmup = min(config.warmup_steps, run.plan.total // 10) if run.plan.total else config.warmup_steps
+    rise = min(1.0, (run.step + 1) / warmup) if warmup else 1.0
+    if config.decay_from >= 1 or t <= config.decay_from:
+        return config.learning_rate * rise
+    fall = (t - config.decay_from) / (1 - config.decay_from)
+    return config.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * fall))
+
+
+def record(run: Run, split: str, values: dict[str, Any]) -> None:
+    """Append one line to the metrics."""
+    t = run.plan.progress(run.step)
+    beta = run.objective.beta(t)
+    record = {
+        "step": run.step,
+        "split": split,
+        **values,
+        "beta": beta,
+        "beta_normalised": normalised_beta(beta, run.vae.latents, run.config.shape),
+        "learning_rate": learning_rate(run),
+        "images": run.step * run.batch,
+        "seconds": round(run.seconds, 3),
+    }
+    run.records.append(record)
+    if run.out:
+        with (run.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def save(run: Run) -> None:
+    """Write a checkpoint: all that a resumed run needs to be the uninterrupted one."""
+    assert run.out is not None  # noqa: S101  (for the type checker; callers checked)
+    tensors = {f"vae.{name}": value for name, value in run.vae.state_dict().items()}
+    if run.config.train.ema:
+        tensors |= {f"averaged.{name}": value for name, value in run.averaged.state_dict().items()}
+    for index, moments in run.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+    state = {
+        "plan": vars(run.plan),
+        "seconds": run.seconds,
+        "validated": run.validated,
+        "config": run.config.to_dict(),
+        "store": run.store.fingerprint,
+        "records": len(run.records),
+    }
+    save_checkpoint(run.out / "checkpoints", run.step, tensors, state)
+
+
+def restore(run: Run) -> None:
+    """Take up the newest intact checkpoint."""
+    found = latest_checkpoint(run.out / "checkpoints") if run.out else None
+    if found is None:
+        raise UsageError(f"There is no checkpoint in {run.out} to go on from. Train without --resume.")
+    tensors, state, complaints = found
+    for complaint in complaints:
+        log.warning(complaint)
+    if state["store"] != run.store.fingerprint:
+        raise UsageError(f"The pictures are not those that the run in {run.out} was trained on: start a new run.")
+    try:
+        run.vae.load_state_dict(_part(tensors, "vae."))
+        if run.config.train.ema:
+            run.averaged.load_state_dict(_part(tensors, "averaged."))
+        optimiser = run.optimiser.state_dict()
+        for name, value in _part(tensors, "optimiser.").items():
+            index, _, moment = name.partition(".")
+            optimiser["state"].setdefault(int(index), {})[moment] = value
+        run.optimiser.load_state_dict(optimiser)
+        run.plan, run.step, run.seconds = Plan(**state["plan"]), int(state["step"]), float(state["seconds"])
+        run.validated = dict(state["validated"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise FormatError(f"The checkpoint in {run.out} does not fit its settings: {error}") from error
+    _rewind_metrics(run, int(state["records"]))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _rewind_metrics(run: Run, count: int) -> None:
+    """Drop the lines of metrics.jsonl that were written after the checkpoint."""
+    assert run.out is not None  # noqa: S101
+    path = run.out / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()[:count]
+    run.records = [json.loads(line) for line in lines]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def summary(run: Run) -> str:
+    """How the run does, in a few words."""
+    if not run.validated:
+        return f"β {run.objective.beta(run.plan.progress(run.step)):.3g}"
+    v = run.validated
+    return f"distortion {v['distortion']:.0f}, rate {v['rate']:.1f}, active {v['active_units']:.0f}/{run.vae.latents}"

@@ -1,0 +1,91 @@
+"""Validation: how the averaged weights do on held-out pictures, in numbers and in pictures."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from betabloom import plot, sample
+from betabloom.aggregate import GaussianMixture, fit_aggregate, fit_mixture
+from betabloom.metrics import active_units
+from betabloom.run import Run, record, summary
+from betabloom.vae import bits_per_dimension
+
+if TYPE_CHECKING:
+    from betabloom.vae import VAE
+
+__all__ = ["fit_sampler", "validate"]
+
+log = logging.getLogger(__name__)
+
+SAMPLER_PICTURES = 8192  # of which the codes are used to fit the sampler
+
+
+@torch.inference_mode()
+def validate(run: Run) -> None:
+    """Measure the averaged weights on held-out pictures, and draw with them."""
+    vae = run.averaged.eval()
+    totals = np.zeros(3)
+    per_dimension, means, codes = torch.zeros(vae.latents), [], []
+    rng = np.random.default_rng([run.config.train.seed, 2])
+    rows = run.validation_rows
+    for first in range(0, len(rows), sample.BATCH):
+        x = sample.to_tensor(run.store.pictures[rows[first : first + sample.BATCH]], run.device)
+        noise = torch.from_numpy(rng.standard_normal((len(x), vae.latents), np.float32)).to(run.device)
+        with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
+            terms = vae(x.contiguous(memory_format=run.layout), noise)
+        floor = terms.floor.sum().item() if terms.floor is not None else 0.0
+        totals += terms.distortion.sum().item(), terms.rate.sum().item(), floor
+        means.append(terms.posterior.mean.float().cpu())
+        codes.append(terms.z.float().cpu())
+        if terms.rate_per_dimension is not None:
+            per_dimension += terms.rate_per_dimension.sum(0).cpu()
+    distortion, rate, floor = (totals / len(rows)).tolist()
+    run.validated = {
+        "loss": distortion + run.objective.beta(run.plan.progress(run.step)) * rate,
+        "distortion": distortion,
+        "rate": rate,
+        **({"distortion_floor": floor} if floor else {}),
+        **(
+            {"bits_per_dimension": bits_per_dimension(distortion + rate, run.config.shape)}
+            if vae.likelihood.discrete
+            else {}
+        ),
+        "active_units": active_units(torch.cat(means).numpy()),
+    }
+    dimensions = [round(value, 5) for value in (per_dimension / len(rows)).tolist()]
+    record(run, "validation", {**run.validated, "rate_per_dimension": dimensions})
+    log.info("step %d: %s", run.step, summary(run))
+    run.held_out_codes = torch.cat(codes)
+    _draw(run, vae)
+
+
+def _draw(run: Run, vae: VAE) -> None:
+    """Write sheets of samples and of reconstructions."""
+    if not run.out:
+        return
+    folder = run.out / "samples"
+    folder.mkdir(exist_ok=True)
+    record = {"run": run.out.name, "step": run.step, "seed": 0}
+    codes = run.held_out_codes
+    density = fit_mixture(codes, 1).to(run.device) if len(codes) > 1 else None
+    generated = plot.grid(sample.generate(vae, 64, density=density), columns=8)
+    plot.save_png(generated, folder / f"step-{run.step:09d}.png", {"verb": "train-sample", **record})
+    originals = np.asarray(run.store.pictures[run.validation_rows[:32]])
+    sheet = plot.pairs(originals, sample.reconstruct(vae, originals))
+    plot.save_png(sheet, run.out / "reconstructions.png", {"verb": "train-reconstruction", **record})
+
+
+def fit_sampler(run: Run, vae: VAE) -> GaussianMixture | None:
+    """Fit a density to the codes of training pictures, judged by those of held-out ones."""
+    if len(run.train_rows) < 2 or len(run.held_out_codes) < 2:
+        return None
+    rng = np.random.default_rng([run.config.train.seed, 3])
+    rows = np.sort(rng.permutation(run.train_rows)[:SAMPLER_PICTURES])
+    mean, log_var = sample.encode(vae, run.store.pictures[rows])
+    noise = rng.standard_normal(mean.shape, np.float32)
+    z = torch.from_numpy(mean + np.exp(0.5 * log_var) * noise)
+    return fit_aggregate(z, run.held_out_codes, run.config.train.seed).to(run.device)
