@@ -120,8 +120,8 @@ def remove(folder: Path) -> None:
         shutil.rmtree(trash)
 
 
-def sweep(stores: Path, keep: Path) -> None:
-    """Remove what killed processes left: half removed stores, and old preparations that nobody continued."""
+def sweep(stores: Path, keep: Path | None = None) -> None:
+    """Remove what killed processes left: half removed stores, old preparations that nobody continued, locks."""
     for path in _folders(stores):
         if path == keep or not path.suffix:
             continue
@@ -130,6 +130,10 @@ def sweep(stores: Path, keep: Path) -> None:
             with contextlib.suppress(OSError), unless_locked(lock_of(path)) as free:
                 if free:
                     remove(path)
+    for lock in stores.glob("*.lock"):
+        if _OURS.fullmatch(lock.stem):
+            with contextlib.suppress(OSError), unless_locked(lock):
+                pass  # which removes one that nobody holds
 
 
 def _folders(stores: Path) -> Iterator[Path]:

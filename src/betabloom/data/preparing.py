@@ -1,14 +1,12 @@
 """Source + pipeline → store: in parallel, in bounded memory, once, and all or nothing.
 
-Pictures are appended in the order of the source, in small pieces that threads prepare ahead (Pillow and the array
-operations let other threads run meanwhile). They go to a folder of a fixed name beside the final one (see `partial`),
-which is renamed in the end, so that what carries the final name is always whole, and an interrupted preparation goes on
-where it stopped. A lock keeps others out meanwhile.
+Pictures are appended in the order of the source, in small pieces that threads prepare ahead (see `pieces`). They go to
+a folder of a fixed name beside the final one (see `partial`), which is renamed in the end, so that what carries the
+final name is always whole, and an interrupted preparation goes on where it stopped. A lock keeps others out meanwhile.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import hashlib
 import itertools
@@ -16,7 +14,6 @@ import json
 import logging
 import os
 import warnings
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,17 +21,9 @@ import PIL
 
 from betabloom.data.cache import cache_folder, lock_of, part_of, remove, sweep
 from betabloom.data.locking import locked
-from betabloom.data.partial import Partial, Piece, Skip
-from betabloom.data.store import (
-    FORMAT,
-    Store,
-    digest_of,
-    fingerprint_of,
-    open_store,
-    write_facts,
-    write_names,
-    write_skipped,
-)
+from betabloom.data.partial import Partial, Skip
+from betabloom.data.pieces import in_order, prepare_one
+from betabloom.data.store import FORMAT, Store, fingerprint_of, open_store, write_facts, write_names, write_skipped
 from betabloom.errors import BetabloomError, FormatError, PictureError, SourceError
 
 if TYPE_CHECKING:
@@ -46,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cache_folder", "prepare"]
 
-_PIECE = 32  # pictures at most
-_PIECE_BYTES = 4 << 20
 _TRIED_AGAIN = 100  # refused pictures, when a ready store is opened
 
 _log = logging.getLogger(__name__)
@@ -156,7 +143,7 @@ def _prepare(
     with Partial(part, plan, shape, lambda skips: _same_skips(source, pipeline, skips)) as partial:
         if partial.seen:
             _log.info("going on with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
-        for piece, pictures in _in_order(source, pipeline, workers, partial.seen):
+        for piece, pictures in in_order(source, pipeline, workers, partial.seen):
             partial.append(piece, pictures)
             if progress is not None:
                 progress(partial.seen, len(source))
@@ -171,49 +158,8 @@ def _prepare(
     return open_store(final)
 
 
-def _in_order(source: Source, pipeline: Pipeline, workers: int, first: int) -> Iterator[tuple[Piece, np.ndarray]]:
-    """Prepare pieces in threads, a few ahead of the one that is asked for."""
-    size = pipeline.height * pipeline.width * pipeline.channels
-    step = max(1, min(_PIECE, _PIECE_BYTES // size))
-    waiting: collections.deque[Future[tuple[Piece, np.ndarray]]] = collections.deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
-        try:
-            for start in range(first, len(source), step):
-                indices = range(start, min(start + step, len(source)))
-                waiting.append(pool.submit(_prepare_piece, source, pipeline, indices))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _prepare_piece(source: Source, pipeline: Pipeline, indices: range) -> tuple[Piece, np.ndarray]:
-    piece = Piece(indices.start, indices.stop)
-    pictures = np.empty((len(indices), pipeline.height, pipeline.width, pipeline.channels), dtype=np.uint8)
-    for index in indices:
-        picture = _prepare_one(source, pipeline, index)
-        if isinstance(picture, Skip):
-            piece.skipped.append(picture)
-            continue
-        pictures[len(piece.kept)] = picture
-        piece.digests.append(digest_of(picture))
-        piece.kept.append(index)
-    return piece, pictures[: len(piece.kept)]
-
-
-def _prepare_one(source: Source, pipeline: Pipeline, index: int) -> np.ndarray | Skip:
-    try:
-        enough = pipeline.enough
-        return pipeline(source.read(index) if enough is None else source.read_reduced(index, enough))
-    except PictureError as error:
-        cause = error.__cause__
-        return Skip(index, str(error), refused=isinstance(cause, OSError) and cause.errno is not None)
-
-
 def _same_skips(source: Source, pipeline: Pipeline, skips: list[Skip]) -> bool:
-    return all(isinstance(_prepare_one(source, pipeline, skip.index), Skip) for skip in skips if skip.refused)
+    return all(isinstance(prepare_one(source, pipeline, skip.index), Skip) for skip in skips if skip.refused)
 
 
 def _skipped(source: Source, partial: Partial) -> Iterator[dict[str, str]]:
@@ -254,7 +200,7 @@ def _store(partial: Partial, source: Source, pipeline: Pipeline, *, changed: boo
         kept[place], digests[place] = piece.kept, piece.digests
         refused += [skip.index for skip in piece.skipped if skip.refused][: _TRIED_AGAIN - len(refused)]
         done = place.stop
-    names = write_names(partial.store, (source.names[index] for index in kept), len(kept))
+    names = write_names(partial.store, (source.names[index] for index in map(int, kept)), len(kept))
     return Store(
         pictures=np.load(partial.store / "pictures.npy", mmap_mode="r", allow_pickle=False),
         names=names,
