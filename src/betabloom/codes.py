@@ -67,7 +67,7 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
         FormatError: It is not one, or is damaged or of another version.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             version = int(file["format_version"])
             if version != FORMAT_VERSION:
                 raise FormatError(f"{path} has format version {version}; this betabloom reads {FORMAT_VERSION}.")

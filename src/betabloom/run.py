@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from betabloom.checkpoint import latest_checkpoint, make_vae, save_checkpoint
-from betabloom.errors import FormatError, UsageError
+from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.hardware import choose_device, choose_precision, keep_memory
 from betabloom.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrelation, normalised_beta
 from betabloom.plan import Plan
 from betabloom.schedule import Linear, make_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -30,12 +30,37 @@ if TYPE_CHECKING:
     from betabloom.objective import Regulariser
     from betabloom.vae import VAE
 
-__all__ = ["Run", "learning_rate", "record", "restore", "save", "set_up", "summary"]
+__all__ = ["Run", "Sums", "check_finite", "learning_rate", "record", "restore", "save", "set_up", "summary"]
 
 log = logging.getLogger(__name__)
 
 VALIDATION_PICTURES = 1024
 IN_MEMORY = 2 << 30  # bytes of prepared pictures that are kept in memory; larger stores are read from disk
+
+
+class Sums:
+    """Running sums of the terms since the last line of the log, kept on the device so that steps need not wait."""
+
+    names = ("loss", "distortion", "rate", "gradient_norm", "distortion_floor")
+
+    def __init__(self, device: torch.device) -> None:
+        self.values = torch.zeros(len(self.names), device=device)
+        self.count = 0
+
+    def clear(self) -> None:
+        """Start again at nothing."""
+        self.values.zero_()
+        self.count = 0
+
+    def add(self, *values: Tensor) -> None:
+        self.values[: len(values)] += torch.stack(values).detach()
+        self.count += 1
+
+    def means(self) -> dict[str, float]:
+        means = (self.values / max(self.count, 1)).tolist()
+        return {
+            name: value for name, value in zip(self.names, means, strict=True) if name != "distortion_floor" or value
+        }
 
 
 @dataclass
@@ -56,6 +81,7 @@ class Run:
     plan: Plan
     pictures: Tensor | np.ndarray
     out: Path | None
+    sums: Sums
     step: int = 0
     seconds: float = 0.0
     validated: dict[str, float] = field(default_factory=dict)
@@ -109,6 +135,7 @@ def set_up(store: Store, config: Config, out: Path | None) -> Run:
         plan=Plan(_planned_steps(config, len(train_rows))),
         pictures=_resident(store.pictures, device),
         out=out,
+        sums=Sums(device),
     )
 
 
@@ -159,6 +186,17 @@ def learning_rate(run: Run) -> float:
     return config.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * fall))
 
 
+def check_finite(run: Run, values: Mapping[str, float]) -> None:
+    """Raise `BetabloomError` with advice if a term of the loss is not a finite number."""
+    if all(math.isfinite(value) for value in values.values()):
+        return
+    hint = f"a checkpoint from before is in {run.out / 'checkpoints'}; " if run.out else ""
+    raise BetabloomError(
+        f"The loss is no longer a finite number at step {run.step}: {hint}train again with a smaller step: "
+        f"--set learning_rate={run.config.train.learning_rate / 3:.1g}"
+    )
+
+
 def record(run: Run, split: str, values: dict[str, Any]) -> None:
     """Append one line to the metrics."""
     t = run.plan.progress(run.step)
@@ -187,7 +225,9 @@ def save(run: Run) -> None:
         tensors |= {f"averaged.{name}": value for name, value in run.averaged.state_dict().items()}
     for index, moments in run.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+    tensors["sums"] = run.sums.values
     state = {
+        "summed": run.sums.count,
         "plan": vars(run.plan),
         "seconds": run.seconds,
         "validated": run.validated,
@@ -212,16 +252,26 @@ def restore(run: Run) -> None:
         run.vae.load_state_dict(_part(tensors, "vae."))
         if run.config.train.ema:
             run.averaged.load_state_dict(_part(tensors, "averaged."))
-        optimiser = run.optimiser.state_dict()
-        for name, value in _part(tensors, "optimiser.").items():
-            index, _, moment = name.partition(".")
-            optimiser["state"].setdefault(int(index), {})[moment] = value
-        run.optimiser.load_state_dict(optimiser)
+        _restore_optimiser(run, _part(tensors, "optimiser."))
+        run.sums.values.copy_(tensors["sums"])
+        run.sums.count = int(state["summed"])
         run.plan, run.step, run.seconds = Plan(**state["plan"]), int(state["step"]), float(state["seconds"])
         run.validated = dict(state["validated"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FormatError(f"The checkpoint in {run.out} does not fit its settings: {error}") from error
     _rewind_metrics(run, int(state["records"]))
+
+
+def _restore_optimiser(run: Run, tensors: dict[str, Tensor]) -> None:
+    """Put Adam's moments back, laid out in memory as their parameters are: fused kernels rely on it."""
+    optimiser = run.optimiser.state_dict()
+    parameters = list(run.vae.parameters())
+    for name, value in tensors.items():
+        index, _, moment = name.partition(".")
+        like = parameters[int(index)]
+        laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        optimiser["state"].setdefault(int(index), {})[moment] = laid_out
+    run.optimiser.load_state_dict(optimiser)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

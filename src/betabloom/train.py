@@ -26,7 +26,7 @@ from betabloom.config import Config
 from betabloom.errors import BetabloomError
 from betabloom.objective import normalised_beta
 from betabloom.plan import Clock
-from betabloom.run import Run, learning_rate, record, restore, save, set_up, summary
+from betabloom.run import Run, check_finite, learning_rate, record, restore, save, set_up, summary
 from betabloom.validate import fit_sampler, validate
 
 if TYPE_CHECKING:
@@ -90,17 +90,15 @@ def _loop(run: Run, started: float, stop: threading.Event, progress: Callable[[i
     t, config = run.plan.progress(run.step), run.config.train
     clock = Clock(config.budget, run.step)
     saved = time.monotonic()
-    sums = _Sums(run.device)
     while not run.ended:
-        _train_step(run, sums)
+        _train_step(run)
         run.step += 1
         run.seconds = time.monotonic() - started
         if config.budget:
             clock.plan(run.plan, run.step, run.seconds)
         before, t = t, run.plan.progress(run.step)
         if run.step % LOG_EVERY == 0 or run.ended:
-            _log_train(run, sums)
-            sums = _Sums(run.device)
+            _log_train(run)
         if int(t * config.validations) > int(before * config.validations) or run.ended:
             clock.pause(lambda: validate(run))
         if run.out and (stop.is_set() or run.ended or time.monotonic() - saved > CHECKPOINT_EVERY):
@@ -114,7 +112,7 @@ def _loop(run: Run, started: float, stop: threading.Event, progress: Callable[[i
             )
 
 
-def _train_step(run: Run, sums: _Sums) -> None:
+def _train_step(run: Run) -> None:
     """One step of gradient descent on the objective, and one of the running average of the weights."""
     config, t = run.config.train, run.plan.progress(run.step)
     run.optimiser.param_groups[0]["lr"] = learning_rate(run)
@@ -131,7 +129,7 @@ def _train_step(run: Run, sums: _Sums) -> None:
     if config.ema:
         _average(run.averaged, run.vae, min(config.ema, (1 + run.step) / (10 + run.step)))
     floor = () if terms.floor is None else (terms.floor.mean(),)
-    sums.add(loss, terms.distortion.mean(), terms.rate.mean(), norm, *floor)
+    run.sums.add(loss, terms.distortion.mean(), terms.rate.mean(), norm, *floor)
 
 
 def _batch(run: Run) -> tuple[Tensor, Tensor]:
@@ -165,34 +163,11 @@ def _average(averaged: VAE, vae: VAE, decay: float) -> None:
     torch._foreach_lerp_(mine, theirs, 1 - decay)
 
 
-class _Sums:
-    """Running sums of the terms since the last line of the log, kept on the device so that steps need not wait."""
-
-    names = ("loss", "distortion", "rate", "gradient_norm", "distortion_floor")
-
-    def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(len(self.names), device=device)
-        self.count = 0
-
-    def add(self, *values: Tensor) -> None:
-        self.sums[: len(values)] += torch.stack(values).detach()
-        self.count += 1
-
-    def means(self) -> dict[str, float]:
-        means = (self.sums / max(self.count, 1)).tolist()
-        return {
-            name: value for name, value in zip(self.names, means, strict=True) if name != "distortion_floor" or value
-        }
-
-
-def _log_train(run: Run, sums: _Sums) -> None:
-    means = sums.means()
-    if not all(math.isfinite(value) for value in means.values()):
-        hint = f"a checkpoint from before is in {run.out / 'checkpoints'}; " if run.out else ""
-        raise BetabloomError(
-            f"The loss is no longer a finite number at step {run.step}: {hint}train again with a smaller step: "
-            f"--set learning_rate={run.config.train.learning_rate / 3:.1g}"
-        )
+def _log_train(run: Run) -> None:
+    """Write the means since the last line, if they are finite."""
+    means = run.sums.means()
+    run.sums.clear()
+    check_finite(run, means)
     record(run, "train", means)
 
 
@@ -252,6 +227,8 @@ def _run_log(out: Path | None) -> Iterator[None]:
     handler = logging.FileHandler(out / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("betabloom")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         yield

@@ -11,7 +11,7 @@ import torch
 from betabloom import plot, sample
 from betabloom.aggregate import GaussianMixture, fit_aggregate, fit_mixture
 from betabloom.metrics import active_units
-from betabloom.run import Run, record, summary
+from betabloom.run import Run, check_finite, record, summary
 from betabloom.vae import bits_per_dimension
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def validate(run: Run) -> None:
         if terms.rate_per_dimension is not None:
             per_dimension += terms.rate_per_dimension.sum(0).cpu()
     distortion, rate, floor = (totals / len(rows)).tolist()
+    check_finite(run, {"distortion": distortion, "rate": rate})
     run.validated = {
         "loss": distortion + run.objective.beta(run.plan.progress(run.step)) * rate,
         "distortion": distortion,

@@ -1,0 +1,252 @@
+"""Training: it learns, it repeats itself, a resumed run is the uninterrupted one, and it leaves what it promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from betabloom import checkpoint, run, train
+from betabloom.config import Config
+from betabloom.data import Store
+from betabloom.errors import BetabloomError, UsageError
+from betabloom.likelihood import LIKELIHOODS
+from betabloom.nn import FAMILIES
+from betabloom.plot import read_png
+from betabloom.vae import PRIORS
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return model.vae.state_dict()
+
+
+def same(one, other) -> bool:
+    return weights(one).keys() == weights(other).keys() and all(
+        torch.equal(value, weights(other)[name]) for name, value in weights(one).items()
+    )
+
+
+def metrics(folder) -> list[dict]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+def test_training_learns(small_store, tiny_config):
+    losses = []
+    for steps in (1, 120):
+        model = train.fit(small_store, tiny_config.replace({"steps": steps, "ema": 0.9}))
+        losses.append(model.training["validation"]["loss"])
+    assert losses[1] < losses[0] - 200  # nats per image, of 768 numbers
+
+
+def test_same_seed_same_weights_other_seed_others(small_store, tiny_config):
+    assert same(train.fit(small_store, tiny_config), train.fit(small_store, tiny_config))
+    assert not same(train.fit(small_store, tiny_config), train.fit(small_store, tiny_config.replace({"seed": 1})))
+
+
+@pytest.mark.parametrize("at", [1, 7, 13])
+def test_a_run_that_is_resumed_at_any_step_is_the_uninterrupted_one(
+    at, small_store, tiny_config, tmp_path, monkeypatch
+):
+    folders = [tmp_path / "whole", tmp_path / "stopped"]
+    for folder in folders:
+        folder.mkdir()
+    whole = train.fit(small_store, tiny_config, folders[0])
+
+    step = train._train_step
+
+    def step_and_stop(r):
+        step(r)
+        if r.step + 1 == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_train_step", step_and_stop)
+        with pytest.raises(train.Interrupted, match=f"step {at}.*--resume {folders[1]}"):
+            train.fit(small_store, tiny_config, folders[1])
+    resumed = train.fit(small_store, tiny_config, folders[1], resume=True)
+    assert same(whole, resumed)
+    assert metrics(folders[0]) == metrics(folders[1])
+    assert np.array_equal(whole.generate(9, seed=3), resumed.generate(9, seed=3))
+
+
+def test_a_damaged_newest_checkpoint_is_noticed_and_the_one_before_is_used(
+    small_store, tiny_config, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)  # after every step
+    whole = train.fit(small_store, tiny_config, tmp_path)
+    kept = sorted((tmp_path / "checkpoints").iterdir())
+    assert [path.name for path in kept] == ["step-000000019", "step-000000020"]
+    tensors = kept[1] / "state.safetensors"
+    damaged = bytearray(tensors.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    tensors.write_bytes(damaged)
+    with caplog.at_level("WARNING", logger="betabloom"):
+        resumed = train.fit(small_store, tiny_config, tmp_path, resume=True)
+    assert "step-000000020 is damaged" in caplog.text
+    assert same(whole, resumed)
+
+
+def test_what_a_run_leaves(small_store, tiny_config, tmp_path):
+    model = train.fit(small_store, tiny_config, tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert {
+        "config.yaml", "metrics.jsonl", "log.txt", "curves.png", "reconstructions.png", "model/model.safetensors",
+        "model/sampler.safetensors", "model/config.json", "model/README.md", "model/samples.png",
+    } <= left  # fmt: skip
+    assert any(name.startswith("samples/step-") for name in left)
+    assert not [name for name in left if "part" in name]
+    assert Config.from_dict(yaml.safe_load((tmp_path / "config.yaml").read_text())) == model.config
+    record = read_png(tmp_path / "model" / "samples.png")
+    assert (record["verb"], record["model"], record["n"]) == ("generate", model.fingerprint, 64)
+    assert "no code" not in (tmp_path / "log.txt").read_text()
+    assert (
+        "48 pictures" in (tmp_path / "log.txt").read_text()
+        or "pictures to learn from" in (tmp_path / "log.txt").read_text()
+    )
+
+
+def test_metrics_have_the_terms_apart(small_store, tiny_config, tmp_path):
+    train.fit(small_store, tiny_config.replace({"likelihood": "bernoulli", "beta": 4.0}), tmp_path)
+    lines = metrics(tmp_path)
+    assert {line["split"] for line in lines} == {"train", "validation"}
+    for line in lines:
+        assert line["loss"] == pytest.approx(line["distortion"] + line["beta"] * line["rate"], rel=1e-3)
+        assert line["beta_normalised"] == pytest.approx(line["beta"] * 6 / 768)
+        assert 0 < line["distortion_floor"] < line["distortion"]
+    last = lines[-1]
+    assert sum(last["rate_per_dimension"]) == pytest.approx(last["rate"], abs=1e-4)
+    assert 0 <= last["active_units"] <= 6
+    assert (last["step"], last["images"]) == (20, 320)
+
+
+def test_every_picture_is_seen_once_an_epoch(small_store, tiny_config):
+    state = run.set_up(small_store, tiny_config.replace({"flip": False, "batch": 7}), None)
+    images = len(state.train_rows)
+    seen = []
+    while len(seen) < 2 * images:
+        x, _ = train._batch(state)
+        seen += [hash(picture.numpy().tobytes()) for picture in (x * 255).round().to(torch.uint8)]
+        state.step += 1
+    whole = sorted(hash(p.transpose(2, 0, 1).tobytes()) for p in small_store.pictures[state.train_rows])
+    assert sorted(seen[:images]) == whole
+    assert sorted(seen[images : 2 * images]) == whole
+    assert seen[:images] != seen[images : 2 * images]
+
+
+def test_mirroring_mirrors_about_half(small_store, tiny_config):
+    plain = run.set_up(small_store, tiny_config.replace({"flip": False, "batch": 40}), None)
+    mirrored = run.set_up(small_store, tiny_config.replace({"flip": True, "batch": 40}), None)
+    x, y = train._batch(plain)[0], train._batch(mirrored)[0]
+    same_way = (x == y).flatten(1).all(1)
+    assert torch.equal(y[~same_way], x[~same_way].flip(3))
+    assert 8 < same_way.sum() < 32
+
+
+def test_the_average_of_weights_is_what_is_saved(small_store, tiny_config):
+    """With a decay of d the average follows a_t = d a_{t−1} + (1 − d) w_t."""
+    state = run.set_up(small_store, tiny_config.replace({"ema": 0.5}), None)
+    expected = [p.clone() for p in state.averaged.parameters()]
+    for step in range(5):
+        decay = min(0.5, (1 + step) / (10 + step))
+        train._train_step(state)
+        state.step += 1
+        expected = [decay * a + (1 - decay) * w.detach() for a, w in zip(expected, state.vae.parameters(), strict=True)]
+    for a, b in zip(expected, state.averaged.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_learning_rate_rises_stays_and_falls(small_store, tiny_config):
+    state = run.set_up(small_store, tiny_config.replace({"steps": 200, "warmup_steps": 10, "learning_rate": 1.0}), None)
+    rates = []
+    for state.step in range(200):
+        rates.append(run.learning_rate(state))
+    assert rates[:10] == pytest.approx([i / 10 for i in range(1, 11)])
+    assert set(rates[9:100]) == {1.0}
+    assert rates[150] == pytest.approx(0.5, abs=0.01)
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert rates[-1] < 1e-3
+
+
+def test_clipping_limits_the_gradient(small_store, tiny_config, monkeypatch):
+    state = run.set_up(small_store, tiny_config.replace({"clip": 1e-3}), None)
+    norms = []
+    monkeypatch.setattr(
+        state.optimiser, "step", lambda: norms.append(sum(p.grad.square().sum() for p in state.vae.parameters()).sqrt())
+    )
+    train._train_step(state)
+    assert norms[0].item() == pytest.approx(1e-3 * 768, rel=1e-3)
+
+
+def test_a_budget_ends_in_time_with_the_schedule_complete(small_store, tiny_config, tmp_path):
+    model = train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 6.0}), tmp_path)
+    assert model.training["seconds"] < 9  # generous: this is no benchmark
+    last = metrics(tmp_path)[-1]
+    assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
+    assert last["beta"] == 1
+    assert last["step"] > 20
+
+
+@pytest.mark.parametrize("name", ["family", "likelihood", "prior", "regulariser", "posterior"])
+def test_every_choice_trains(name, small_store, tiny_config):
+    choices = {
+        "family": FAMILIES, "likelihood": LIKELIHOODS, "prior": PRIORS, "posterior": ["point"],
+        "regulariser": ["capacity", "free-bits", "total-correlation"],
+    }[name]  # fmt: skip
+    for choice in choices:
+        settings = {name: choice, "steps": 3, "prior_components": 3, "beta_warmup": 0.0}
+        model = train.fit(small_store, tiny_config.replace(settings))
+        assert np.isfinite(model.training["validation"]["loss"]), choice
+        assert model.generate(2).shape == (2, 16, 16, 3)
+
+
+@pytest.mark.parametrize("shape", [(16, 32, 3), (32, 16, 1)])
+def test_grey_and_non_square_pictures_train(shape, tiny_config):
+    pictures = np.random.default_rng(0).integers(0, 256, (20, *shape), dtype=np.uint8)
+    model = train.fit(Store.from_array(pictures), tiny_config)
+    assert model.generate(3).shape == (3, *shape)
+    assert model.reconstruct(pictures[:2]).shape == (2, *shape)
+
+
+def test_two_pictures_are_enough_to_run(tiny_config):
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    model = train.fit(Store.from_array(pictures), tiny_config)
+    assert model.generate(2).shape == (2, 16, 16, 3)
+
+
+def test_a_loss_that_is_not_finite_ends_with_advice(small_store, tiny_config, tmp_path, monkeypatch):
+    batch = train._batch
+
+    def spoiled(state):
+        x, noise = batch(state)
+        return x, noise / (state.step < 7)
+
+    monkeypatch.setattr(train, "_batch", spoiled)
+    with pytest.raises(BetabloomError, match=r"no longer a finite number.*--set learning_rate=0\.0003") as error:
+        train.fit(small_store, tiny_config, tmp_path)
+    assert not isinstance(error.value, UsageError)
+
+
+def test_nothing_to_resume_and_other_pictures_are_refused(small_store, tiny_config, tmp_path):
+    with pytest.raises(UsageError, match="no checkpoint"):
+        train.fit(small_store, tiny_config, tmp_path, resume=True)
+    train.fit(small_store, tiny_config, tmp_path)
+    other = Store.from_array(np.zeros((30, 16, 16, 3), np.uint8))
+    with pytest.raises(UsageError, match="not those that the run"):
+        train.fit(other, tiny_config, tmp_path, resume=True)
+
+
+def test_a_checkpoint_holds_two_generations_and_no_leftovers(small_store, tiny_config, tmp_path):
+    tensors = {"a": torch.arange(3.0)}
+    for step in (5, 40, 300):
+        checkpoint.save_checkpoint(tmp_path / "c", step, tensors, {"note": step})
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["step-000000040", "step-000000300"]
+    found, state, complaints = checkpoint.latest_checkpoint(tmp_path / "c")
+    assert torch.equal(found["a"], tensors["a"])
+    assert state["note"] == 300
+    assert complaints == []
