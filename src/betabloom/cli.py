@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom import cli_data
+from betabloom import cli_cache, cli_data
 from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Pictures, Seed, free_path, say
 from betabloom.errors import BetabloomError, FetchError, SourceError, UsageError
 
@@ -40,6 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_data.app)
+app.add_typer(cli_cache.app, name="cache")
 
 
 def main() -> None:

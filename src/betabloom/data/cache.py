@@ -53,6 +53,11 @@ class Entry:
     bytes: int
     used: float
 
+    @property
+    def key(self) -> str:
+        """The 32 hexadecimal digits that name it."""
+        return self.path.name[:32]
+
 
 def cache_folder() -> Path:
     """Return $BETABLOOM_CACHE, or the user's cache folder for betabloom."""
@@ -89,7 +94,7 @@ def clear(cache: Path | None = None, source: str | None = None, older_than: floa
 
     Arguments:
         cache: The cache folder; that of `cache_folder` if left out.
-        source: Only stores of a source of that name, or the one of that key.
+        source: Only stores of a source of that name, or whose key begins so, with 8 digits at least.
         older_than: Only what was prepared more than so many days ago.
 
     Returns:
@@ -97,7 +102,7 @@ def clear(cache: Path | None = None, source: str | None = None, older_than: floa
     """
     removed, busy = [], 0
     for entry in entries(cache):
-        if source not in (None, entry.source, entry.path.name[:32]):
+        if source is not None and not _is_meant(entry, source):
             continue
         if older_than and time.time() - entry.used < older_than * 86400:
             continue
@@ -107,7 +112,12 @@ def clear(cache: Path | None = None, source: str | None = None, older_than: floa
                 removed.append(entry)
             else:
                 busy += 1
+    sweep((cache or cache_folder()) / "stores")
     return removed, busy
+
+
+def _is_meant(entry: Entry, source: str) -> bool:
+    return entry.source == source or (len(source) >= 8 and entry.key.startswith(source))
 
 
 def remove(folder: Path) -> None:

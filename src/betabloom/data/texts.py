@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Texts", "write_texts"]
 
-_AT_ONCE = 4096
+_AT_ONCE = 512
 
 
 def write_texts(path: Path, texts: Iterable[str], count: int) -> None:
