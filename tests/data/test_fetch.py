@@ -5,11 +5,16 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import json
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +22,6 @@ from scipy.io import savemat
 
 from betabloom.data import Flowers102, fetch_flowers102, find_flowers102
 from betabloom.errors import FetchError, UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ARCHIVE = "102flowers.tgz"
 
@@ -61,6 +63,8 @@ class Server:
         self.trouble: dict[str, list[str]] = {}
         self.asked: list[tuple[str, str | None]] = []
         self.url = ""
+        self.meet, self.halfway, self.hang = threading.Event(), threading.Event(), threading.Event()
+        self.meet.set()
 
     @property
     def md5(self) -> dict[str, str]:
@@ -78,18 +82,30 @@ class Server:
             request.send_response(302)
             request.send_header("Location", f"/elsewhere/{name}")
             return request.end_headers()
+        if trouble in ("loop", "file"):
+            request.send_response(302)
+            request.send_header("Location", f"/flowers/{name}" if trouble == "loop" else "file:///etc/hostname")
+            return request.end_headers()
         if trouble == "stall":
             time.sleep(0.5)
             return None
+        self.meet.wait(5)
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and trouble != "no resume" else 0
         if start and start >= len(content):
             return request.send_error(416)
         request.send_response(206 if start else 200)
         if start:
             request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        request.send_header("Content-Length", str(len(content) - start))
+        if trouble != "no length":
+            request.send_header("Content-Length", str(len(content) - start))
         request.end_headers()
         body = content[start:]
+        if trouble in ("half then stall", "half then hang"):
+            request.wfile.write(body[: len(body) // 2])
+            request.wfile.flush()
+            self.halfway.set()
+            self.hang.wait(0.5 if trouble == "half then stall" else 20)
+            return None
         body = body[: len(body) // 2] if trouble == "truncate" else body
         request.wfile.write(bytes(len(body)) if trouble == "corrupt" else body)
         return None
@@ -116,7 +132,7 @@ def server() -> Iterator[Server]:
     thread.join(5)
 
 
-Fetch = Callable[..., "Path"]
+Fetch = Callable[..., Path]
 
 
 @pytest.fixture
@@ -138,7 +154,9 @@ def test_a_whole_copy_arrives_and_is_not_fetched_again(fetch: Fetch, server: Ser
     assert len(server.asked) == asked
 
 
-@pytest.mark.parametrize("trouble", ["truncate", "corrupt", "stall", "500", "503", "redirect", "no resume"])
+@pytest.mark.parametrize(
+    "trouble", ["truncate", "corrupt", "stall", "500", "503", "redirect", "no resume", "half then stall", "no length"]
+)
 def test_trouble_that_passes_is_overcome(fetch: Fetch, server: Server, trouble: str) -> None:
     server.trouble = {ARCHIVE: [trouble], "setid.mat": [trouble]}
     assert len(Flowers102(fetch())) == 3
@@ -152,6 +170,8 @@ def test_trouble_that_passes_is_overcome(fetch: Fetch, server: Server, trouble: 
         ("500", "answers 500"),
         ("404", "answers 404"),
         ("403", "answers 403"),
+        ("loop", "answers 302.*infinite loop"),
+        ("file", "answers 302.*not allowed"),
     ],
 )
 def test_trouble_that_stays_is_told_and_leaves_no_copy(
@@ -172,6 +192,95 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(fetch: Fetch, server: Ser
     server.asked.clear()
     assert len(Flowers102(fetch())) == 3
     assert server.asked == [(ARCHIVE, f"bytes={half}-")]
+
+
+KILLED = """
+import json, sys
+from betabloom.data import fetch_flowers102
+fetch_flowers102(sys.argv[1], base_url=sys.argv[2], md5=json.loads(sys.argv[3]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_a_killed_fetch_goes_on_where_it_stopped(fetch: Fetch, server: Server, tmp_path: Path) -> None:
+    server.trouble = {ARCHIVE: ["half then hang"]}
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), server.url, json.dumps(server.md5)]
+    process = subprocess.Popen(command)
+    assert server.halfway.wait(30)
+    part, half = tmp_path / "data" / "flowers-102.part" / f"{ARCHIVE}.part", len(server.files[ARCHIVE]) // 2
+    while not part.exists() or part.stat().st_size < half:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    server.hang.set()
+    assert find_flowers102() is None
+    server.asked.clear()
+    assert len(Flowers102(fetch())) == 3
+    assert server.asked == [(ARCHIVE, f"bytes={half}-")]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["flowers-102"]
+
+
+def test_two_at_once_fetch_it_once(fetch: Fetch, server: Server, tmp_path: Path) -> None:
+    server.meet.clear()
+    done: list[Path] = []
+    threads = [threading.Thread(target=lambda: done.append(fetch(timeout=5.0))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    server.meet.set()
+    for thread in threads:
+        thread.join()
+    assert done == [tmp_path / "data" / "flowers-102"] * 3
+    assert sorted(server.asked) == sorted((name, None) for name in server.files)
+
+
+def test_stopped_at_any_step_of_unpacking_it_is_whole_next_time(
+    fetch: Fetch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopError(BaseException):
+        pass
+
+    rename = Path.replace
+    for step in range(20):
+        left = step
+
+        def replace(path: Path, target: Path) -> Path:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise StopError
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+        try:
+            fetch()
+        except StopError:
+            assert find_flowers102() is None
+        else:
+            break
+        finally:
+            monkeypatch.setattr(Path, "replace", rename)
+    assert step >= 3
+    assert len(Flowers102(fetch())) == 3
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["flowers-102"]
+
+
+def test_what_was_killed_at_the_very_end_is_cleaned_up(fetch: Fetch, tmp_path: Path) -> None:
+    fetch()
+    (tmp_path / "data" / "flowers-102.part" / "unpack-1").mkdir(parents=True)
+    fetch()
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["flowers-102"]
+
+
+def test_a_server_that_sends_without_end_is_cut_off(
+    fetch: Fetch, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("betabloom.data.fetch._LARGEST", 1 << 20)
+    good, server.files[ARCHIVE] = server.md5, bytes(2 << 20)
+    with pytest.raises(FetchError, match="sends more than the whole data set"):
+        fetch(md5=good)
+    assert find_flowers102() is None
+    assert not list(tmp_path.rglob(f"{ARCHIVE}*"))
 
 
 def test_a_server_that_cannot_resume_starts_anew(fetch: Fetch, server: Server) -> None:

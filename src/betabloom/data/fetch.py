@@ -1,13 +1,16 @@
 """Download Flowers102: resumable, checked, and whole or not at all.
 
 Files are fetched into `flowers-102.part/` beside the final folder and moved there, the pictures last, when their
-checksums are right; what was interrupted goes on where it stopped when it is asked for again.
+checksums are right; what was interrupted goes on where it stopped when it is asked for again. A second process that
+wants the same waits for the first.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import logging
+import os
 import shutil
 import socket
 import tarfile
@@ -20,10 +23,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from betabloom.data.flowers102 import FOLDER, complete, data_root
+from betabloom.data.locking import locked
 from betabloom.errors import FetchError, UsageError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
 
     Progress = Callable[[int, int], None]
@@ -37,6 +40,10 @@ MD5: Mapping[str, str] = {
     "setid.mat": "a5357ecc9cb78c4bef273ce3793fc85c",
     ARCHIVE: "52808999861908f626f3c1f4e79d11fa",
 }
+
+_LARGEST = 2 << 30  # bytes; a server that sends more sends something else
+_PROGRESS = 1 << 20  # bytes; an attempt that brought as many does not count as failed
+_log = logging.getLogger(__name__)
 
 _AGAIN = "Type `betabloom fetch flowers102` to go on where it stopped"
 _WITHOUT = (
@@ -67,7 +74,7 @@ def fetch_flowers102(
         progress: Called with (bytes done, bytes in all, 0 if unknown) for each file in turn.
         md5: The checksum of each file.
         timeout: Seconds without an answer after which an attempt is given up.
-        attempts: How often a file is tried.
+        attempts: How often a file is tried without getting on by a megabyte.
         pause: Seconds before the second attempt; doubled before each further one.
 
     Returns:
@@ -80,17 +87,32 @@ def fetch_flowers102(
     root = Path(root).expanduser() if root is not None else data_root()
     found = complete(root)
     if found is not None:
+        shutil.rmtree(root / f"{FOLDER}.part", ignore_errors=True)  # left by one that was killed at the very end
         return found
     if urlsplit(base_url).scheme not in ("http", "https"):
         raise UsageError(f"'base_url' should begin with https:// or http://, not {base_url!r}")
-    part, final = root / f"{FOLDER}.part", root / FOLDER
     try:
-        for name, checksum in md5.items():
-            download = _Download(base_url.rstrip("/") + "/" + name, part / name, checksum, timeout)
-            download.run(attempts, pause, progress)
-        _install(part, final)
+        root.mkdir(parents=True, exist_ok=True)
+        with locked(root / f".{FOLDER}.lock", lambda: _log.info("waiting: another process downloads Flowers102")):
+            return complete(root) or _fetch(root, base_url, progress, md5, timeout, attempts, pause)
     except (OSError, tarfile.TarError) as error:
         raise FetchError(f"Flowers102 could not be put into '{root}': {error}. {_AGAIN}") from error
+
+
+def _fetch(
+    root: Path,
+    base_url: str,
+    progress: Progress | None,
+    md5: Mapping[str, str],
+    timeout: float,
+    attempts: int,
+    pause: float,
+) -> Path:
+    part, final = root / f"{FOLDER}.part", root / FOLDER
+    for name, checksum in md5.items():
+        download = _Download(base_url.rstrip("/") + "/" + name, part / name, checksum, timeout)
+        download.run(attempts, pause, progress)
+    _install(part, final)
     return final
 
 
@@ -109,20 +131,24 @@ class _Download:
         """
         if self.path.is_file() and _md5_of(self.path) == self.checksum:
             return
-        reason = ""
-        for attempt in range(attempts):
+        failed = 0
+        while True:
+            before = self._done()
             try:
                 self._transfer(progress)
                 self._accept()
                 return
             except _TransientError as error:
-                reason = str(error)
-            if attempt + 1 < attempts:
-                time.sleep(pause * 2**attempt)
-        raise FetchError(f"{self.url}: {reason}, in {attempts} attempts. {_AGAIN}. {_WITHOUT}.")
+                failed = 0 if self._done() - before >= _PROGRESS else failed + 1
+                if failed >= attempts:
+                    raise FetchError(f"{self.url}: {error}, in {attempts} attempts. {_AGAIN}. {_WITHOUT}.") from error
+            time.sleep(pause * 2 ** max(0, failed - 1))
+
+    def _done(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
 
     def _transfer(self, progress: Progress | None) -> None:
-        done = self.part.stat().st_size if self.part.exists() else 0
+        done = self._done()
         headers = {"User-Agent": "betabloom", **({"Range": f"bytes={done}-"} if done else {})}
         request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 (the scheme was checked)
         try:
@@ -148,11 +174,16 @@ class _Download:
         total = done + int(length) if length and length.isdigit() else 0
         self.part.parent.mkdir(parents=True, exist_ok=True)
         with self.part.open("ab" if done else "wb") as file:
-            while chunk := answer.read(1 << 18):
+            while chunk := answer.read1(1 << 18):
                 file.write(chunk)
                 done += len(chunk)
                 if progress is not None:
                     progress(done, total)
+                if done > _LARGEST:
+                    break
+        if done > _LARGEST:
+            self.part.unlink()
+            raise FetchError(f"{self.url}: the server sends more than the whole data set. {_WITHOUT}.")
         if done < total:
             raise _TransientError(f"the connection broke off after {done} of {total} bytes")
 
@@ -162,7 +193,8 @@ class _Download:
             return
         if error.code in (408, 425, 429) or error.code >= 500:
             raise _TransientError(f"the server answers {error.code} {error.reason}") from error
-        raise FetchError(f"{self.url}: the server answers {error.code} {error.reason}. {_WITHOUT}.") from error
+        reason = str(error.reason).partition("\n")[0].rstrip(".")
+        raise FetchError(f"{self.url}: the server answers {error.code} {reason}. {_WITHOUT}.") from error
 
     def _explain_connection(self, error: urllib.error.URLError) -> None:
         reason = error.reason
@@ -208,6 +240,8 @@ def _install(part: Path, final: Path) -> None:
         final.mkdir(parents=True, exist_ok=True)
         for name in ("imagelabels.mat", "setid.mat"):
             (part / name).replace(final / name)
+        if hasattr(os, "sync"):
+            os.sync()  # a power cut must not leave empty pictures where whole ones seem to be
         (unpacked / "jpg").replace(final / "jpg")
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
