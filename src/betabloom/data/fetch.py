@@ -173,7 +173,7 @@ class _Download:
         length = answer.headers.get("Content-Length")
         total = done + int(length) if length and length.isdigit() else 0
         self.part.parent.mkdir(parents=True, exist_ok=True)
-        with self.part.open("ab" if done else "wb") as file:
+        with self.part.open("ab" if done else "wb", buffering=0) as file:
             while chunk := answer.read1(1 << 18):
                 file.write(chunk)
                 done += len(chunk)
