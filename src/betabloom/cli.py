@@ -17,7 +17,7 @@ import typer
 
 from betabloom import cli_cache, cli_data
 from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Pictures, Seed, free_path, say
-from betabloom.errors import BetabloomError, FetchError, SourceError, UsageError
+from betabloom.errors import BetabloomError, FetchError, PictureError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -309,9 +309,18 @@ def info(
         facts: dict[str, Any] = {"codes": len(codes.names), "latents": codes.mean.shape[1], "model": codes.model}
     elif what.is_file():
         facts = read_png(what)
+        if facts.get("verb") == "generate":
+            facts["again"] = _again(facts)
     else:
         facts = describe(what)
     say(as_json, "\n".join(f"{key:<18} {value}" for key, value in facts.items()), **facts)
+
+
+def _again(record: dict[str, Any]) -> str:
+    """The command that makes a generated picture again."""
+    names = {"n": "-n", **{key: f"--{key}" for key in ("seed", "start", "temperature", "sampler", "columns")}}
+    options = [f"{option} {record[key]}" for key, option in names.items() if key in record]
+    return " ".join(["betabloom generate", shlex.quote(str(record.get("model_path", "MODEL"))), *options])
 
 
 def _load(path: Path, device: str) -> Model:
@@ -329,12 +338,22 @@ def _read(given: Sequence[str], model: Model, limit: int | None = None) -> tuple
     from betabloom.console import progress
 
     if len(given) > 1 or Path(given[0]).is_file():
-        chosen = given[:limit]
-        return np.stack([model.pipeline.load(Path(name)) for name in chosen]), list(chosen), None
+        chosen = list(given[:limit])
+        return np.stack([_read_file(Path(name), model) for name in chosen]), chosen, None
     with progress("preparing", "pictures") as report:
         store = data.prepare(data.open_source(given[0]), model.pipeline, progress=report)
     labels = None if store.labels is None else store.labels[:limit]
     return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
+
+
+def _read_file(path: Path, model: Model) -> np.ndarray:
+    """One picture file, prepared as the model's pictures were."""
+    if not path.is_file():
+        raise UsageError(f"There is no picture {path}.")
+    try:
+        return model.pipeline.load(path)
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from error
 
 
 def _record(model: Model, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
@@ -362,8 +381,9 @@ def _write(
         return [str(path)]
     path.mkdir(parents=True, exist_ok=True)
     made = []
-    for name, picture in zip(names, pictures, strict=True):
+    for number, (name, picture) in enumerate(zip(names, pictures, strict=True)):
         file = path / f"{Path(name).stem:0>6}.png"
-        plot.save_png(plot.grid(picture[None], gap=0), file, {**record, "n": 1, "picture": name})
+        alone = {"n": 1, "start": facts["start"] + number} if "start" in facts else {"picture": name}
+        plot.save_png(plot.grid(picture[None], gap=0), file, {**record, **alone})
         made.append(str(file))
     return made

@@ -225,14 +225,14 @@ def _locate(key: str) -> tuple[str, str]:
 def _convert(name: str, section: type[Any], value: Any) -> Any:
     """Convert a value, often text from a command line, to the setting's type."""
     kind = typing.get_type_hints(section)[name]
+    if name == "budget" and isinstance(value, str):
+        return parse_duration(value)
     try:
         if isinstance(kind, types.GenericAlias):  # tuple[int, ...]
             parts = value.split(",") if isinstance(value, str) else value
             return tuple(int(part) for part in parts if str(part).strip())
         if kind is bool:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
-        if name == "budget" and isinstance(value, str):
-            return parse_duration(value)
         if kind is int and isinstance(value, float) and value != int(value):
             raise ValueError
         return kind(value)

@@ -146,7 +146,7 @@ def _batch(run: Run) -> tuple[Tensor, Tensor]:
         mirrored = torch.from_numpy(rng.random(size) < 0.5).to(run.device)[:, None, None, None]
         x = torch.where(mirrored, x.flip(3), x)
     noise = torch.from_numpy(rng.standard_normal((size, run.vae.latents), np.float32))
-    return x.contiguous(memory_format=run.layout), noise.to(run.device)
+    return x.contiguous(memory_format=torch.channels_last), noise.to(run.device)
 
 
 @lru_cache(maxsize=2)
@@ -194,7 +194,7 @@ def _finish(run: Run) -> Model:
     model = save_model(model, run.out / "model")
     plot.save_png(plot.curves(run.records), run.out / "curves.png", {"verb": "curves", "run": run.out.name})
     samples = plot.grid(model.generate(64), columns=8)
-    record = {"verb": "generate", "model": model.fingerprint, "n": 64, "seed": 0}
+    record = {"verb": "generate", "model": model.fingerprint, "model_path": str(run.out / "model"), "n": 64, "seed": 0}
     plot.save_png(samples, run.out / "model" / "samples.png", record)
     return model
 

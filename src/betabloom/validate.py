@@ -36,7 +36,7 @@ def validate(run: Run) -> None:
         x = sample.to_tensor(run.store.pictures[rows[first : first + sample.BATCH]], run.device)
         noise = torch.from_numpy(rng.standard_normal((len(x), vae.latents), np.float32)).to(run.device)
         with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
-            terms = vae(x.contiguous(memory_format=run.layout), noise)
+            terms = vae(x.contiguous(memory_format=torch.channels_last), noise)
         floor = terms.floor.sum().item() if terms.floor is not None else 0.0
         totals += terms.distortion.sum().item(), terms.rate.sum().item(), floor
         means.append(terms.posterior.mean.float().cpu())

@@ -1,0 +1,45 @@
+# Everything on a fresh clone: `make demo` and `make test`. Each target sets up .venv itself when needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
+DATA ?=
+
+.PHONY: setup demo test test-slow check format clean
+.DEFAULT_GOAL := setup
+
+setup: $(READY)  ## make the virtual environment with the tested versions
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(READY)  ## train the default for two minutes (on DATA=folder, else on drawn flowers); pictures in demo/
+	rm -rf demo
+	$(BIN)/betabloom train $(if $(DATA),'$(DATA)',drawn) --budget 2m -o demo/run
+	$(BIN)/betabloom generate demo/run -n 64 --seed 7 -o demo/generated.png
+	cp demo/run/reconstructions.png demo/run/curves.png demo/
+	@echo "Look at demo/generated.png, demo/reconstructions.png and demo/curves.png"
+
+test: $(READY)  ## the tests (minutes)
+	$(PYTEST) -n auto -m "not slow"
+
+test-slow: $(READY)  ## the tests that take long
+	$(PYTEST) -m slow
+
+check: $(READY)  ## format, lint, types, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: $(READY)  ## put the code in form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what these targets made
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

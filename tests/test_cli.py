@@ -1,0 +1,178 @@
+"""The command line: one grammar, one line on stdout, exit codes that mean something."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from betabloom.plot import read_png
+
+TINY = [
+    "--preset", "tiny", "--size", "16", "--steps", "12", "--set", "widths=8,16", "--set", "latents=6",
+    "--set", "validations=1", "--device", "cpu",
+]  # fmt: skip
+
+
+def betabloom(*words, cwd, code=0):
+    """Run the command line as a person would, and return (stdout, stderr)."""
+    result = subprocess.run(
+        [sys.executable, "-c", "from betabloom.cli import main; main()", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with ten pictures and a run trained on them."""
+    folder = tmp_path_factory.mktemp("cli")
+    patch = pytest.MonkeyPatch()
+    for name in ("BETABLOOM_CACHE", "BETABLOOM_DATA"):
+        patch.setenv(name, str(folder / name.lower()))
+    (folder / "photos").mkdir()
+    for i in range(10):
+        coarse = np.random.default_rng(i).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((40, 30), Image.Resampling.BICUBIC).save(folder / "photos" / f"{i}.jpg")
+    (folder / "photos" / "broken.jpg").write_text("<html>not found</html>")
+    out, err = betabloom("train", "photos", *TINY, "-o", "run", cwd=folder)
+    assert out.count("\n") == 1
+    assert "run/model" in out
+    assert "broken.jpg" in err
+    yield folder
+    patch.undo()
+
+
+def test_same_seed_same_model_same_bytes(place):
+    for name in ("a.png", "b.png"):
+        out, _ = betabloom("generate", "run", "-n", 9, "--seed", 7, "-o", name, cwd=place)
+        assert out == f"9 new pictures: {name}\n"
+    assert (place / "a.png").read_bytes() == (place / "b.png").read_bytes()
+    betabloom("generate", "run", "-n", 9, "--seed", 8, "-o", "c.png", cwd=place)
+    assert (place / "a.png").read_bytes() != (place / "c.png").read_bytes()
+
+
+def test_a_picture_can_be_made_again_from_what_is_written_in_it(place):
+    betabloom("generate", "run", "-n", 5, "--seed", 3, "--start", 4, "--temperature", 0.8, "-o", "each", cwd=place)
+    record = read_png(place / "each" / "000006.png")
+    again = [record["model_path"], "-n", record["n"], "--seed", record["seed"], "--start", record["start"]]
+    again += ["--temperature", record["temperature"], "--sampler", record["sampler"]]
+    betabloom("generate", *again, "-o", "again", cwd=place)
+    assert (record["n"], record["start"]) == (1, 6)
+    one, other = (np.asarray(Image.open(place / f / "000006.png")).astype(int) for f in ("each", "again"))
+    assert np.abs(one - other).max() <= 1  # other company in the batch may round a level away
+    out, _ = betabloom("info", "each/000006.png", cwd=place)
+    assert "betabloom generate run -n 1 --seed 3 --start 6 --temperature 0.8 --sampler auto" in out
+
+
+def test_codes_bring_the_same_pictures_back_whenever(place):
+    betabloom("encode", "run", "photos", "-o", "codes.npz", cwd=place)
+    betabloom("decode", "run", "codes.npz", "-o", "decoded", cwd=place)
+    betabloom("reconstruct", "run", "photos", "-o", "r.png", cwd=place)
+    sheet = np.asarray(Image.open(place / "r.png"))
+    first = np.asarray(Image.open(sorted((place / "decoded").iterdir())[0]))
+    assert np.array_equal(sheet[20:36, 2:18], first)  # the reconstruction lies below its original
+    assert len(list((place / "decoded").iterdir())) == 10
+    with np.load(place / "codes.npz", allow_pickle=False) as codes:
+        assert codes["mean"].shape == codes["log_var"].shape == (10, 6)
+        assert codes["names"].tolist()[0] == "0.jpg"
+
+
+def test_vary_shows_the_original_first(place):
+    out, _ = betabloom("vary", "run", "photos/1.jpg", "-n", 7, "-o", "v.png", "--json", cwd=place)
+    assert json.loads(out) == {"made": ["v.png"], "n": 7, "seed": 0}
+    assert read_png(place / "v.png")["pictures"] == ["photos/1.jpg"]
+
+
+def test_json_is_the_same_as_data(place):
+    out, _ = betabloom("generate", "run", "-n", 2, "-o", "j.png", "--json", cwd=place)
+    assert json.loads(out)["made"] == ["j.png"]
+    out, _ = betabloom("info", "run", "--json", cwd=place)
+    facts = json.loads(out)
+    assert (facts["source"], facts["latents"], facts["size"]) == ("photos", 6, "16x16x3")
+
+
+def test_what_exists_is_never_overwritten_without_force(place):
+    (place / "mine.png").write_text("precious")
+    _, err = betabloom("generate", "run", "-o", "mine.png", cwd=place, code=2)
+    assert "--force" in err
+    assert (place / "mine.png").read_text() == "precious"
+    betabloom("generate", "run", "-n", 1, "-o", "mine.png", "--force", cwd=place)
+    _, err = betabloom("train", "photos", *TINY, "-o", "run", cwd=place, code=2)
+    assert "--resume run" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "nowhere"], "nowhere"),
+        (["train", "drawn", "--preset", "huge"], "flowers64, tiny, seed"),
+        (["train", "drawn", "--size", "100"], "The nearest that work: 96x96"),
+        (["train", "drawn", "--set", "beta"], "KEY=VALUE"),
+        (["train", "drawn", "--budget", "soon"], "90s, 20m or 1h30m"),
+        (["train", "--resume", "photos"], "no config.yaml"),
+        (["train", "drawn", "--resume", "run"], "keeps its settings"),
+        (["generate", "nowhere"], "betabloom train"),
+        (["generate", "photos"], "not a model directory"),
+        (["generate", "run", "--sampler", "magic"], "auto, fitted, prior"),
+        (["generate", "run", "-o", "no/such/a.png"], "no folder no/such"),
+        (["generate", "run", "--device", "abacus"], "--device cpu"),
+        (["generate", "run", "-n", "0"], "-n"),
+        (["fetch", "imagenet"], "fetch flowers102"),
+        (["reconstruct", "run", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_use_exits_with_2_and_says_what_to_type(words, message, place):
+    before = sorted(place.iterdir())
+    out, err = betabloom(*words, cwd=place, code=2)
+    assert message in err
+    assert out == ""
+    assert sorted(place.iterdir()) == before  # nothing half-written
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["decode", "run", "photos/1.jpg"], "not a code file"),
+        (["info", "photos/1.jpg"], "not a picture made by betabloom"),
+        (["vary", "run", "photos/broken.jpg"], "broken.jpg"),
+    ],
+)
+def test_failures_exit_with_1(words, message, place):
+    _, err = betabloom(*words, cwd=place, code=1)
+    assert message in err
+
+
+def test_train_alone_without_a_copy_and_offline_says_what_to_type(tmp_path, monkeypatch):
+    monkeypatch.setenv("BETABLOOM_DATA", str(tmp_path / "data"))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    _, err = betabloom("train", cwd=tmp_path, code=2)
+    assert "betabloom train drawn" in err
+    assert "FOLDER" in err
+    assert not (tmp_path / "runs").exists()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_resume_goes_on_and_names_are_kept(place):
+    before = (place / "run" / "metrics.jsonl").read_text()
+    betabloom("train", "--resume", "run", cwd=place)
+    assert (place / "run" / "metrics.jsonl").read_text() == before  # it had ended
+
+
+def test_version_and_help():
+    out, _ = betabloom("--version", cwd=Path.cwd())
+    assert out.startswith("betabloom 0.")
+    out, _ = betabloom("--help", cwd=Path.cwd())
+    for verb in ("fetch", "train", "generate", "reconstruct", "vary", "encode", "decode", "info"):
+        assert f"  {verb} " in out
