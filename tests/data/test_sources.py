@@ -147,7 +147,7 @@ def test_drawn_flowers_by_name() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("no/such/folder", "there is no folder 'no/such/folder'. Give a folder"),
+        ("no/such/folder", "there is no folder or file 'no/such/folder'. Give a folder"),
         ("drawn:many", "as in `drawn:4096`"),
         ("a.txt", "is a file, not a folder"),
         ("nothing", "it is empty"),

@@ -1,41 +1,68 @@
 """Pictures: sources, pipelines and the prepared store. Imports no model code and no torch."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
+from betabloom.data.archive import Archive
 from betabloom.data.flowers102 import Flowers102, find_flowers102
 from betabloom.data.folder import Folder
-from betabloom.data.locate import open_source
+from betabloom.data.locate import is_stream, open_source, open_stream
 from betabloom.data.pipeline import Pipeline
 from betabloom.data.preparing import prepare
-from betabloom.data.source import Source
+from betabloom.data.report import Report, shown
+from betabloom.data.source import Source, Stream
 from betabloom.data.store import Store
+from betabloom.data.table import Table
 
 if TYPE_CHECKING:
+    from betabloom.data.arrays import Arrays
+    from betabloom.data.doctor import inspect
     from betabloom.data.drawn import Drawn
     from betabloom.data.fetch import fetch_flowers102
+    from betabloom.data.huggingface import HuggingFace, HuggingFaceStream
+    from betabloom.data.shards import Shards
+    from betabloom.data.stream import stream_batches
 
 __all__ = [
+    "Archive",
+    "Arrays",
     "Drawn",
     "Flowers102",
     "Folder",
+    "HuggingFace",
+    "HuggingFaceStream",
     "Pipeline",
+    "Report",
+    "Shards",
     "Source",
     "Store",
+    "Stream",
+    "Table",
     "fetch_flowers102",
     "find_flowers102",
+    "inspect",
+    "is_stream",
     "open_source",
+    "open_stream",
     "prepare",
+    "shown",
+    "stream_batches",
 ]
+
+_HOMES = {
+    "Arrays": "arrays",
+    "Drawn": "drawn",
+    "HuggingFace": "huggingface",
+    "HuggingFaceStream": "huggingface",
+    "Shards": "shards",
+    "fetch_flowers102": "fetch",
+    "inspect": "doctor",
+    "stream_batches": "stream",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use what most programs do not need."""
-    if name == "Drawn":
-        from betabloom.data.drawn import Drawn
-
-        return Drawn
-    if name == "fetch_flowers102":
-        from betabloom.data.fetch import fetch_flowers102
-
-        return fetch_flowers102
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

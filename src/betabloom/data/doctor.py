@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -151,7 +152,7 @@ def _histogram(sides: np.ndarray) -> dict[str, int]:
         return {}
     counts = np.bincount(np.searchsorted(_EDGES, sides.min(axis=1), side="right"), minlength=len(_EDGES) + 1)
     labels = [f"under {_EDGES[0]} px"]
-    labels += [f"{low} to {high - 1} px" for low, high in zip(_EDGES, _EDGES[1:], strict=False)]
+    labels += [f"{low} to {high - 1} px" for low, high in itertools.pairwise(_EDGES)]
     labels.append(f"{_EDGES[-1]} px or more")
     used = np.flatnonzero(counts)
     return {labels[i]: int(counts[i]) for i in range(used[0], used[-1] + 1)}
@@ -166,7 +167,7 @@ def _shapes(sides: np.ndarray) -> dict[str, int]:
 def _classes(source: Source) -> dict[str, int]:
     if source.labels is None:
         return {}
-    counts = np.bincount(source.labels, minlength=len(source.label_names or ()))
+    counts = np.bincount(source.labels[source.labels >= 0], minlength=len(source.label_names or ()))
     names = source.label_names or [str(i) for i in range(len(counts))]
     return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
 

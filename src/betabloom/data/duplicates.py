@@ -2,15 +2,16 @@
 
 Every picture is summed up by 64 bits and 48 bytes: a *difference hash* (whether each of 8 × 8 places is darker than the
 place to its right; N. Krawetz, "Kind of like that", 2013) and its colours on a 4 × 4 grid. Two pictures are near copies
-if at most 6 of the bits differ and the colours by at most 8 grey levels on average: the same picture
-at another size or in another format, not two pictures of the same thing.
+if at most 5 of the bits differ and no colour by more than 20 grey levels: the same picture at another size or in
+another format, not two pictures of the same thing.
 
-The 64 bits are cut into 9 bands. Where at most 6 bits differ, at least 3 bands are equal; so it is enough to compare
+The 64 bits are cut into 8 bands. Where at most 5 bits differ, at least 3 bands are equal; so it is enough to compare
 pictures that agree in some three bands, and sorting by each choice of three finds these without comparing all with all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Look", "exact_groups", "look_at", "near_groups"]
 
-_BITS = 6
-_COLOURS = 8.0
-_EDGES = (0, 8, 15, 22, 29, 36, 43, 50, 57, 64)
-_TOGETHER = len(_EDGES) - 1 - _BITS
+_BITS = 5
+_COLOURS = 20
+_BANDS = 8
+_CROWD = (
+    100  # of more pictures than this that agree in three bands, each is compared with the next hundred in brightness
+)
 _ONES = np.array([value.bit_count() for value in range(256)], dtype=np.uint8)
 
 
@@ -47,12 +50,10 @@ class Look:
 
 def look_at(image: Image.Image) -> Look:
     """Sum up an upright picture of mode RGB or L."""
-    import hashlib
-
     pixels = hashlib.blake2b(f"{image.mode}{image.size}".encode(), digest_size=8)
     pixels.update(image.tobytes())
     image = image.convert("RGB")
-    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX))
+    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR))
     bits = int.from_bytes(np.packbits(grey[:, :-1] < grey[:, 1:]).tobytes(), "big")
     return Look(bits, image.resize((4, 4), Image.Resampling.BOX).tobytes(), int.from_bytes(pixels.digest(), "big"))
 
@@ -81,45 +82,44 @@ def near_groups(bits: np.ndarray, colours: np.ndarray) -> list[list[int]]:
     Returns:
         The indices of each group of two or more, in order.
     """
-    parent = list(range(len(bits)))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = index = parent[parent[index]]
-        return index
+    by_brightness = np.argsort(colours.astype(np.uint16).sum(axis=1), kind="stable")
+    bits, colours = bits[by_brightness], colours[by_brightness]
+    group = np.arange(len(bits))
+    for first, second in _candidates(bits):
+        apart = group[first] != group[second]
+        first, second = _near(first[apart], second[apart], bits, colours)
+        if len(first):
+            links = coo_array((np.ones(len(first), bool), (group[first], group[second])), (len(bits), len(bits)))
+            group = connected_components(links, directed=False)[1][group]
+    result = np.empty_like(group)
+    result[by_brightness] = group
+    return exact_groups(result)
 
-    for first, second in _pairs(bits, colours):
-        one, other = sorted((root(first), root(second)))
-        parent[other] = one
-    groups: dict[int, list[int]] = {}
-    for index in range(len(bits)):
-        if root(index) != index:
-            groups.setdefault(root(index), [root(index)]).append(index)
-    return sorted(groups.values())
 
-
-def _pairs(bits: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield near copies as pairs of indices, some more than once."""
-    bands = [(bits >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1) for low, high in itertools.pairwise(_EDGES)]
-    widths = [high - low for low, high in itertools.pairwise(_EDGES)]
-    for chosen in itertools.combinations(range(len(bands)), _TOGETHER):
-        key = np.zeros_like(bits)
-        for band in chosen:
-            key = (key << np.uint64(widths[band])) | bands[band]
+def _candidates(bits: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield pairs that agree in three bands as two arrays of indices; in a crowd each with its next neighbours only."""
+    bands = [(bits >> np.uint64(low)) & np.uint64(255) for low in range(0, 64, 64 // _BANDS)]
+    for one, two, three in itertools.combinations(bands, _BANDS - _BITS):
+        key = one << np.uint64(16) | two << np.uint64(8) | three
         order = np.argsort(key, kind="stable")
-        sorted_key, left, step = key[order], np.arange(len(bits)), 0
-        while True:  # pictures that agree lie side by side: compare each with the next, the one after that …
-            step += 1
+        key, left = key[order], np.arange(len(bits))
+        for step in range(1, _CROWD + 1):  # pictures that agree lie side by side: the next one, the one after that …
             left = left[left + step < len(bits)]
-            left = left[sorted_key[left] == sorted_key[left + step]]
+            left = left[key[left] == key[left + step]]
             if not len(left):
                 break
-            yield from _near(order[left], order[left + step], bits, colours)
+            yield order[left], order[left + step]
 
 
-def _near(first: np.ndarray, second: np.ndarray, bits: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int]]:
+def _near(
+    first: np.ndarray, second: np.ndarray, bits: np.ndarray, colours: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keep the pairs that are near copies."""
     differing = (bits[first] ^ bits[second]).view(np.uint8).reshape(-1, 8)
     close = _ONES[differing].sum(axis=1) <= _BITS
     first, second = first[close], second[close]
-    colour = np.abs(colours[first].astype(np.int16) - colours[second]).mean(axis=1)
-    yield from zip(first[colour <= _COLOURS].tolist(), second[colour <= _COLOURS].tolist(), strict=True)
+    close = np.abs(colours[first].astype(np.int16) - colours[second]).max(axis=1, initial=0) <= _COLOURS
+    return first[close], second[close]

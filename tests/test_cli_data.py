@@ -1,0 +1,66 @@
+"""The data commands: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from betabloom import cli
+from betabloom.plot import read_png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BETABLOOM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my photos").mkdir()
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((60, 40)).save(tmp_path / "my photos" / f"{i}.jpg")
+    (tmp_path / "my photos" / "bad\n.jpg").touch()
+    return tmp_path / "my photos"
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["betabloom", *arguments])
+        try:
+            cli.main()
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1 if error.code else 0
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_inspect_prints_a_screen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "inspect", str(folder))
+    assert code == 0
+    assert out.startswith("my photos: 13 pictures, 12 usable\n")
+    assert "bad\\n.jpg (empty file (0 bytes))" in out
+
+
+def test_inspect_has_a_json_twin_and_a_contact_sheet(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "inspect", str(folder), "--json", "--sheet", "sheet.png")
+    facts = json.loads(out)
+    assert (code, facts["usable"], facts["sheet"]) == (0, 12, "sheet.png")
+    assert facts["unreadable"] == [{"name": "bad\n.jpg", "reason": "empty file (0 bytes)"}]
+    assert len(read_png("sheet.png")["pictures"]) == 12
+    code, _, err = run(capsys, "inspect", str(folder), "--sheet", "sheet.png")
+    assert code == 2
+    assert "--force" in err
+
+
+def test_inspect_says_what_to_type_where_nothing_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "inspect", "nowhere")
+    assert code == 2
+    assert "there is no folder or file 'nowhere'" in err
+    assert run(capsys, "inspect", str(folder), "--min-size", "64", "--quick")[1].count("\n") < 30
