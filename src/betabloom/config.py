@@ -38,6 +38,9 @@ class DataConfig:
     split: str = _setting("auto", "official splits to train on (train+test …), auto, or all")
     holdout: float = _setting(0.1, "share of pictures held out for validation where there is no official split")
     flip: bool = _setting(True, "mirror training pictures left to right at random")
+    shift: float = _setting(0.0, "largest random shift of training pictures, as a part of the side")
+    rotate: float = _setting(0.0, "largest random rotation of training pictures in degrees")
+    colour: float = _setting(0.0, "largest random change of their brightness and saturation, as a part")
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,9 @@ _RANGES = (
     ("height", 1, 4096),
     ("width", 1, 4096),
     ("holdout", 0, 0.9),
+    ("shift", 0, 0.5),
+    ("rotate", 0, 180),
+    ("colour", 0, 1),
     ("latents", 1, 65536),
     ("prior_components", 1, 65536),
     ("beta", 0, 1e9),

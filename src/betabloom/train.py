@@ -21,6 +21,7 @@ import yaml
 
 import betabloom
 from betabloom import plot
+from betabloom.augment import DRAWS, augment
 from betabloom.checkpoint import Model, save_model
 from betabloom.config import Config
 from betabloom.errors import BetabloomError
@@ -142,9 +143,10 @@ def _batch(run: Run) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng([seed, 1, run.step])
     pictures = run.pictures[rows] if isinstance(run.pictures, torch.Tensor) else torch.from_numpy(run.pictures[rows])
     x = pictures.to(run.device).permute(0, 3, 1, 2).float().div_(255)
-    if run.config.data.flip:
-        mirrored = torch.from_numpy(rng.random(size) < 0.5).to(run.device)[:, None, None, None]
-        x = torch.where(mirrored, x.flip(3), x)
+    d = run.config.data
+    x = augment(
+        x, torch.from_numpy(rng.random((size, DRAWS), np.float32)).to(run.device), d.flip, d.shift, d.rotate, d.colour
+    )
     noise = torch.from_numpy(rng.standard_normal((size, run.vae.latents), np.float32))
     return x.contiguous(memory_format=torch.channels_last), noise.to(run.device)
 
