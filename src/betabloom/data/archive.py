@@ -17,6 +17,7 @@ import struct
 import tarfile
 import tempfile
 import threading
+import weakref
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -192,7 +193,8 @@ class _Spool:
     """Bytes in an unnamed temporary file, read from any place by several threads at once."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="betabloom-")  # noqa: SIM115  # lives as long as its source
+        self._file = tempfile.TemporaryFile(prefix="betabloom-")  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
         self.end = 0
 

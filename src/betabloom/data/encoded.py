@@ -67,7 +67,7 @@ class Encoded(Source):
         """Digest options, names, and pictures told apart by size in bytes and time of change in nanoseconds."""
         digest = hashlib.sha256(f"{kind}:{self._options}".encode())
         for name, (size, modified) in zip(self.names, stats, strict=True):
-            digest.update(f"\0{name}\0{size}\0{modified}".encode("utf-8", "surrogateescape"))
+            digest.update(f"\0{name}\0{size}\0{modified}".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
 

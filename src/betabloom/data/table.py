@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ from betabloom.data.encoded import Encoded, natural
 from betabloom.errors import PictureError, SourceError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
 __all__ = ["SUFFIXES", "Table"]
@@ -65,7 +65,7 @@ class Table(Encoded):
             raise PictureError("a web address; download it first")
         if "\0" in path:
             raise PictureError("not a path")
-        return self.path.parent / Path(path).expanduser()
+        return self.path.parent / os.path.expanduser(path)  # noqa: PTH111  # Path's raises where there is no such user
 
     def fingerprint(self) -> str:
         """Digest the rows, and the sizes and modification times of the files they name."""
@@ -75,7 +75,7 @@ class Table(Encoded):
     def _stat(self, index: int) -> tuple[int, int]:
         try:
             status = self.open(index).stat()
-        except (OSError, PictureError):
+        except (OSError, ValueError, PictureError):
             return -1, 0
         return status.st_size, status.st_mtime_ns
 
