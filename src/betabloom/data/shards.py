@@ -160,7 +160,7 @@ def _examples(place: str) -> Iterator[tuple[str, bytes, int | None]]:
                 if picture is not None:
                     yield *picture, label
                 stem, picture, label = own, None, None
-            if kind.lower() in _LABELS:
+            if kind.lower().rpartition(".")[2] in _LABELS:
                 label = _index(_content(tar, info))
             elif is_picture_name(info.name):
                 picture = info.name, _content(tar, info)
