@@ -83,3 +83,13 @@ def test_other_kernels_and_widths_work():
     for family, kernel, widths in (("seed", 3, (4, 4, 4)), ("conv", 6, (4, 8)), ("residual", 5, (4, 8))):
         encoder, decoder = make_networks(family, (3, 24, 24), 4, widths, kernel)
         assert decoder(encoder(torch.rand(1, 3, 24, 24))[0]).shape == (1, 3, 24, 24)
+
+
+def test_upsampling_starts_without_a_checkerboard():
+    """A new residual decoder draws every 2×2 block in one colour."""
+    torch.manual_seed(0)
+    _, decoder = make_networks("residual", (3, 32, 32), 5, widths=(8, 8))
+    picture = decoder(torch.randn(2, 5)).detach()
+    assert picture.std() > 1e-3
+    blocks = picture.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
+    torch.testing.assert_close(blocks.amax(4), blocks.amin(4))

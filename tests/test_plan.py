@@ -1,56 +1,50 @@
-"""Plans: progress from 0 to 1, continuous whatever is corrected; budgets that become steps."""
+"""Progress: from 0 to 1, in steps or in seconds, never back."""
 
 from __future__ import annotations
 
 import pytest
 
-from betabloom import plan as planning
-from betabloom.plan import Clock, Plan
+from betabloom.plan import Plan
 
 
-def test_progress_goes_from_zero_to_one():
-    plan = Plan(total=50)
-    values = [plan.progress(step) for step in range(60)]
-    assert values == sorted(values)
-    assert values[0] == 0
-    assert values[25] == pytest.approx(0.5)
-    assert values[50:] == [1.0] * 10
-
-
-def test_a_correction_changes_the_pace_but_not_the_place():
-    plan = Plan()
-    assert plan.progress(7) == 0  # not known yet
-    plan.correct(10, 110)
-    assert plan.progress(10) == 0
-    assert plan.progress(60) == pytest.approx(0.5)
-    plan.correct(60, 85)
-    assert plan.progress(60) == pytest.approx(0.5)
-    assert plan.progress(85) == 1
-
-
-class Time:
-    """A clock that is set by hand."""
-
-    now = 0.0
-
-    @classmethod
-    def monotonic(cls) -> float:
-        return cls.now
+def test_steps_are_progress():
+    plan = Plan(steps=50)
+    values = []
+    for step in range(60):
+        plan.advance(step, seconds=1e6)
+        values.append(plan.t)
+    assert values == [min(1, step / 50) for step in range(60)]
+    assert plan.expected_steps(3) == 50
 
 
 @pytest.mark.parametrize(
-    "pace", [lambda step: 0.1, lambda step: 0.1 if step < 300 else 0.3, lambda step: 0.2 - step / 1e4]
+    "pace", [lambda step: 0.1, lambda step: 0.1 if step < 300 else 0.5, lambda step: 0.2 - step / 1e4], ids=str
 )
-def test_a_budget_is_met_on_a_machine_that_changes_its_pace(pace, monkeypatch):
-    monkeypatch.setattr(planning, "time", Time)
-    Time.now = 0.0
-    clock, plan, step = Clock(120.0, 0), Plan(), 0
-    while not plan.total or step < plan.total:
-        Time.now += pace(step)
+def test_a_budget_ends_in_time_whatever_the_pace(pace):
+    plan, step, now = Plan(budget=120), 0, 0.0
+    seen = []
+    while plan.t < 1:
+        now += pace(step)
         step += 1
-        clock.plan(plan, step, Time.now)
-        if step % 200 == 0:
-            clock.pause(lambda: setattr(Time, "now", Time.now + 1.0))
-    assert Time.now <= 120
-    assert Time.now > 0.85 * 120
-    assert plan.progress(step) == 1
+        plan.advance(step, now)
+        seen.append(plan.t)
+        if step == 100:
+            plan.reserve = 10
+    assert now == pytest.approx(110, abs=0.6)
+    assert seen == sorted(seen)
+    assert plan.expected_steps(step) == step
+
+
+def test_a_reserve_that_grows_does_not_turn_progress_back():
+    plan = Plan(budget=100)
+    plan.advance(1, 50)
+    plan.reserve = -100
+    plan.advance(2, 51)
+    assert plan.t == 0.5
+
+
+def test_a_steady_pace_foretells_the_steps():
+    plan = Plan(budget=100)
+    assert plan.expected_steps(0) == 0
+    plan.advance(30, 10)
+    assert plan.expected_steps(30) == 300

@@ -165,6 +165,7 @@ def test_learning_rate_rises_stays_and_falls(small_store, tiny_config):
     state = run.set_up(small_store, tiny_config.replace({"steps": 200, "warmup_steps": 10, "learning_rate": 1.0}), None)
     rates = []
     for state.step in range(200):
+        state.plan.advance(state.step, seconds=0)
         rates.append(run.learning_rate(state))
     assert rates[:10] == pytest.approx([i / 10 for i in range(1, 11)])
     assert set(rates[9:100]) == {1.0}

@@ -92,7 +92,7 @@ class TrainConfig:
     seed: int = _setting(42, "all randomness follows from it")
     device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps …")
     precision: str = _setting("auto", "auto, fp32 or bf16")
-    validations: int = _setting(20, "how often during the training to validate and draw samples")
+    validations: int = _setting(10, "how often during the training to validate and draw samples")
 
 
 SECTIONS: dict[str, type[Any]] = {

@@ -22,6 +22,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from betabloom.errors import UsageError
@@ -98,6 +99,20 @@ class ResidualBlock(nn.Module):
         return x + residual
 
 
+def _shuffled(before: int, after: int, kernel: int) -> list[nn.Module]:
+    """Convolution and pixel shuffle to twice the size.
+
+    The four pixels that one becomes start equal, as in nearest-neighbour upsampling, so that no checkerboard has to
+    be unlearned (Aitken et al. 2017, https://arxiv.org/abs/1707.02937).
+    """
+    layer = nn.Conv2d(before, 4 * after, kernel, padding=kernel // 2)
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight[::4].repeat_interleave(4, 0))
+        if layer.bias is not None:
+            layer.bias.copy_(layer.bias[::4].repeat_interleave(4, 0))
+    return [layer, nn.PixelShuffle(2)]
+
+
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
@@ -161,9 +176,9 @@ def _residual(shape: Shape, latents: int, widths: Sequence[int], kernel: int) ->
     down += [nn.SiLU()]
     up: list[nn.Module] = [nn.Linear(latents, features), nn.Unflatten(1, top)]
     for after, before in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True):
-        up += [ResidualBlock(after, kernel), nn.Conv2d(after, 4 * before, 1), nn.PixelShuffle(2)]
+        up += [ResidualBlock(after, kernel), *_shuffled(after, before, 1)]
     up += [ResidualBlock(widths[0], kernel), nn.SiLU()]
-    up += [nn.Conv2d(widths[0], 4 * shape[0], kernel, padding=kernel // 2), nn.PixelShuffle(2)]
+    up += _shuffled(widths[0], shape[0], kernel)
     return Encoder(nn.Sequential(*down), features, latents), Decoder(nn.Sequential(*up))
 
 

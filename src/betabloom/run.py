@@ -95,7 +95,7 @@ class Run:
     @property
     def ended(self) -> bool:
         """Whether the planned steps are done."""
-        return bool(self.plan.total) and self.step >= self.plan.total
+        return self.plan.t >= 1
 
 
 def set_up(store: Store, config: Config, out: Path | None) -> Run:
@@ -127,7 +127,7 @@ def set_up(store: Store, config: Config, out: Path | None) -> Run:
         averaged=averaged,
         optimiser=optimiser,
         objective=Objective(_beta(config), _regulariser(config, len(train_rows))),
-        plan=Plan(_planned_steps(config, len(train_rows))),
+        plan=Plan(_planned_steps(config, len(train_rows)), config.train.budget),
         pictures=_resident(store.pictures, device),
         out=out,
         sums=Sums(device),
@@ -172,9 +172,8 @@ def _resident(pictures: np.ndarray, device: torch.device) -> Tensor | np.ndarray
 
 def learning_rate(run: Run) -> float:
     """Linear warm-up, then constant, then half a cosine to 0."""
-    config, t = run.config.train, run.plan.progress(run.step)
-    warmup = min(config.warmup_steps, run.plan.total // 10) if run.plan.total else config.warmup_steps
-    rise = min(1.0, (run.step + 1) / warmup) if warmup else 1.0
+    config, t = run.config.train, run.plan.t
+    rise = min(1.0, max((run.step + 1) / config.warmup_steps, 10 * t)) if config.warmup_steps else 1.0
     if config.decay_from >= 1 or t <= config.decay_from:
         return config.learning_rate * rise
     fall = (t - config.decay_from) / (1 - config.decay_from)
@@ -194,8 +193,7 @@ def check_finite(run: Run, values: Mapping[str, float]) -> None:
 
 def record(run: Run, split: str, values: dict[str, Any]) -> None:
     """Append one line to the metrics."""
-    t = run.plan.progress(run.step)
-    beta = run.objective.beta(t)
+    beta = run.objective.beta(run.plan.t)
     record = {
         "step": run.step,
         "split": split,
@@ -285,6 +283,6 @@ def _rewind_metrics(run: Run, count: int) -> None:
 def summary(run: Run) -> str:
     """How the run does, in a few words."""
     if not run.validated:
-        return f"β {run.objective.beta(run.plan.progress(run.step)):.3g}"
+        return f"β {run.objective.beta(run.plan.t):.3g}"
     v = run.validated
     return f"distortion {v['distortion']:.0f}, rate {v['rate']:.1f}, active {v['active_units']:.0f}/{run.vae.latents}"

@@ -26,9 +26,8 @@ from betabloom.checkpoint import Model, save_model
 from betabloom.config import Config
 from betabloom.errors import BetabloomError
 from betabloom.objective import normalised_beta
-from betabloom.plan import Clock
 from betabloom.run import Run, check_finite, learning_rate, record, restore, save, set_up, summary
-from betabloom.validate import fit_sampler, validate
+from betabloom.validate import SAMPLER_PICTURES, fit_sampler, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,40 +87,45 @@ def fit(
 
 def _loop(run: Run, started: float, stop: threading.Event, progress: Callable[[int, int, str], None] | None) -> None:
     """Train until the plan is done, logging, validating and saving on the way."""
-    t, config = run.plan.progress(run.step), run.config.train
-    clock = Clock(config.budget, run.step)
     saved = time.monotonic()
     while not run.ended:
+        before = run.plan.t
         _train_step(run)
         run.step += 1
         run.seconds = time.monotonic() - started
-        if config.budget:
-            clock.plan(run.plan, run.step, run.seconds)
-        before, t = t, run.plan.progress(run.step)
+        run.plan.advance(run.step, run.seconds)
         if run.step % LOG_EVERY == 0 or run.ended:
             _log_train(run)
-        if int(t * config.validations) > int(before * config.validations) or run.ended:
-            clock.pause(lambda: validate(run))
+        if int(run.plan.t * run.config.train.validations) > int(before * run.config.train.validations):
+            _validate(run)
         if run.out and (stop.is_set() or run.ended or time.monotonic() - saved > CHECKPOINT_EVERY):
-            clock.pause(lambda: save(run))
+            save(run)
             saved = time.monotonic()
         if progress:
-            progress(run.step, run.plan.total, summary(run))
+            progress(run.step, run.plan.expected_steps(run.step), summary(run))
         if stop.is_set() and not run.ended:
             raise Interrupted(
                 f"Stopped at step {run.step} and saved. To go on, type: betabloom train --resume {run.out}"
             )
 
 
+def _validate(run: Run) -> None:
+    """Validate, and learn from it how much of a time budget to keep for the last validation and the sampler."""
+    begun = time.monotonic()
+    validate(run)
+    pictures = min(SAMPLER_PICTURES, len(run.train_rows)) / max(len(run.validation_rows), 1)
+    run.plan.reserve = (time.monotonic() - begun) * (1 + pictures / 2)
+
+
 def _train_step(run: Run) -> None:
     """One step of gradient descent on the objective, and one of the running average of the weights."""
-    config, t = run.config.train, run.plan.progress(run.step)
+    config = run.config.train
     run.optimiser.param_groups[0]["lr"] = learning_rate(run)
     run.vae.train()
     x, noise = _batch(run)
     with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
         terms = run.vae(x, noise)
-    loss = run.objective(terms, t)
+    loss = run.objective(terms, run.plan.t)
     loss.backward()  # type: ignore[no-untyped-call]
     limit = config.clip * math.prod(run.config.shape) or math.inf
     norm = torch.nn.utils.clip_grad_norm_(run.vae.parameters(), limit)

@@ -17,7 +17,7 @@ from betabloom.vae import bits_per_dimension
 if TYPE_CHECKING:
     from betabloom.vae import VAE
 
-__all__ = ["fit_sampler", "validate"]
+__all__ = ["SAMPLER_PICTURES", "fit_sampler", "validate"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def validate(run: Run) -> None:
     distortion, rate, floor = (totals / len(rows)).tolist()
     check_finite(run, {"distortion": distortion, "rate": rate})
     run.validated = {
-        "loss": distortion + run.objective.beta(run.plan.progress(run.step)) * rate,
+        "loss": distortion + run.objective.beta(run.plan.t) * rate,
         "distortion": distortion,
         "rate": rate,
         **({"distortion_floor": floor} if floor else {}),
