@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import threading
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ VERSION = 2
 MAX_PIXELS = 80_000_000
 """A header that announces more is refused before anything is decoded."""
 
+_COPYING = ("AVIF", "WEBP")  # their decoders hold several copies: half the limit
 _LARGE = 16_000_000  # pictures of more pixels are decoded one at a time, to bound the memory
 _one_at_a_time = threading.Lock()
 
@@ -120,11 +122,13 @@ def decode(
         PictureError: It cannot be decoded, or is too small; the message is the reason, without the name.
     """
     with _opened(file) as image:
-        _check_size(image.size, min_size)
+        _check_size(image, min_size)
         if at_least is not None:
             _reduce(image, at_least)
         with _one_at_a_time if image.width * image.height > _LARGE else contextlib.nullcontext():
             image.load()
+            if image.format == "PNG":
+                _check_sums(file)
             return upright(image, background=background)
 
 
@@ -139,7 +143,7 @@ def peek(file: Path | BinaryIO, min_size: int = 0) -> Facts:
         PictureError: It is no picture, or one that `decode` would refuse for its size; the message is the reason.
     """
     with _opened(file) as image:
-        _check_size(image.size, min_size)
+        _check_size(image, min_size)
         turn = _orientation(image)
         width, height = image.size if turn < 5 else image.size[::-1]
         return Facts(width, height, image.format or "", tuple(_remarks(image, turn)))
@@ -192,16 +196,13 @@ def upright(image: Image.Image, *, background: Colour = WHITE) -> Image.Image:
     return image
 
 
-def _check_size(size: tuple[int, int], min_size: int) -> None:
-    width, height = size
-    if min(size) < min_size:
+def _check_size(image: Image.Image, min_size: int) -> None:
+    width, height = image.size
+    limit = MAX_PIXELS // 2 if image.format in _COPYING else MAX_PIXELS
+    if min(width, height) < min_size:
         raise PictureError(f"smaller ({width} × {height}) than the {min_size} px asked for")
-    if width * height > MAX_PIXELS:
-        raise PictureError(_too_large(f"{width} × {height} pixels"))
-
-
-def _too_large(what: str) -> str:
-    return f"too large: {what}, and the limit is {MAX_PIXELS // 1_000_000} million"
+    if width * height > limit:
+        raise PictureError(f"too large: {width} × {height} pixels, and the limit is {limit // 1_000_000} million")
 
 
 def _reduce(image: Image.Image, at_least: tuple[int, int]) -> None:
@@ -229,7 +230,7 @@ def _reason(file: Path | BinaryIO, error: Exception) -> str:
         case IsADirectoryError():
             return "a folder, not a picture"
         case Image.DecompressionBombError() | Image.DecompressionBombWarning():
-            return _too_large("its header announces more pixels than any photo has")
+            return "too large: its header announces more pixels than any photo has"
         case MemoryError():
             return "too large for the memory of this machine"
         case UnidentifiedImageError():
@@ -255,9 +256,29 @@ def _what_it_is_instead(file: Path | BinaryIO) -> str:
     return "not a picture, or of a kind that Pillow cannot read here"
 
 
+def _check_sums(file: Path | BinaryIO) -> None:
+    """Refuse a PNG with a changed byte in its pixels: Pillow reads over those (a JPEG has nothing to tell it by)."""
+    with _bytes_of(file) as opened:
+        opened.seek(8)
+        while len(header := opened.read(8)) == 8:
+            size, kind = int.from_bytes(header[:4], "big"), header[4:]
+            if kind not in (b"IHDR", b"PLTE", b"IDAT"):
+                opened.seek(size + 4, os.SEEK_CUR)
+                continue
+            if zlib.crc32(opened.read(size), zlib.crc32(kind)) != int.from_bytes(opened.read(4), "big"):
+                raise PictureError("damaged: a checksum in it is wrong")
+
+
 def _start(file: Path | BinaryIO) -> bytes:
-    if not isinstance(file, os.PathLike):
-        file.seek(0)
-        return file.read(512)
-    with open(file, "rb") as opened:  # noqa: PTH123
+    with _bytes_of(file) as opened:
+        opened.seek(0)
         return opened.read(512)
+
+
+@contextlib.contextmanager
+def _bytes_of(file: Path | BinaryIO) -> Iterator[BinaryIO]:
+    if isinstance(file, os.PathLike):
+        with open(file, "rb") as opened:  # noqa: PTH123
+            yield opened
+    else:
+        yield file
