@@ -13,27 +13,32 @@ from betabloom.data.store import digest_of
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
 
     from betabloom.data.pipeline import Pipeline
     from betabloom.data.source import Source
 
-__all__ = ["in_order", "prepare_one"]
+    Prepared: TypeAlias = tuple[Piece, np.ndarray]
+
+__all__ = ["Prepared", "in_order", "piece_size", "prepare_one", "prepare_piece"]
 
 _PIECE = 32  # pictures at most
 _PIECE_BYTES = 4 << 20
 
 
-def in_order(source: Source, pipeline: Pipeline, workers: int, first: int) -> Iterator[tuple[Piece, np.ndarray]]:
-    """Prepare pieces in threads, a few ahead of the one that is asked for."""
-    size = pipeline.height * pipeline.width * pipeline.channels
-    step = max(1, min(_PIECE, _PIECE_BYTES // size))
-    waiting: collections.deque[Future[tuple[Piece, np.ndarray]]] = collections.deque()
+def piece_size(pipeline: Pipeline) -> int:
+    """Return how many pictures are prepared together, so that their pixels take little memory."""
+    return max(1, min(_PIECE, _PIECE_BYTES // (pipeline.height * pipeline.width * pipeline.channels)))
+
+
+def in_order(prepare: Callable[[range], Prepared], indices: range, size: int, workers: int) -> Iterator[Prepared]:
+    """Prepare pieces of `size` pictures in threads, a few ahead of the one that is asked for."""
+    waiting: collections.deque[Future[Prepared]] = collections.deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
         try:
-            for start in range(first, len(source), step):
-                indices = range(start, min(start + step, len(source)))
-                waiting.append(pool.submit(_prepare_piece, source, pipeline, indices))
+            for start in range(indices.start, indices.stop, size):
+                waiting.append(pool.submit(prepare, range(start, min(start + size, indices.stop))))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -42,7 +47,12 @@ def in_order(source: Source, pipeline: Pipeline, workers: int, first: int) -> It
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare_piece(source: Source, pipeline: Pipeline, indices: range) -> tuple[Piece, np.ndarray]:
+def prepare_piece(source: Source, pipeline: Pipeline, indices: range) -> Prepared:
+    """Prepare consecutive pictures.
+
+    Returns:
+        What became of each, and the pixels of those that were kept, uint8 with shape (kept, height, width, channels).
+    """
     piece = Piece(indices.start, indices.stop)
     pictures = np.empty((len(indices), pipeline.height, pipeline.width, pipeline.channels), dtype=np.uint8)
     for index in indices:

@@ -1,8 +1,9 @@
 """Source + pipeline → store: in parallel, in bounded memory, once, and all or nothing.
 
-Pictures are appended in the order of the source, in small pieces that threads prepare ahead (see `pieces`). They go to
-a folder of a fixed name beside the final one (see `partial`), which is renamed in the end, so that what carries the
-final name is always whole, and an interrupted preparation goes on where it stopped. A lock keeps others out meanwhile.
+Pictures are appended in the order of the source, in small pieces that are prepared ahead (see `pieces`, `processes`).
+They go to a folder of a fixed name beside the final one (see `partial`), which is renamed in the end, so that what
+carries the final name is always whole, and an interrupted preparation goes on where it stopped. A lock keeps others out
+meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import PIL
 from betabloom.data.cache import cache_folder, lock_of, part_of, remove, sweep
 from betabloom.data.locking import locked
 from betabloom.data.partial import Partial, Skip
-from betabloom.data.pieces import in_order, prepare_one
+from betabloom.data.pieces import in_order, piece_size, prepare_one
+from betabloom.data.processes import preparing_with
 from betabloom.data.store import FORMAT, Store, fingerprint_of, open_store, write_facts, write_names, write_skipped
 from betabloom.errors import BetabloomError, FormatError, PictureError, SourceError
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cache_folder", "prepare"]
 
+_MOST = 16  # workers, unless more are asked for: each takes memory
 _TRIED_AGAIN = 100  # refused pictures, when a ready store is opened
 
 _log = logging.getLogger(__name__)
@@ -56,7 +59,8 @@ def prepare(
         source: Where the pictures come from; it is only read.
         pipeline: What is done to each.
         cache: The folder to keep results in: $BETABLOOM_CACHE or the user's cache folder if left out.
-        workers: Threads; as many as this process may use processors if left out. The result does not depend on it.
+        workers: Threads, and for many files processes; as many as this process may use processors, up to 16, if left
+            out. The result does not depend on it.
         progress: Called with (pictures done, pictures in all).
 
     Returns:
@@ -120,8 +124,8 @@ def _still_refused(source: Source, indices: list[int]) -> bool:
 
 def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(_MOST, len(os.sched_getaffinity(0)))
+    return min(_MOST, os.cpu_count() or 1)
 
 
 def _prepare(
@@ -143,10 +147,12 @@ def _prepare(
     with Partial(part, plan, shape, lambda skips: _same_skips(source, pipeline, skips)) as partial:
         if partial.seen:
             _log.info("going on with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
-        for piece, pictures in in_order(source, pipeline, workers, partial.seen):
-            partial.append(piece, pictures)
-            if progress is not None:
-                progress(partial.seen, len(source))
+        left = range(partial.seen, len(source))
+        with preparing_with(source, pipeline, workers, len(left), part / "large.lock") as prepare_piece:
+            for piece, pictures in in_order(prepare_piece, left, piece_size(pipeline), workers):
+                partial.append(piece, pictures)
+                if progress is not None:
+                    progress(partial.seen, len(source))
         nothing = None if partial.kept else _nothing_usable(source, partial)
         if nothing is None:
             partial.finish_pictures()
