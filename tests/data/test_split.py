@@ -84,3 +84,30 @@ def test_a_store_in_memory_splits_by_content() -> None:
     twice = Store.from_array(np.concatenate([pictures, pictures]))
     _, validation = twice.split(holdout=0.3)
     assert {i for i in validation if i < 50} == {i - 50 for i in validation if i >= 50}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(0, 2**64 - 1), max_size=30),
+    st.lists(st.integers(0, 2**64 - 1), max_size=30),
+    st.floats(0.05, 0.95),
+)
+def test_adding_any_pictures_anywhere_never_moves_one_once_both_sides_have_some(
+    digests: list[int], more: list[int], holdout: float
+) -> None:
+    """Below that, with pictures too few for the share, the nearest ones stand in: no rule could avoid that."""
+    digests = [0, *digests, 2**64 - 1]  # one that is always held out, and one that never is
+    _, before = split_pictures(np.array(digests, dtype=np.uint64), {}, "auto", holdout)
+    _, after = split_pictures(np.array(more + digests, dtype=np.uint64), {}, "auto", holdout)
+    assert set(before.tolist()) == {i - len(more) for i in after.tolist() if i >= len(more)}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=40), st.floats(0.05, 0.95))
+def test_duplicates_are_on_one_side_unless_all_are_duplicates(kinds: list[int], holdout: float) -> None:
+    digests = DIGESTS[kinds]
+    train, validation = split_pictures(digests, {}, "all", holdout)
+    if len(set(kinds)) > 1:
+        assert not set(digests[train].tolist()) & set(digests[validation].tolist())
+    else:
+        assert validation.tolist() == [0]
