@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
-from betabloom import checkpoint, run, train
+from betabloom import checkpoint, data, run, train
 from betabloom.config import Config
 from betabloom.data import Store
 from betabloom.errors import BetabloomError, UsageError
@@ -214,8 +217,9 @@ def test_grey_and_non_square_pictures_train(shape, tiny_config):
     assert model.reconstruct(pictures[:2]).shape == (2, *shape)
 
 
-def test_two_pictures_are_enough_to_run(tiny_config):
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_very_few_pictures_are_enough_to_run(count, tiny_config):
+    pictures = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
     model = train.fit(Store.from_array(pictures), tiny_config)
     assert model.generate(2).shape == (2, 16, 16, 3)
 
@@ -251,3 +255,44 @@ def test_a_checkpoint_holds_two_generations_and_no_leftovers(small_store, tiny_c
     assert torch.equal(found["a"], tensors["a"])
     assert state["note"] == 300
     assert complaints == []
+
+
+def test_a_finished_run_that_is_resumed_stays_what_it_is(small_store, tiny_config, tmp_path):
+    finished = train.fit(small_store, tiny_config, tmp_path)
+    again = train.fit(small_store, tiny_config, tmp_path, resume=True)
+    assert again.fingerprint == finished.fingerprint
+
+
+def test_a_stream_trains_resumes_and_needs_an_end(tiny_config, tmp_path, monkeypatch):
+    stream = data.Streamed(Memory(90), data.Pipeline.named("square", (16, 16)))
+    with pytest.raises(UsageError, match=r"--steps 20000 or --budget 1h"):
+        train.fit(stream, tiny_config.replace({"steps": 0}))
+    with pytest.raises(UsageError, match="number of pictures"):
+        train.fit(stream, tiny_config.replace({"regulariser": "total-correlation"}))
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    whole = train.fit(stream, tiny_config, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "step-000000020")
+    resumed = train.fit(stream, tiny_config, tmp_path, resume=True)
+    assert same(whole, resumed)
+    assert whole.training["images"] is None
+    assert whole.training["images_seen"] == 320
+
+
+class Memory(data.Stream):
+    """PNGs in memory."""
+
+    name = "memory"
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def files(self):
+        for i in range(self.count):
+            file = io.BytesIO()
+            Image.fromarray(np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(file, "PNG")
+            file.seek(0)
+            yield str(i), file, None
+
+    def shard(self, rank, world):
+        raise AssertionError

@@ -414,8 +414,10 @@ pictures = model.generate(n=16, seed=7)  # uint8, (16, {c.data.height}, {c.data.
 
 ## Training
 
-{t.get("images", 0):,} pictures, {t.get("steps", 0):,} steps of {c.train.batch}, {t.get("seconds", 0):.0f} s on
-{t.get("device", "?")} in {t.get("precision", "?")}. Likelihood {c.model.likelihood}, prior {c.model.prior},
+{t.get("images") or "A stream of"} pictures, {t.get("steps", 0):,} steps, {t.get("images_seen", 0):,} pictures seen
+in {t.get("seconds", 0):.0f} s on {t.get("device", "?")} in {t.get("precision", "?")}.
+
+Likelihood {c.model.likelihood}, prior {c.model.prior},
 β = {c.objective.beta:g} (normalised {t.get("beta_normalised", 0):.3g}).
 
 | validation (nats per image) | |

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import math
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from betabloom.checkpoint import latest_checkpoint, make_vae, save_checkpoint
+from betabloom.data import Store
 from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.hardware import choose_device, choose_precision, keep_memory
 from betabloom.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrelation, normalised_beta
@@ -20,17 +22,17 @@ from betabloom.plan import Plan
 from betabloom.schedule import Linear, make_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
 
     from betabloom.config import Config
-    from betabloom.data import Store
+    from betabloom.data import Streamed
     from betabloom.objective import Regulariser
     from betabloom.vae import VAE
 
-__all__ = ["Run", "Sums", "check_finite", "learning_rate", "record", "restore", "save", "set_up", "summary"]
+__all__ = ["Run", "Sums", "check_finite", "learning_rate", "record", "restore", "save", "set_up", "some", "summary"]
 
 log = logging.getLogger(__name__)
 
@@ -78,19 +80,19 @@ class Run:
     optimiser: torch.optim.AdamW
     objective: Objective
     plan: Plan
-    pictures: Tensor | np.ndarray
+    pictures: Tensor | np.ndarray | None  # None where they come from a stream
+    feed: Iterator[np.ndarray] | None  # batches of a stream
     out: Path | None
     sums: Sums
     step: int = 0
     seconds: float = 0.0
     validated: dict[str, float] = field(default_factory=dict)
-    held_out_codes: Tensor = field(default_factory=lambda: torch.empty(0))
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def batch(self) -> int:
         """Pictures in a step: the setting, or all there are if they are fewer."""
-        return min(self.config.train.batch, len(self.train_rows))
+        return self.config.train.batch if self.feed else min(self.config.train.batch, len(self.train_rows))
 
     @property
     def ended(self) -> bool:
@@ -98,11 +100,13 @@ class Run:
         return self.plan.t >= 1
 
 
-def set_up(store: Store, config: Config, out: Path | None) -> Run:
+def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     """Make the untrained model, its optimiser and its plan, on the device and in the precision that fit the machine."""
+    stream = None if isinstance(pictures, Store) else pictures
+    store = pictures if isinstance(pictures, Store) else pictures.store
     _, height, width, channels = store.pictures.shape
     config = config.replace({"height": height, "width": width, "channels": channels, "pipeline": store.pipeline.name})
-    train_rows, validation_rows = store.split(config.data.split, config.data.holdout)
+    train_rows, validation_rows = store.split("all" if stream else config.data.split, config.data.holdout)
     keep_memory()
     device = choose_device(config.train.device)
     dtype = choose_precision(config.train.precision, device)
@@ -120,18 +124,25 @@ def set_up(store: Store, config: Config, out: Path | None) -> Run:
         config=config,
         store=store,
         train_rows=train_rows,
-        validation_rows=validation_rows[:VALIDATION_PICTURES],
+        validation_rows=some(validation_rows if len(validation_rows) else train_rows, VALIDATION_PICTURES),
         device=device,
         dtype=dtype,
         vae=vae,
         averaged=averaged,
         optimiser=optimiser,
-        objective=Objective(_beta(config), _regulariser(config, len(train_rows))),
-        plan=Plan(_planned_steps(config, len(train_rows)), config.train.budget),
-        pictures=_resident(store.pictures, device),
+        objective=Objective(_beta(config), _regulariser(config, 0 if stream else len(train_rows))),
+        plan=Plan(_planned_steps(config, None if stream else len(train_rows)), config.train.budget),
+        pictures=None if stream else _resident(store.pictures, device),
+        feed=stream.batches(config.train.batch, config.train.seed, config.data.holdout) if stream else None,
         out=out,
         sums=Sums(device),
     )
+
+
+def some(rows: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` rows, evenly spread, so that every class of a sorted source is among them."""
+    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    return chosen
 
 
 def _beta(config: Config) -> Callable[[float], float]:
@@ -147,16 +158,22 @@ def _regulariser(config: Config, images: int) -> Regulariser:
         "free-bits": FreeBits(o.free_bits),
         "total-correlation": TotalCorrelation(images),
     }
+    if o.regulariser == "total-correlation" and not images:
+        raise UsageError("The total-correlation objective needs the number of pictures, which a stream does not tell.")
     if o.regulariser not in kinds:
         raise UsageError(f"Unknown regulariser {o.regulariser!r}. Choose one of: {', '.join(kinds)}.")
     return kinds[o.regulariser]
 
 
-def _planned_steps(config: Config, images: int) -> int:
-    """Steps of the whole training; 0 if a time budget decides."""
+def _planned_steps(config: Config, images: int | None) -> int:
+    """Steps of the whole training; 0 if a time budget decides. `images` is None for a stream."""
     t = config.train
     if t.budget:
         return 0
+    if images is None and not t.steps:
+        raise UsageError("Nobody knows how long a stream is. Say how long to train: --steps 20000 or --budget 1h")
+    if images is None:
+        return t.steps
     return t.steps or max(1, math.ceil(t.epochs * images / min(t.batch, images)))
 
 
@@ -250,6 +267,8 @@ def restore(run: Run) -> None:
         run.sums.count = int(state["summed"])
         run.plan, run.step, run.seconds = Plan(**state["plan"]), int(state["step"]), float(state["seconds"])
         run.validated = dict(state["validated"])
+        if run.feed:
+            next(itertools.islice(run.feed, run.step, run.step), None)  # go past what has been learned from
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FormatError(f"The checkpoint in {run.out} does not fit its settings: {error}") from error
     _rewind_metrics(run, int(state["records"]))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from betabloom.data import Store
+    from betabloom.data import Store, Streamed
     from betabloom.vae import VAE
 
 __all__ = ["Interrupted", "fit"]
@@ -51,7 +51,7 @@ class Interrupted(BetabloomError):  # noqa: N818  (nothing went wrong)
 
 
 def fit(
-    store: Store,
+    pictures: Store | Streamed,
     config: Config | None = None,
     out: Path | None = None,
     resume: bool = False,
@@ -60,8 +60,8 @@ def fit(
     """Train a VAE on prepared pictures.
 
     Arguments:
-        store: The pictures.
-        config: The settings; the default preset's if None. The store's size, channels and pipeline take precedence.
+        pictures: What to learn from. Their size, channels and pipeline take precedence over the settings.
+        config: The settings; the default preset's if None.
         out: Run directory for metrics, samples, checkpoints and the model; None keeps everything in memory.
         resume: Go on from the newest intact checkpoint in `out`.
         progress: Called as progress(step, steps, text); steps is 0 while their number is not known.
@@ -75,7 +75,7 @@ def fit(
         BetabloomError: The loss is no longer finite.
     """
     started = time.monotonic()
-    run = set_up(store, config or Config(), out)
+    run = set_up(pictures, config or Config(), out)
     if resume:
         restore(run)
     started -= run.seconds
@@ -139,20 +139,28 @@ def _train_step(run: Run) -> None:
 
 def _batch(run: Run) -> tuple[Tensor, Tensor]:
     """Pictures x (B, C, H, W) in [0, 1] and standard normal noise (B, l) of the step that comes."""
-    seed, size, images = run.config.train.seed, run.batch, len(run.train_rows)
-    places = np.arange(run.step * size, (run.step + 1) * size)
-    epochs = np.unique(places // images)
-    order = np.concatenate([_order(seed, int(epoch), images) for epoch in epochs])
-    rows = run.train_rows[order[places - epochs[0] * images]]
-    rng = np.random.default_rng([seed, 1, run.step])
-    pictures = run.pictures[rows] if isinstance(run.pictures, torch.Tensor) else torch.from_numpy(run.pictures[rows])
-    x = pictures.to(run.device).permute(0, 3, 1, 2).float().div_(255)
+    size = run.batch
+    rng = np.random.default_rng([run.config.train.seed, 1, run.step])
+    x = _pictures(run).to(run.device).permute(0, 3, 1, 2).float().div_(255)
     d = run.config.data
     x = augment(
         x, torch.from_numpy(rng.random((size, DRAWS), np.float32)).to(run.device), d.flip, d.shift, d.rotate, d.colour
     )
     noise = torch.from_numpy(rng.standard_normal((size, run.vae.latents), np.float32))
     return x.contiguous(memory_format=torch.channels_last), noise.to(run.device)
+
+
+def _pictures(run: Run) -> Tensor:
+    """The uint8 pictures (B, H, W, C) of the step that comes: each epoch has every picture once."""
+    if run.feed:
+        return torch.from_numpy(next(run.feed))
+    assert run.pictures is not None  # noqa: S101  (for the type checker: there is the one or the other)
+    images = len(run.train_rows)
+    places = np.arange(run.step * run.batch, (run.step + 1) * run.batch)
+    epochs = np.unique(places // images)
+    order = np.concatenate([_order(run.config.train.seed, int(epoch), images) for epoch in epochs])
+    rows = run.train_rows[order[places - epochs[0] * images]]
+    return run.pictures[rows] if isinstance(run.pictures, torch.Tensor) else torch.from_numpy(run.pictures[rows])
 
 
 @lru_cache(maxsize=2)
@@ -181,7 +189,8 @@ def _finish(run: Run) -> Model:
     """Make the model of the averaged weights, and write its directory."""
     facts = {
         "source": run.store.source_name,
-        "images": len(run.train_rows),
+        "images": None if run.feed else len(run.train_rows),
+        "images_seen": run.step * run.batch,
         "data_fingerprint": run.store.fingerprint,
         "steps": run.step,
         "seconds": round(run.seconds, 1),
@@ -213,9 +222,9 @@ def _describe(run: Run) -> None:
         (run.out / "metrics.jsonl").write_text("", encoding="utf-8")
     precision = "bf16" if run.dtype == torch.bfloat16 else "fp32"
     log.info(
-        "%s: %d pictures to learn from, %d held out; %s network, %d latents; %s, %s",
+        "%s: %s pictures to learn from, %d held out; %s network, %d latents; %s, %s",
         run.store.source_name,
-        len(run.train_rows),
+        "a stream of" if run.feed else f"{len(run.train_rows):,}",
         len(run.validation_rows),
         run.config.model.family,
         run.vae.latents,

@@ -11,10 +11,14 @@ import torch
 from betabloom import plot, sample
 from betabloom.aggregate import GaussianMixture, fit_aggregate, fit_mixture
 from betabloom.metrics import active_units
-from betabloom.run import Run, check_finite, record, summary
+from betabloom.run import Run, check_finite, record, some, summary
 from betabloom.vae import bits_per_dimension
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
     from betabloom.vae import VAE
 
 __all__ = ["SAMPLER_PICTURES", "fit_sampler", "validate"]
@@ -60,33 +64,31 @@ def validate(run: Run) -> None:
     dimensions = [round(value, 5) for value in (per_dimension / len(rows)).tolist()]
     record(run, "validation", {**run.validated, "rate_per_dimension": dimensions})
     log.info("step %d: %s", run.step, summary(run))
-    run.held_out_codes = torch.cat(codes)
-    _draw(run, vae)
+    if run.out:
+        _draw(run, vae, torch.cat(codes), run.out)
 
 
-def _draw(run: Run, vae: VAE) -> None:
-    """Write sheets of samples and of reconstructions."""
-    if not run.out:
-        return
-    folder = run.out / "samples"
+def _draw(run: Run, vae: VAE, codes: Tensor, out: Path) -> None:
+    """Write sheets of samples, from a Gaussian fitted to the held-out `codes` (N, l), and of reconstructions."""
+    folder = out / "samples"
     folder.mkdir(exist_ok=True)
-    record = {"run": run.out.name, "step": run.step, "seed": 0}
-    codes = run.held_out_codes
+    record = {"run": out.name, "step": run.step, "seed": 0}
     density = fit_mixture(codes, 1).to(run.device) if len(codes) > 1 else None
     generated = plot.grid(sample.generate(vae, 64, density=density), columns=8)
     plot.save_png(generated, folder / f"step-{run.step:09d}.png", {"verb": "train-sample", **record})
-    originals = np.asarray(run.store.pictures[run.validation_rows[:32]])
+    originals = np.asarray(run.store.pictures[some(run.validation_rows, 32)])
     sheet = plot.pairs(originals, sample.reconstruct(vae, originals))
-    plot.save_png(sheet, run.out / "reconstructions.png", {"verb": "train-reconstruction", **record})
+    plot.save_png(sheet, out / "reconstructions.png", {"verb": "train-reconstruction", **record})
 
 
 def fit_sampler(run: Run, vae: VAE) -> GaussianMixture | None:
     """Fit a density to the codes of training pictures, judged by those of held-out ones."""
-    if len(run.train_rows) < 2 or len(run.held_out_codes) < 2:
+    if len(run.train_rows) < 2:
         return None
     rng = np.random.default_rng([run.config.train.seed, 3])
-    rows = np.sort(rng.permutation(run.train_rows)[:SAMPLER_PICTURES])
-    mean, log_var = sample.encode(vae, run.store.pictures[rows])
-    noise = rng.standard_normal(mean.shape, np.float32)
-    z = torch.from_numpy(mean + np.exp(0.5 * log_var) * noise)
-    return fit_aggregate(z, run.held_out_codes, run.config.train.seed).to(run.device)
+    learned = np.sort(rng.permutation(run.train_rows)[:SAMPLER_PICTURES])
+    codes = []
+    for rows in (learned, run.validation_rows):
+        mean, log_var = sample.encode(vae, run.store.pictures[rows])
+        codes.append(torch.from_numpy(mean + np.exp(0.5 * log_var) * rng.standard_normal(mean.shape, np.float32)))
+    return fit_aggregate(codes[0], codes[1], run.config.train.seed).to(run.device)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from betabloom.data.huggingface import HuggingFace, HuggingFaceStream
     from betabloom.data.shards import Shards
     from betabloom.data.stream import stream_batches
+    from betabloom.data.streamed import Streamed
 
 __all__ = [
     "Archive",
@@ -37,6 +38,7 @@ __all__ = [
     "Source",
     "Store",
     "Stream",
+    "Streamed",
     "Table",
     "fetch_flowers102",
     "find_flowers102",
@@ -57,6 +59,7 @@ _HOMES = {
     "Shards": "shards",
     "fetch_flowers102": "fetch",
     "inspect": "doctor",
+    "Streamed": "streamed",
     "stream_batches": "stream",
 }
 

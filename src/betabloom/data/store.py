@@ -93,7 +93,12 @@ class Store:
 
     @classmethod
     def from_array(
-        cls, array: np.ndarray, names: Sequence[str] | None = None, labels: np.ndarray | None = None
+        cls,
+        array: np.ndarray,
+        names: Sequence[str] | None = None,
+        labels: np.ndarray | None = None,
+        source_name: str = "array",
+        pipeline: Pipeline | None = None,
     ) -> Self:
         """Make a store in memory from pictures that are already prepared.
 
@@ -101,6 +106,8 @@ class Store:
             array: uint8, shape (N, H, W, C) with C = 1 or 3; it is not copied.
             names: N names; "0", "1", … if left out.
             labels: N class indices.
+            source_name: What a person calls the source.
+            pipeline: What prepared them; `square` of their size if left out.
 
         Raises:
             UsageError: The array is of another type or shape, or the lengths differ.
@@ -118,8 +125,8 @@ class Store:
             pictures=pictures,
             names=names,
             digests=digests,
-            pipeline=Pipeline.named("square", array.shape[1:3], array.shape[3]),
-            source_name="array",
+            pipeline=pipeline or Pipeline.named("square", array.shape[1:3], array.shape[3]),
+            source_name=source_name,
             fingerprint=fingerprint_of(names, digests),
             labels=None if labels is None else np.asarray(labels, dtype=np.int64),
         )

@@ -1,0 +1,80 @@
+"""A stream as training wants it: endless, shuffled, with the same pictures held out as in its store."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from betabloom.data import Pipeline, Stream, Streamed
+from betabloom.data.store import digest_of
+from betabloom.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PIPELINE = Pipeline.named("square", (8, 8))
+
+
+class Memory(Stream):
+    """PNGs in memory, some of them broken."""
+
+    name = "memory"
+
+    def __init__(self, count: int, broken: int = 0) -> None:
+        super().__init__()
+        self.count, self.broken = count, broken
+
+    def files(self) -> Iterator[tuple[str, io.BytesIO, None]]:
+        for i in range(self.count):
+            file = io.BytesIO()
+            Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(file, "PNG")
+            yield f"{i}", io.BytesIO(b"nothing" if i < self.broken else file.getvalue()), None
+
+    def shard(self, rank: int, world: int) -> Memory:
+        raise AssertionError
+
+
+def digests(batches: list[np.ndarray]) -> list[int]:
+    return [digest_of(picture) for batch in batches for picture in batch]
+
+
+def take(streamed: Streamed, count: int, **options) -> list[np.ndarray]:
+    batches = streamed.batches(20, **options)
+    return [next(batches) for _ in range(count)]
+
+
+def test_each_pass_has_every_picture_once_but_those_held_out():
+    streamed = Streamed(Memory(200), PIPELINE)
+    train, held = streamed.store.split("all", 0.1)
+    assert 5 < len(held) < 40
+    passes = 3
+    seen = digests(take(streamed, passes * len(train) // 20, buffer=50))
+    learned = streamed.store.digests[train].tolist()
+    assert not set(seen) & set(streamed.store.digests[held].tolist())
+    assert sorted(seen[: len(train)]) == sorted(learned)
+    assert seen[: len(train)] != seen[len(train) : 2 * len(train)]
+
+
+def test_same_seed_same_batches():
+    one, other = (digests(take(Streamed(Memory(90), PIPELINE), 9, seed=4, buffer=30)) for _ in range(2))
+    assert one == other
+    assert one != digests(take(Streamed(Memory(90), PIPELINE), 9, seed=5, buffer=30))
+
+
+def test_what_is_kept_in_memory_is_bounded_and_named_after_the_stream():
+    store = Streamed(Memory(300), PIPELINE, keep=100).store
+    assert store.pictures.shape == (100, 8, 8, 3)
+    assert store.source_name == "memory"
+    assert store.pipeline == PIPELINE
+
+
+def test_bad_pictures_are_left_out_and_a_stream_of_nothing_else_is_refused():
+    assert len(Streamed(Memory(30, broken=7), PIPELINE).store) == 23
+    with pytest.raises(SourceError, match="not one usable picture in 'memory': '0' "):
+        Streamed(Memory(5, broken=5), PIPELINE)
+    with pytest.raises(SourceError, match="it is empty"):
+        Streamed(Memory(0), PIPELINE)
