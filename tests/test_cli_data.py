@@ -64,3 +64,29 @@ def test_inspect_says_what_to_type_where_nothing_is(folder: Path, capsys: pytest
     assert code == 2
     assert "there is no folder or file 'nowhere'" in err
     assert run(capsys, "inspect", str(folder), "--min-size", "64", "--quick")[1].count("\n") < 30
+
+
+def test_preview_shows_before_and_after(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "preview", str(folder), "--pipeline", "enhance", "--size", "32x24", "-n", "5")
+    assert code == 0
+    assert out == "5 pictures before and after 'enhance': preview.png\n"
+    record = read_png("preview.png")
+    assert record["pipeline"]["name"] == "enhance"
+    with Image.open("preview.png") as sheet:
+        assert sheet.size == (5 * 34 + 2, 2 * 26 + 2)
+    assert "bad" not in " ".join(record["pictures"])
+    run(capsys, "preview", str(folder), "--seed", "1", "-n", "5", "-o", "other.png")
+    assert read_png("other.png")["pictures"] != record["pictures"]
+
+
+def test_preview_takes_steps_and_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder.parent / "soft.yaml").write_text("- crop: 50%\n- blur: 1\n")
+    names = []
+    for chain in ("crop:50%,blur:1", "soft.yaml"):
+        code, out, _ = run(capsys, "preview", str(folder), "--pipeline", chain, "--size", "16", "--json", "--force")
+        assert code == 0
+        names.append(read_png(json.loads(out)["made"])["pipeline"]["name"])
+    assert names == ["crop:8,blur:1,resize:16"] * 2
+    code, _, err = run(capsys, "preview", str(folder), "--pipeline", "sqare", "--force")
+    assert code == 2
+    assert "there is no step 'sqare'" in err

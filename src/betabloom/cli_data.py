@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from betabloom.cli_options import Force, Json, free_path, say
+from betabloom.cli_options import Force, Json, Out, free_path, say
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
 
     from betabloom.data import Pipeline, Source
@@ -69,32 +72,61 @@ def inspect(
     say(as_json, text, **report.to_dict(), sheet=None if path is None else str(path))
 
 
+@app.command()
+def preview(
+    source: SourceArgument = None,
+    pipeline: Annotated[str, typer.Option(help="A name, steps like crop:150%,blur:1, or a .yaml file.")] = "square",
+    size: Size = "64",
+    channels: Annotated[int, typer.Option(help="3 for colour, 1 for grey.")] = 3,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Which pictures.")] = 0,
+    min_size: MinSize = 0,
+    out: Out = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a pipeline makes of some pictures: each row of originals has the result below it."""
+    from betabloom import data, plot
+    from betabloom.config import parse_size
+
+    path = free_path(out or Path("preview.png"), force)
+    target = parse_size(size)
+    made = data.Pipeline.parse(pipeline, target, channels)
+    opened = data.open_source(source, min_size=min_size)
+    order = random.Random(seed).sample(range(len(opened)), len(opened))
+    after, chosen = _pictures(opened, made, order, n)
+    before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels), chosen, n)
+    names = [data.shown(opened.names[index]) for index in chosen]
+    record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names}
+    plot.save_png(plot.pairs(before, after, min(8, len(names))), path, record)
+    say(as_json, f"{len(names)} pictures before and after '{made.name}': {path}", made=str(path), pictures=names)
+
+
 def _contact_sheet(source: Source, path: Path) -> None:
     """Write up to 100 usable pictures, evenly spread over the source."""
     from betabloom import data, plot
 
-    count = len(source)
-    order = range(0, count, max(1, -(-count // 100)))
-    pictures, names = _pictures(source, data.Pipeline.named("square", (96, 96)), order, 100)
+    order = range(0, len(source), max(1, -(-len(source) // 100)))
+    pictures, chosen = _pictures(source, data.Pipeline.named("square", (96, 96)), order, 100)
+    names = [data.shown(source.names[index]) for index in chosen]
     plot.save_png(plot.grid(pictures), path, {"verb": "inspect", "source": source.name, "pictures": names})
 
 
-def _pictures(source: Source, pipeline: Pipeline, order: range, at_most: int) -> tuple[np.ndarray, list[str]]:
-    """Prepare the first usable pictures in an order; return them and their names."""
+def _pictures(source: Source, pipeline: Pipeline, order: Iterable[int], at_most: int) -> tuple[np.ndarray, list[int]]:
+    """Prepare the first usable pictures in an order; return them and their indices."""
     import numpy as np
 
-    from betabloom.data import shown
     from betabloom.errors import PictureError, SourceError
 
-    pictures, names = [], []
+    pictures, chosen = [], []
     for index in order:
         try:
             pictures.append(pipeline(source.read(index)))
         except PictureError:
             continue
-        names.append(shown(source.names[index]))
-        if len(names) == at_most:
+        chosen.append(index)
+        if len(chosen) == at_most:
             break
-    if not names:
+    if not chosen:
         raise SourceError(f"not one usable picture in '{source.name}': there is nothing to show")
-    return np.stack(pictures), names
+    return np.stack(pictures), chosen
