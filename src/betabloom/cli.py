@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from betabloom.checkpoint import Model
     from betabloom.config import Config
-    from betabloom.data import Store
+    from betabloom.data import Store, Streamed
 
 __all__ = ["app", "main"]
 
@@ -77,9 +77,13 @@ def _options(
 
 @app.command()
 def train(
-    source: Annotated[str | None, typer.Argument(help="A folder, drawn, drawn:COUNT or flowers102 (default).")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="A folder, archive, table, hf:NAME, shards, drawn or flowers102 (default).")
+    ] = None,
     preset: Annotated[str, typer.Option(help="flowers64, tiny or seed.")] = "flowers64",
     size: Annotated[str | None, typer.Option(help="Side in pixels, or WIDTHxHEIGHT.")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="square, justcrop, enhance, a chain of steps, a file.")] = None,
+    min_size: Annotated[int | None, typer.Option(help="Leave out pictures with a side of fewer pixels.")] = None,
     beta: Annotated[float | None, typer.Option(help="Weight of the rate; 1 is the VAE.")] = None,
     latents: Annotated[int | None, typer.Option(help="Number of latent dimensions.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the pictures.")] = None,
@@ -102,7 +106,7 @@ def train(
     show_log()
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
-        "device": device, "precision": precision,
+        "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size,
     }  # fmt: skip
     if size:
         options["height"], options["width"] = parse_size(size)
@@ -124,7 +128,7 @@ def train(
     measures = model.training["validation"]
     say(
         as_json,
-        f"Trained {model.training['steps']:,} steps on {model.training['images']:,} pictures: {folder}/model. "
+        f"Trained {model.training['steps']:,} steps on {model.training['images_seen']:,} pictures: {folder}/model. "
         f"New pictures: betabloom generate {shlex.quote(str(folder))} -n 64 -o flowers.png",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **measures,
     )  # fmt: skip
@@ -162,23 +166,26 @@ def _run_config(run: Path) -> Config:
         raise UsageError(f"{run / 'config.yaml'} is not valid YAML: {error}") from error
 
 
-def _prepare(config: Config) -> Store:
-    """Prepare the pictures that the settings name, with progress, and say what was left out."""
+def _prepare(config: Config) -> Store | Streamed:
+    """Look at the pictures that the settings name, say what is found, and prepare them."""
     from betabloom import data
     from betabloom.console import progress
 
     d = config.data
+    pipeline = data.Pipeline.parse(d.pipeline, (d.height, d.width), d.channels)
+    if data.is_stream(d.source):
+        return data.Streamed(data.open_stream(d.source, min_size=d.min_size, background=d.background), pipeline)
     try:
         with progress("downloading", "bytes") as report:
-            source = data.open_source(d.source, progress=report)
+            source = data.open_source(d.source, min_size=d.min_size, background=d.background, progress=report)
     except FetchError as error:  # nothing was asked for but the default, and it is not to be had
         raise SourceError(str(error)) from error
+    print(data.inspect(source, (d.height, d.width), quick=True).text(), file=sys.stderr)  # noqa: T201
     with progress("preparing", "pictures") as report:
-        store = data.prepare(source, data.Pipeline.named(d.pipeline, (d.height, d.width), d.channels), progress=report)
+        store = data.prepare(source, pipeline, progress=report)
     if store.skipped:
-        names = "; ".join(f"{entry['name']} ({entry['reason']})" for entry in store.skipped[:5])
-        more = f" and {len(store.skipped) - 5} more" if len(store.skipped) > 5 else ""
-        print(f"warning: {len(store.skipped)} pictures left out: {names}{more}", file=sys.stderr)  # noqa: T201
+        names = "; ".join(f"{data.shown(entry['name'])} ({entry['reason']})" for entry in store.skipped)
+        print(f"warning: {len(store.skipped)} pictures left out: {names}", file=sys.stderr)  # noqa: T201
     return store
 
 

@@ -30,8 +30,10 @@ def _setting(default: Any, meaning: str) -> Any:
 class DataConfig:
     """Which pictures, and how they are prepared."""
 
-    source: str = _setting("flowers102", "flowers102, drawn, drawn:COUNT, or a folder of pictures")
-    pipeline: str = _setting("square", "preprocessing: square, justcrop or enhance")
+    source: str = _setting("flowers102", "flowers102, drawn, drawn:COUNT, a folder, archive, table, hf:NAME or shards")
+    min_size: int = _setting(0, "leave out pictures with a side of fewer pixels")
+    background: str = _setting("white", "colour behind transparent pictures")
+    pipeline: str = _setting("square", "preprocessing: square, justcrop, enhance, a chain of steps, or a file with one")
     height: int = _setting(64, "height of the prepared pictures in pixels")
     width: int = _setting(64, "width of the prepared pictures in pixels")
     channels: int = _setting(3, "3 for colour, 1 for grey")
@@ -194,7 +196,8 @@ class Config:
 _RANGES = (
     ("height", 1, 4096),
     ("width", 1, 4096),
-    ("holdout", 0, 0.9),
+    ("min_size", 0, 65536),
+    ("holdout", 0.001, 0.9),
     ("shift", 0, 0.5),
     ("rotate", 0, 180),
     ("colour", 0, 1),

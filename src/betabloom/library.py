@@ -28,9 +28,10 @@ def prepare(
     """Prepare pictures for training, once; later calls with the same arguments open the result at once.
 
     Arguments:
-        source: "flowers102" (also None), "drawn", "drawn:COUNT", a folder, or a `betabloom.data.Source`.
+        source: "flowers102" (also None), "drawn", "drawn:COUNT", a folder, archive, table or "hf:NAME" (see
+            `betabloom.data.open_source`), or a `betabloom.data.Source`, such as `betabloom.data.Arrays(array)`.
         size: Side of the square in pixels, "WIDTHxHEIGHT", or (height, width).
-        pipeline: "square", "justcrop" or "enhance".
+        pipeline: "square", "justcrop", "enhance", a chain of steps, or a file with one.
         channels: 3 for colour, 1 for grey.
         progress: Called as progress(done, total).
 
@@ -43,7 +44,7 @@ def prepare(
     """
     opened = source if isinstance(source, data.Source) else data.open_source(source)
     shape = size if isinstance(size, tuple) else parse_size(str(size))
-    return data.prepare(opened, data.Pipeline.named(pipeline, shape, channels), progress=progress)
+    return data.prepare(opened, data.Pipeline.parse(pipeline, shape, channels), progress=progress)
 
 
 def fit(
