@@ -24,7 +24,7 @@ __all__ = ["app"]
 app = typer.Typer()
 
 SourceArgument = Annotated[
-    str | None, typer.Argument(metavar="SOURCE", help="A folder, archive, table, hf:NAME, drawn or flowers102.")
+    str | None, typer.Argument(metavar="SOURCE", help="A folder, archive, table, hf:NAME, shards, drawn or flowers102.")
 ]
 MinSize = Annotated[int, typer.Option(min=0, help="Leave out pictures with a side of fewer pixels.")]
 Size = Annotated[str, typer.Option(help="Side in pixels, or WIDTHxHEIGHT, of the pictures to train on.")]
@@ -63,7 +63,7 @@ def inspect(
     from betabloom.console import progress
 
     path = None if sheet is None else free_path(sheet, force)
-    opened = data.open_source(source, min_size=min_size)
+    opened = _open(source, min_size)
     with progress("looking", "pictures") as report_progress:
         report = data.inspect(opened, parse_size(size), quick=quick, progress=report_progress)
     if path is not None:
@@ -92,7 +92,7 @@ def preview(
     path = free_path(out or Path("preview.png"), force)
     target = parse_size(size)
     made = data.Pipeline.parse(pipeline, target, channels)
-    opened = data.open_source(source, min_size=min_size)
+    opened = _open(source, min_size)
     order = random.Random(seed).sample(range(len(opened)), len(opened))
     after, chosen = _pictures(opened, made, order, n)
     before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels), chosen, n)
@@ -100,6 +100,15 @@ def preview(
     record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names}
     plot.save_png(plot.pairs(before, after, min(8, len(names))), path, record)
     say(as_json, f"{len(names)} pictures before and after '{made.name}': {path}", made=str(path), pictures=names)
+
+
+def _open(source: str | None, min_size: int) -> Source:
+    """Open a source, or the first pictures of a stream."""
+    from betabloom import data
+
+    if source is not None and data.is_stream(source):
+        return data.Head(data.open_stream(source, min_size=min_size))
+    return data.open_source(source, min_size=min_size)
 
 
 def _contact_sheet(source: Source, path: Path) -> None:

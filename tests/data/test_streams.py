@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from betabloom.data import Pipeline, Shards, Store, Stream, is_stream, open_source, open_stream, stream_batches
+from betabloom.data import Head, Pipeline, Shards, Store, Stream, inspect, is_stream, open_source, open_stream
 from betabloom.data.shards import expand
+from betabloom.data.stream import stream_batches
 from betabloom.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -138,6 +139,16 @@ def test_bad_pictures_and_shards_are_skipped_and_named(shards: Path, make_pictur
     }
     assert len(list(stream_batches(stream.shard(0, 1), SQUARE, 3))) == 1
     assert stream.skipped.count == 8
+
+
+def test_the_first_pictures_can_be_looked_at(shards: Path) -> None:
+    stream = open_stream(f"{shards}/*.tar")
+    head = Head(stream, 10)
+    assert (len(head), head.name) == (10, "the first 10 of s-000.tar and 4 more shards")
+    report = inspect(head)
+    assert (report.usable, report.formats) == (10, {"PNG": 10})
+    assert head.fingerprint() == Head(stream, 10).fingerprint() != Head(stream, 11).fingerprint()
+    assert Head(stream).name == stream.name
 
 
 def test_least_size_and_compression(tmp_path: Path, make_picture: Make) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from betabloom.data.fetch import fetch_flowers102
     from betabloom.data.huggingface import HuggingFace, HuggingFaceStream
     from betabloom.data.shards import Shards
-    from betabloom.data.stream import stream_batches
+    from betabloom.data.stream import Head, stream_batches
     from betabloom.data.streamed import Streamed
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Drawn",
     "Flowers102",
     "Folder",
+    "Head",
     "HuggingFace",
     "HuggingFaceStream",
     "Pipeline",
@@ -54,6 +55,7 @@ __all__ = [
 _HOMES = {
     "Arrays": "arrays",
     "Drawn": "drawn",
+    "Head": "stream",
     "HuggingFace": "huggingface",
     "HuggingFaceStream": "huggingface",
     "Shards": "shards",

@@ -1,29 +1,84 @@
-"""Batches from a stream: prepared in threads, shuffled in a bounded buffer, the same for the same seed."""
+"""A look at a stream, and batches from it: shuffled in a bounded buffer, the same for the same seed."""
 
 from __future__ import annotations
 
 import collections
+import hashlib
+import io
 import itertools
 import os
 import random
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from betabloom.errors import PictureError, UsageError
+from betabloom.data.picture import peek
+from betabloom.data.source import Source
+from betabloom.errors import PictureError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
+    from PIL import Image
+
+    from betabloom.data.picture import Facts
     from betabloom.data.pipeline import Pipeline
     from betabloom.data.source import Stream
 
-__all__ = ["stream_batches"]
+__all__ = ["Head", "stream_batches"]
 
 Result = tuple[str, "np.ndarray | PictureError"]
+
+
+class Head(Source):
+    """The first pictures of a stream, still encoded, in memory: enough to look at them.
+
+    Arguments:
+        stream: The pictures.
+        count: How many, at most.
+
+    Raises:
+        SourceError: There are none.
+    """
+
+    def __init__(self, stream: Stream, count: int = 500) -> None:
+        first = list(itertools.islice(stream.files(), count))
+        if not first:
+            raise SourceError(f"no pictures in '{stream.name}'")
+        self._stream, self._files = stream, [file for _, file, _ in first]
+        self.name = f"the first {len(first):,} of {stream.name}" if len(first) == count else stream.name
+        self.names = [name for name, _, _ in first]
+        self.splits = {}
+        self._lock = threading.Lock()
+
+    def read(self, index: int) -> Image.Image:
+        """Decode picture `index`; see `Source.read`."""
+        return self._stream.decode(self._file(index))
+
+    def facts(self, index: int) -> Facts:
+        """Read the header of picture `index`; see `Source.facts`."""
+        return peek(self._file(index))
+
+    def fingerprint(self) -> str:
+        """Digest the names and the encoded pictures."""
+        digest = hashlib.sha256(repr(list(self.names)).encode())
+        for index in range(len(self)):
+            file = self._file(index)
+            digest.update(file.read() if isinstance(file, io.BytesIO) else str(file).encode())
+        return digest.hexdigest()
+
+    def _file(self, index: int) -> Path | BinaryIO:
+        """Return the file in a form that no other thread reads from."""
+        file = self._files[index]
+        if isinstance(file, os.PathLike):
+            return file
+        with self._lock:
+            file.seek(0)
+            return io.BytesIO(file.read())
 
 
 def stream_batches(
