@@ -48,7 +48,9 @@ def place(tmp_path_factory):
     out, err = betabloom("train", "photos", *TINY, "-o", "run", cwd=folder)
     assert out.count("\n") == 1
     assert "run/model" in out
-    assert "broken.jpg" in err
+    assert "left out: broken.jpg (not a picture but a web page" in err
+    assert (folder / "run" / "skipped.txt").read_text().startswith("broken.jpg\tnot a picture but a web page")
+    assert "photos: 11 pictures" in err  # the report of what was found
     yield folder
     patch.undo()
 

@@ -182,11 +182,7 @@ def _prepare(config: Config) -> Store | Streamed:
         raise SourceError(str(error)) from error
     print(data.inspect(source, (d.height, d.width), quick=True).text(), file=sys.stderr)  # noqa: T201
     with progress("preparing", "pictures") as report:
-        store = data.prepare(source, pipeline, progress=report)
-    if store.skipped:
-        names = "; ".join(f"{data.shown(entry['name'])} ({entry['reason']})" for entry in store.skipped)
-        print(f"warning: {len(store.skipped)} pictures left out: {names}", file=sys.stderr)  # noqa: T201
-    return store
+        return data.prepare(source, pipeline, progress=report)
 
 
 @app.command()

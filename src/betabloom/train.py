@@ -24,6 +24,7 @@ from betabloom import plot
 from betabloom.augment import DRAWS, augment
 from betabloom.checkpoint import Model, save_model
 from betabloom.config import Config
+from betabloom.data import shown
 from betabloom.errors import BetabloomError
 from betabloom.objective import normalised_beta
 from betabloom.run import Run, check_finite, learning_rate, record, restore, save, set_up, summary
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
 CHECKPOINT_EVERY = 120.0  # seconds
+SHOWN = 20  # pictures left out that are named on the screen
 
 
 class Interrupted(BetabloomError):  # noqa: N818  (nothing went wrong)
@@ -220,6 +222,14 @@ def _describe(run: Run) -> None:
         text = yaml.safe_dump(run.config.to_dict(), sort_keys=False, allow_unicode=True)
         (run.out / "config.yaml").write_text(text, encoding="utf-8")
         (run.out / "metrics.jsonl").write_text("", encoding="utf-8")
+    skipped = run.store.skipped
+    if skipped and run.out:
+        lines = (f"{shown(entry['name'], 1000)}\t{entry['reason']}\n" for entry in skipped)
+        (run.out / "skipped.txt").write_text("".join(lines), encoding="utf-8")
+    for entry in skipped[:SHOWN]:
+        log.warning("left out: %s (%s)", shown(entry["name"]), entry["reason"])
+    if len(skipped) > SHOWN:
+        log.warning("left out: %s more; all are named in skipped.txt", f"{len(skipped) - SHOWN:,}")
     precision = "bf16" if run.dtype == torch.bfloat16 else "fp32"
     log.info(
         "%s: %s pictures to learn from, %d held out; %s network, %d latents; %s, %s",
