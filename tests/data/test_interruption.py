@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -97,17 +96,17 @@ def test_another_source_or_pipeline_never_goes_on_with_it(tmp_path: Path) -> Non
     assert sorted(other.asked) == list(range(150))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None)
 @given(
     file=st.sampled_from(["journal.jsonl", "store/pictures.npy"]),
     where=st.floats(0, 1),
     damage=st.sampled_from(["cut", "zeros", "flip", "more"]),
 )
 def test_whatever_happened_to_the_files_the_result_is_right(
-    tmp_path: Path, file: str, where: float, damage: str
+    tmp_path_factory: pytest.TempPathFactory, file: str, where: float, damage: str
 ) -> None:
-    reference = prepare(Greys(), SQUARE, cache=tmp_path / "whole")
-    cache = tmp_path / "damaged"
+    cache, whole = tmp_path_factory.mktemp("damaged"), tmp_path_factory.mktemp("whole")
+    reference = prepare(Greys(), SQUARE, cache=whole)
     with pytest.raises(StopError):
         prepare(Greys(), SQUARE, cache=cache, progress=stop_after(128))
     (path,) = (cache / "stores").glob(f"*.part/{file}")
@@ -124,9 +123,6 @@ def test_whatever_happened_to_the_files_the_result_is_right(
     )
     store = prepare(Greys(), SQUARE, cache=cache)
     assert files(store.path) == files(reference.path)
-    assert store.path is not None
-    for path in store.path.iterdir():
-        path.unlink()
 
 
 KILLED = """
@@ -289,6 +285,6 @@ def test_the_journal_is_plain_text(tmp_path: Path) -> None:
     with pytest.raises(StopError):
         prepare(Greys(), SQUARE, cache=tmp_path, progress=stop_after(32))
     (path,) = (tmp_path / "stores").glob("*.part/journal.jsonl")
-    plan, *pieces = [json.loads(line) for line in io.StringIO(path.read_text())]
-    assert plan["pictures"] == 150
-    assert pieces[0]["stop"] == 32
+    plan, piece = path.read_text().splitlines()
+    assert json.loads(plan)["pictures"] == 150
+    assert json.loads(piece.partition(" ")[2])["stop"] == 32

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,13 +160,18 @@ def _entry(path: Path) -> Entry:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         facts = json.loads((path / "store.json").read_text(encoding="utf-8"))
         source, pipeline, shape = str(facts["source_name"]), str(facts["pipeline"]["name"]), tuple(facts["shape"])
-    size = sum(_status(file).st_size for file in path.rglob("*") if file.is_file())
+    size = sum(status.st_size for status in _inside(path) if stat.S_ISREG(status.st_mode))
     return Entry(path, not path.suffix, source, pipeline, shape, size, _newest(path))
 
 
 def _newest(path: Path) -> float:
-    return max((_status(file).st_mtime for file in [path, *path.rglob("*")]), default=0.0)
+    return max((status.st_mtime for status in _inside(path)), default=0.0)
 
 
-def _status(path: Path) -> os.stat_result:
-    return path.lstat()
+def _inside(path: Path) -> Iterator[os.stat_result]:
+    """Yield what the system knows of a folder and everything in it, except what goes away meanwhile."""
+    with contextlib.suppress(OSError):
+        yield path.lstat()
+    for file in path.rglob("*"):
+        with contextlib.suppress(OSError):
+            yield file.lstat()

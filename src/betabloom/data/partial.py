@@ -3,12 +3,13 @@
     KEY.part/journal.jsonl          a line on what is prepared, then a line for each finished piece
     KEY.part/store/pictures.npy     room for a header, then the pixels of the finished pieces
 
-Pixels are appended before the line that announces them. A line counts only if it is whole and the digests in it are
-those of the pixels, so whatever a crash leaves of the two files, what is trusted was really prepared.
+Pixels are appended before the line that announces them. A line counts only if its checksum is right and the digests in
+it are those of the pixels, so whatever a crash leaves of the two files, what is trusted was really prepared.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -53,16 +54,25 @@ class Piece:
 
     @classmethod
     def from_line(cls, line: bytes) -> Self:
-        """Read a line of the journal.
+        """Read what `to_line` wrote.
 
         Raises:
-            ValueError: It is no such line.
+            ValueError: It is damaged.
         """
-        try:
-            facts = json.loads(line)
-            return cls(**{**facts, "skipped": [Skip(**skip) for skip in facts["skipped"]]})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a line of a journal: {error}") from error
+        check, _, text = line.partition(b" ")
+        if check != _check(text):
+            raise ValueError("a line of the journal is damaged")
+        facts = json.loads(text)
+        return cls(**{**facts, "skipped": [Skip(**skip) for skip in facts["skipped"]]})
+
+    def to_line(self) -> bytes:
+        """Write it as a line of JSON with its checksum in front."""
+        text = json.dumps(asdict(self)).encode() + b"\n"
+        return _check(text) + b" " + text
+
+
+def _check(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=8).hexdigest().encode()
 
 
 class Partial:
@@ -109,7 +119,7 @@ class Partial:
         """Add a finished piece; `pictures` is uint8, shape (number kept, height, width, channels)."""
         self._pixels.write(np.ascontiguousarray(pictures).data)
         self._pixels.flush()
-        self._journal.write(json.dumps(asdict(piece)).encode() + b"\n")
+        self._journal.write(piece.to_line())
         self._journal.flush()
         self._count(piece)
         if time.monotonic() - self._synced > _SYNC_EVERY:
@@ -165,7 +175,7 @@ class Partial:
         except ValueError:
             return None
         size = int(np.prod(self._shape))
-        if not line.endswith(b"\n") or piece.start != self.seen:
+        if piece.start != self.seen:
             return None
         for digest in piece.digests:
             pixels = self._pixels.read(size)

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,6 @@ from betabloom.errors import BetabloomError, FormatError, PictureError, SourceEr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from betabloom.data.pipeline import Pipeline
     from betabloom.data.source import Source
@@ -70,7 +70,7 @@ def prepare(
         SourceError: Not one picture can be used, or the source is gone.
         BetabloomError: The result cannot be written.
     """
-    stores = (cache_folder() if cache is None else cache) / "stores"
+    stores = (cache_folder() if cache is None else Path(cache)) / "stores"
     state = _state(source)
     final = stores / _key(source, state, pipeline)
     with warnings.catch_warnings():

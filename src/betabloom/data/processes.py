@@ -5,7 +5,7 @@ another. The processes are plain programs that read requests from their standard
 in a script or a notebook, and end with whoever started them. Whatever goes wrong with one, its thread does the work.
 
     request    {"start": index of the first picture, "paths": [one for each]}
-    answer     a `Piece` as JSON, a line feed, and the pixels of the pictures that were kept
+    answer     a `Piece` as a line, and the pixels of the pictures that were kept
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import subprocess
 import sys
 import threading
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +197,6 @@ def main() -> None:
         start, paths = request["start"], request["paths"]
         files = _Files(start, paths, background=plan["background"], min_size=plan["min_size"])
         piece, pictures = prepare_piece(files, pipeline, range(start, start + len(paths)))
-        answers.write(json.dumps(asdict(piece)).encode() + b"\n")
+        answers.write(piece.to_line())
         answers.write(np.ascontiguousarray(pictures).data)
         answers.flush()
