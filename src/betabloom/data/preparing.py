@@ -22,6 +22,7 @@ import numpy as np
 import PIL
 
 from betabloom.data.cache import cache_folder, lock_of, part_of, remove, sweep
+from betabloom.data.encoded import Encoded
 from betabloom.data.locking import locked
 from betabloom.data.partial import Partial, Skip
 from betabloom.data.pieces import in_order, piece_size, prepare_one
@@ -71,8 +72,7 @@ def prepare(
         BetabloomError: The result cannot be written.
     """
     stores = (cache_folder() if cache is None else Path(cache)) / "stores"
-    state = _state(source)
-    final = stores / _key(source, state, pipeline)
+    final = stores / _key(source, pipeline)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files: a picture is usable or named
         ready = _ready(final, source)
@@ -81,7 +81,7 @@ def prepare(
         try:
             stores.mkdir(parents=True, exist_ok=True)
             with locked(lock_of(final), lambda: _log.info("waiting: another process prepares the same pictures")):
-                return _prepare(final, source, state, pipeline, workers or _processors(), progress)
+                return _prepare(final, source, pipeline, workers or _processors(), progress)
         except OSError as error:
             raise BetabloomError(
                 f"the prepared pictures cannot be written to '{stores}' ({error.strerror or error}): make room there, "
@@ -97,9 +97,9 @@ def _state(source: Source) -> str:
         raise SourceError(f"the pictures of '{source.name}' are gone: {error.strerror or error}{where}") from error
 
 
-def _key(source: Source, state: str, pipeline: Pipeline) -> str:
+def _key(source: Source, pipeline: Pipeline) -> str:
     steps = pipeline.to_dict()["steps"]
-    facts = {"format": FORMAT, "name": source.name, "source": state, "pipeline": steps}
+    facts = {"format": FORMAT, "name": source.name, "source": _state(source), "pipeline": steps}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -131,7 +131,6 @@ def _processors() -> int:
 def _prepare(
     final: Path,
     source: Source,
-    state: str,
     pipeline: Pipeline,
     workers: int,
     progress: Callable[[int, int], None] | None,
@@ -143,7 +142,8 @@ def _prepare(
     part = part_of(final)
     sweep(final.parent, keep=part)
     plan = {"key": final.name, "pictures": len(source), "pillow": PIL.__version__, "numpy": np.__version__}
-    shape = (pipeline.height, pipeline.width, pipeline.channels)
+    shape, before = (pipeline.height, pipeline.width, pipeline.channels), _state_now(source)
+    plan["state"] = before
     with Partial(part, plan, shape, lambda skips: _same_skips(source, pipeline, skips)) as partial:
         if partial.seen:
             _log.info("going on with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
@@ -156,7 +156,7 @@ def _prepare(
         nothing = None if partial.kept else _nothing_usable(source, partial)
         if nothing is None:
             partial.finish_pictures()
-            write_facts(partial.store, _store(partial, source, pipeline, changed=_changed(source, state)))
+            write_facts(partial.store, _store(partial, source, pipeline, changed=_changed(source, before)))
     if nothing is not None:
         remove(part)
         raise nothing
@@ -183,10 +183,34 @@ def _nothing_usable(source: Source, partial: Partial) -> SourceError:
     return SourceError(f"not one usable picture in '{source.name}': {first}{more}")
 
 
-def _changed(source: Source, state: str) -> bool:
+def _state_now(source: Source) -> str:
+    """Digest what tells the pictures apart at this moment: a source of files looks at them only when it is made."""
+    digest = hashlib.sha256(_state(source).encode())
+    container = getattr(source, "path", None)
+    if isinstance(container, Path) and container.is_file():
+        digest.update(_stamp(container))
+    if isinstance(source, Encoded):
+        for index in range(len(source)):
+            with contextlib.suppress(PictureError):
+                file = source.open(index)
+                if not isinstance(file, Path):
+                    break
+                digest.update(_stamp(file))
+    return digest.hexdigest()
+
+
+def _stamp(file: Path) -> bytes:
+    try:
+        status = file.stat()
+    except OSError:
+        return b"gone;"
+    return f"{status.st_size},{status.st_mtime_ns},{status.st_ino};".encode()
+
+
+def _changed(source: Source, before: str) -> bool:
     """Look whether the source still is as it was in the beginning."""
     with contextlib.suppress(SourceError):
-        if _state(source) == state:
+        if _state_now(source) == before:
             return False
     _log.warning(
         "'%s' changed while its pictures were prepared: they are used as they were found, and prepared anew next time",
