@@ -240,3 +240,14 @@ def test_a_folder_that_changes_while_it_is_read(photos: Path) -> None:
     again = Folder(photos)
     assert again.fingerprint() != first
     assert len(prepare(again, Pipeline.named("square", (8, 8)))) == 39
+
+
+@pytest.mark.slow
+def test_a_folder_full_of_traps_trains_to_the_end(traps: tuple[Path, dict[str, str], int], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from betabloom.cli import main; main()"]
+    options = ["train", str(traps[0]), "--preset", "tiny", "--steps", "8", "-o", str(tmp_path / "run")]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    assert f"{traps[2]:,} usable" in done.stderr or "not usable" in done.stderr

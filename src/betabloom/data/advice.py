@@ -55,7 +55,9 @@ def _on_sizes(sides: np.ndarray, size: tuple[int, int]) -> Iterator[str]:
 def _on_copies(report: Report) -> Iterator[str]:
     again = sum(len(group) - 1 for group in (*report.exact, *report.near))
     if again:
-        what = "picture is a copy of another, which counts" if again == 1 else "pictures are copies of others, which count"
+        what = "picture is a copy of another, which counts"
+        if again > 1:
+            what = "pictures are copies of others, which count"
         near = " A near copy of a training picture makes validation look too good." if report.near else ""
         yield f"{again:,} {what} that much more in training.{near}"
 
