@@ -87,6 +87,6 @@ def test_preview_takes_steps_and_files(folder: Path, capsys: pytest.CaptureFixtu
         assert code == 0
         names.append(read_png(json.loads(out)["made"])["pipeline"]["name"])
     assert names == ["crop:8,blur:1,resize:16"] * 2
-    code, _, err = run(capsys, "preview", str(folder), "--pipeline", "sqare", "--force")
+    code, _, err = run(capsys, "preview", str(folder), "--pipeline", "no-such", "--force")
     assert code == 2
-    assert "there is no step 'sqare'" in err
+    assert "there is no step 'no-such'" in err

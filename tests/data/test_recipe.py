@@ -137,7 +137,7 @@ def test_padding_keeps_the_whole_picture() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sqare", "there is no step 'sqare'; choose from resize, crop"),
+        ("no-such", "there is no step 'no-such'; choose from resize, crop"),
         ("blur:wide", "'sigma' of 'blur' should be a number"),
         ("blur", "'blur' needs 'sigma'"),
         ("blur:1:2", "'blur' takes sigma, and 2 came"),
