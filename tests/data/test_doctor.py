@@ -191,3 +191,8 @@ def test_a_crowd_of_equal_hashes_is_one_group() -> None:
     groups = near_groups(bits, colours)
     assert [len(group) for group in groups] == [1000]
     assert exact_groups(bits) == [list(range(0, 30_000, 30))]
+
+
+def test_where_all_are_small_another_size_is_advised(photos: Path) -> None:
+    assert "a smaller `--size` suits them" in inspect(Folder(photos), 64).advice[0]
+    assert not any("px" in sentence for sentence in inspect(Folder(photos), 30).advice)

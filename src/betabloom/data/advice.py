@@ -41,7 +41,9 @@ def _on_sizes(sides: np.ndarray, size: tuple[int, int]) -> Iterator[str]:
     if not len(sides):
         return
     small = int(((sides[:, 0] < width) | (sides[:, 1] < height)).sum())
-    if small and height == width:
+    if small == len(sides):
+        yield f"All are smaller than {width} × {height} px; they will be enlarged; a smaller `--size` suits them better."
+    elif small and height == width:
         out = f"`--min-size {width}` leaves them out"
         yield f"{small:,} of {len(sides):,} are under {width} px; they will be enlarged; {out}."
     elif small:
