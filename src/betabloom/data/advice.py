@@ -42,7 +42,7 @@ def _on_sizes(sides: np.ndarray, size: tuple[int, int]) -> Iterator[str]:
         return
     small = int(((sides[:, 0] < width) | (sides[:, 1] < height)).sum())
     if small == len(sides):
-        yield f"All are smaller than {width} × {height} px; they will be enlarged; a smaller `--size` suits them better."
+        yield f"All are smaller than {width} × {height} px; they will be enlarged; a smaller `--size` suits them."
     elif small and height == width:
         out = f"`--min-size {width}` leaves them out"
         yield f"{small:,} of {len(sides):,} are under {width} px; they will be enlarged; {out}."
