@@ -18,7 +18,9 @@ def test_steps_are_progress():
 
 
 @pytest.mark.parametrize(
-    "pace", [lambda step: 0.1, lambda step: 0.1 if step < 300 else 0.5, lambda step: 0.2 - step / 1e4], ids=str
+    "pace",
+    [lambda step: 0.1, lambda step: 0.1 if step < 300 else 0.5, lambda step: 0.2 - step / 1e4],
+    ids=["steady", "slower", "faster"],
 )
 def test_a_budget_ends_in_time_whatever_the_pace(pace):
     plan, step, now = Plan(budget=120), 0, 0.0

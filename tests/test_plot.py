@@ -29,6 +29,13 @@ def test_pairs_put_each_original_above_its_partner():
     assert (sheet == 10).sum() == (sheet == 20).sum() == 20
 
 
+def test_a_single_pair_stands_one_above_the_other():
+    above, below = (np.full((1, 2, 2, 3), value, np.uint8) for value in (10, 20))
+    sheet = np.asarray(pairs(above, below))[:, :, 0]
+    assert sheet.shape == (10, 6)
+    assert (sheet[2, 2], sheet[6, 2]) == (10, 20)
+
+
 def test_impossible_sheets_are_refused():
     for bad in (np.zeros((0, 2, 2, 3), np.uint8), np.zeros((1, 2, 2, 4), np.uint8), np.zeros((2, 2, 3), np.uint8)):
         with pytest.raises(UsageError, match="A grid needs"):

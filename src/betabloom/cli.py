@@ -7,6 +7,7 @@ Nothing heavy is imported before a command needs it.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -45,6 +46,9 @@ app.add_typer(cli_cache.app, name="cache")
 
 def main() -> None:
     """Run the command line; turn expected errors into a sentence and an exit code."""
+    # By default the threads of a step wait for one another by spinning, and when another program is busy on the same
+    # cores a step takes ten times as long. Read when torch is loaded; docs/log.md has the numbers.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         app()
     except BetabloomError as error:

@@ -47,12 +47,12 @@ def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> Image.Image
     """Rows of originals, each with the row that belongs to it below: both uint8 (N, H, W, C)."""
     if above.shape != below.shape:
         raise UsageError(f"Pairs need equal shapes, not {above.shape} and {below.shape}.")
+    columns = min(columns, len(above))
     blank = np.full_like(above[:1], BACKGROUND)
     rows = []
     for first in range(0, len(above), columns):
         for part in (above[first : first + columns], below[first : first + columns]):
-            missing = min(columns, len(above)) - len(part)
-            rows.append(np.concatenate([part, *[blank] * missing]))
+            rows.append(np.concatenate([part, *[blank] * (columns - len(part))]))
     return grid(np.concatenate(rows), columns)
 
 
