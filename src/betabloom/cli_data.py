@@ -98,7 +98,7 @@ def preview(
     before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels), chosen, n)
     names = [data.shown(opened.names[index]) for index in chosen]
     record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names}
-    plot.save_png(plot.pairs(before, after, min(8, len(names))), path, record)
+    plot.save_png(plot.pairs(before, after), path, record)
     say(as_json, f"{len(names)} pictures before and after '{made.name}': {path}", made=str(path), pictures=names)
 
 

@@ -51,8 +51,8 @@ def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> Image.Image
     blank = np.full_like(above[:1], BACKGROUND)
     rows = []
     for first in range(0, len(above), columns):
-        for part in (above[first : first + columns], below[first : first + columns]):
-            rows.append(np.concatenate([part, *[blank] * (columns - len(part))]))
+        parts = (above[first : first + columns], below[first : first + columns])
+        rows += [np.concatenate([part, *[blank] * (columns - len(part))]) for part in parts]
     return grid(np.concatenate(rows), columns)
 
 
