@@ -54,7 +54,7 @@ def test_text_is_converted_and_both_spellings_work():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"betta": 4}, "Unknown setting 'betta'. The settings are: batch, beta"),
+        ({"betta": 4}, "Unknown setting 'betta'. The settings are: background, batch"),
         ({"data.beta": 4}, "Unknown setting 'data.beta'"),
         ({"beta": "four"}, "'beta' must be a number, not 'four'"),
         ({"batch": 1.5}, "'batch' must be a whole number, not 1.5"),
