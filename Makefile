@@ -27,8 +27,10 @@ demo: $(READY)  ## train the default for two minutes (on DATA=folder, else on dr
 test: $(READY)  ## the tests (minutes)
 	$(PYTEST) -n auto -m "not slow"
 
-test-slow: $(READY)  ## the tests that take long
+test-slow: $(READY)  ## the tests that take long, and those of the extras, which are large
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,heic,hf]' pillow-heif webdataset
 	$(PYTEST) -m slow
+	$(PYTEST) -m "not slow" tests/data
 
 check: $(READY)  ## format, lint, types, spelling
 	$(BIN)/ruff format --check .

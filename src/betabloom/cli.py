@@ -171,7 +171,7 @@ def _run_config(run: Path) -> Config:
 
 
 def _prepare(config: Config) -> Store | Streamed:
-    """Look at the pictures that the settings name, say what is found, and prepare them."""
+    """Prepare the pictures that the settings name, and say what they are."""
     from betabloom import data
     from betabloom.console import progress
 

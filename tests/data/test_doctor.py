@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom.data import Folder, inspect, open_source, shown
+from betabloom.data import Folder, Pipeline, inspect, open_source, prepare, shown, summary_of
 from betabloom.data.duplicates import Look, exact_groups, look_at, near_groups
 from betabloom.data.picture import decode, peek
 from betabloom.errors import PictureError, UsageError
@@ -196,3 +196,14 @@ def test_a_crowd_of_equal_hashes_is_one_group() -> None:
 def test_where_all_are_small_another_size_is_advised(photos: Path) -> None:
     assert "a smaller `--size` suits them" in inspect(Folder(photos), 64).advice[0]
     assert not any("px" in sentence for sentence in inspect(Folder(photos), 30).advice)
+
+
+def test_the_summary_of_a_store_is_the_quick_look_and_is_kept_for_the_next_time(photos: Path) -> None:
+    source = Folder(photos)
+    store = prepare(source, Pipeline.named("square", (16, 16)))
+    text = summary_of(store, source)
+    assert text == inspect(source, 16, quick=True).text()
+    (photos / "0.jpg").unlink()
+    assert summary_of(store, source) == text  # not looked at again
+    changed = prepare(Folder(photos), Pipeline.named("square", (16, 16)))
+    assert "39 pictures" in summary_of(changed, Folder(photos))

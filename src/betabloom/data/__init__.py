@@ -16,7 +16,7 @@ from betabloom.data.table import Table
 
 if TYPE_CHECKING:
     from betabloom.data.arrays import Arrays
-    from betabloom.data.doctor import inspect
+    from betabloom.data.doctor import inspect, summary_of
     from betabloom.data.drawn import Drawn
     from betabloom.data.fetch import fetch_flowers102
     from betabloom.data.huggingface import HuggingFace, HuggingFaceStream
@@ -50,6 +50,7 @@ __all__ = [
     "prepare",
     "shown",
     "stream_batches",
+    "summary_of",
 ]
 
 _HOMES = {
@@ -63,6 +64,7 @@ _HOMES = {
     "inspect": "doctor",
     "Streamed": "streamed",
     "stream_batches": "stream",
+    "summary_of": "doctor",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from betabloom.data.source import Source
+    from betabloom.data.store import Store
 
-__all__ = ["inspect"]
+__all__ = ["inspect", "summary_of"]
 
 _AT_ONCE = 512
 _QUICK = 4_000  # headers that a quick look reads at most: half a second
@@ -71,6 +73,20 @@ def inspect(
         indices = [number * len(source) // _QUICK for number in range(_QUICK)]
     findings = list(_findings(source, indices, quick, workers, progress))
     return _report(source, indices, findings, (height, width), quick)
+
+
+def summary_of(store: Store, source: Source) -> str:
+    """Return the text of a quick look at the source of a store; it is kept beside the pictures for the next time."""
+    kept = None if store.path is None else store.path / "report.txt"
+    if kept is not None and kept.is_file():
+        return kept.read_text(encoding="utf-8")
+    text = inspect(source, store.pictures.shape[1:3], quick=True).text()
+    if kept is not None:
+        part = kept.with_name(f".report.{os.getpid()}.part")
+        with contextlib.suppress(OSError):  # it is only there to save time
+            part.write_text(text, encoding="utf-8")
+            part.replace(kept)
+    return text
 
 
 def _findings(
