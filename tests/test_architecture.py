@@ -18,7 +18,7 @@ README = Path(__file__).parents[1] / "README.md"
 # A module may import from its own level and those below it.
 LEVELS = [
     {"errors"},
-    {"posterior", "schedule", "metrics", "plot", "codes", "plan", "console", "hardware", "augment"},
+    {"posterior", "schedule", "metrics", "plot", "codes", "plan", "console", "hardware", "augment", "durable"},
     {"likelihood", "prior"},
     {"objective", "nn", "aggregate"},
     {"vae"},

@@ -121,6 +121,7 @@ def test_what_exists_is_never_overwritten_without_force(place):
         (["train", "drawn", "--preset", "huge"], "flowers64, tiny, seed"),
         (["train", "drawn", "--size", "100"], "The nearest that work: 96x96"),
         (["train", "drawn", "--set", "beta"], "KEY=VALUE"),
+        (["train", "photos", "--set", "regulariser=magic", "-o", "magic"], "elbo, capacity, free-bits"),
         (["train", "drawn", "--budget", "soon"], "90s, 20m or 1h30m"),
         (["train", "--resume", "photos"], "no config.yaml"),
         (["train", "drawn", "--resume", "run"], "keeps its settings"),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +28,13 @@ from betabloom import sample
 from betabloom.aggregate import GaussianMixture
 from betabloom.config import Config
 from betabloom.data import Pipeline
+from betabloom.durable import replacing, sha256, write_json
 from betabloom.errors import FormatError, UsageError
 from betabloom.nn import count_parameters
 from betabloom.vae import build_vae
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping
 
     from PIL import Image
@@ -161,13 +162,13 @@ def check_config(config: Config) -> None:
 def save_model(model: Model, path: Path) -> Model:
     """Write a model directory; an existing one is replaced at once, never half."""
     weights = {name: value.detach().cpu().contiguous() for name, value in model.vae.state_dict().items()}
-    with _replacing(path) as part:
+    with replacing(path) as part:
         save_file(weights, part / "model.safetensors")
-        digests = {"model": _sha256(part / "model.safetensors")}
+        digests = {"model": sha256(part / "model.safetensors")}
         if model.sampler:
             density = {name: value.cpu().contiguous() for name, value in model.sampler.state_dict().items()}
             save_file(density, part / "sampler.safetensors")
-            digests["sampler"] = _sha256(part / "sampler.safetensors")
+            digests["sampler"] = sha256(part / "sampler.safetensors")
         facts = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -179,7 +180,7 @@ def save_model(model: Model, path: Path) -> Model:
             "sha256": digests,
             "components": len(model.sampler.weight) if model.sampler else 0,
         }
-        _write_json(part / "config.json", facts)
+        write_json(part / "config.json", facts)
         (part / "README.md").write_text(_card(model, _fingerprint(digests)), encoding="utf-8")
     return dataclasses.replace(model, fingerprint=_fingerprint(digests))
 
@@ -296,7 +297,7 @@ def _read_weights(path: Path, expected: Mapping[str, Tensor], digest: str) -> di
     if found != wanted:
         names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
         raise FormatError(f"{path} does not fit its config.json, first at {names[0]!r}.")
-    if _sha256(path) != digest:
+    if sha256(path) != digest:
         raise FormatError(f"{path} is damaged: its hash is not the one in config.json.")
     weights = load_file(path)
     for name, value in weights.items():
@@ -308,10 +309,10 @@ def _read_weights(path: Path, expected: Mapping[str, Tensor], digest: str) -> di
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write `folder`/step-N and keep the newest two."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _replacing(folder / f"step-{step:09d}") as part:
+    with replacing(folder / f"step-{step:09d}") as part:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part / "state.safetensors")
-        digest = _sha256(part / "state.safetensors")
-        _write_json(part / "state.json", {**state, "step": step, "sha256": digest})
+        digest = sha256(part / "state.safetensors")
+        write_json(part / "state.json", {**state, "step": step, "sha256": digest})
     for old in _checkpoints(folder)[KEPT_CHECKPOINTS:]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -322,7 +323,7 @@ def latest_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], 
     for path in _checkpoints(folder):
         try:
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            if _sha256(path / "state.safetensors") != state["sha256"]:
+            if sha256(path / "state.safetensors") != state["sha256"]:
                 raise ValueError("its hash does not match")
             return load_file(path / "state.safetensors"), state, complaints
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -333,62 +334,6 @@ def latest_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], 
 def _checkpoints(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
-
-
-class _replacing:  # noqa: N801  (reads as a verb: `with _replacing(path) as part`)
-    """Fill a new folder beside `path`, sync it, and put it in the place of `path` when the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.part = path.with_name(f".{path.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.part, ignore_errors=True)
-        self.part.mkdir(parents=True)
-        return self.part
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            if kind is None:
-                self._commit()
-        finally:
-            shutil.rmtree(self.part, ignore_errors=True)
-
-    def _commit(self) -> None:
-        for file in self.part.iterdir():
-            _sync(file)
-        _sync(self.part)
-        if self.path.exists():
-            old = self.path.with_name(f".{self.path.name}.{os.getpid()}.old")
-            self.path.replace(old)
-            self.part.replace(self.path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            self.part.replace(self.path)
-        _sync(self.path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Have the system write a file or folder to the disk now. Windows cannot open folders for it."""
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _card(model: Model, fingerprint: str) -> str:

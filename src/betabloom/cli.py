@@ -126,7 +126,6 @@ def train(
         folder = _new_run(out, source or "flowers102", preset)
     check_config(config)
     store = _prepare(config)
-    folder.mkdir(parents=True, exist_ok=True)
     with progress("training") as report:
         model = training.fit(store, config, folder, resume=resume is not None, progress=report)
     measures = model.training["validation"]

@@ -68,10 +68,7 @@ def fit(
     """
     from betabloom import train
 
-    folder = None
-    if out is not None:
-        folder = Path(out)
-        if folder.exists():
-            raise UsageError(f"{folder} exists already. Give another name for 'out'.")
-        folder.mkdir(parents=True)
+    folder = None if out is None else Path(out)
+    if folder and folder.exists():
+        raise UsageError(f"{folder} exists already. Give another name for 'out'.")
     return train.fit(pictures, Config.preset(preset, **settings), folder, progress=progress)

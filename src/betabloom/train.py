@@ -64,7 +64,8 @@ def fit(
     Arguments:
         pictures: What to learn from. Their size, channels and pipeline take precedence over the settings.
         config: The settings; the default preset's if None.
-        out: Run directory for metrics, samples, checkpoints and the model; None keeps everything in memory.
+        out: Run directory for metrics, samples, checkpoints and the model, made when all is ready; None keeps
+            everything in memory.
         resume: Go on from the newest intact checkpoint in `out`.
         progress: Called as progress(step, steps, text); steps is 0 while their number is not known.
 
@@ -81,6 +82,8 @@ def fit(
     if resume:
         restore(run)
     started -= run.seconds
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
     with _run_log(out), _stop_requests(out is not None) as stop:
         _describe(run)
         _loop(run, started, stop, progress)
