@@ -84,7 +84,7 @@ class TrainConfig:
     epochs: float = _setting(60.0, "passes over the training pictures; used when neither steps nor budget is set")
     steps: int = _setting(0, "training steps; 0 for epochs")
     budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none")
-    batch: int = _setting(64, "pictures in a step")
+    batch: int = _setting(32, "pictures in a step")
     learning_rate: float = _setting(1e-3, "peak learning rate of Adam")
     warmup_steps: int = _setting(200, "steps during which the learning rate rises (at most a tenth of the training)")
     decay_from: float = _setting(0.5, "part of the training after which the learning rate falls to 0; 1 for never")
@@ -131,7 +131,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "beta": 4.0,
         "beta_schedule": "constant",
         "epochs": 30.0,
-        "batch": 32,
         "learning_rate": 3e-4,
         "warmup_steps": 0,
         "decay_from": 1.0,
