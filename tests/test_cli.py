@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,7 +76,7 @@ def test_a_picture_can_be_made_again_from_what_is_written_in_it(place):
     one, other = (np.asarray(Image.open(place / f / "000006.png")).astype(int) for f in ("each", "again"))
     assert np.abs(one - other).max() <= 1  # other company in the batch may round a level away
     out, _ = betabloom("info", "each/000006.png", cwd=place)
-    assert "betabloom generate run -n 1 --seed 3 --start 6 --temperature 0.8 --sampler auto" in out
+    assert "betabloom generate run -n 1 --seed 3 --start 6 --temperature 0.8 --sampler auto -o again/" in out
 
 
 def test_codes_bring_the_same_pictures_back_whenever(place):
@@ -133,6 +135,19 @@ def test_what_exists_is_never_overwritten_without_force(place):
         (["generate", "run", "-n", "0"], "-n"),
         (["fetch", "imagenet"], "fetch flowers102"),
         (["reconstruct", "run", "nowhere"], "nowhere"),
+        (["vary", "run", "photos"], "no picture file photos"),
+        (["decode", "run", "nowhere.npz"], "no file nowhere.npz"),
+        (["info", "nowhere.png"], "no file or folder nowhere.png"),
+        (["generate", "run", "--temperature", "inf"], "'temperature' must be a positive number"),
+        (["vary", "run", "photos/1.jpg", "--amount", "inf"], "'amount' must be"),
+        (["generate", "run", "-o", "a.jpg"], "-o a.png, not a.jpg"),
+        (["generate", "run", "-o", "run", "--force"], "run is a run or a model"),
+        (["encode", "run", "photos", "-o", "codes"], "-o codes.npz, not codes"),
+        (["generate", "run", "--device", "meta"], "--device cpu"),
+        (["train", "drawn", "--set", "beta_schedule=magic"], "constant, linear"),
+        (["train", "drawn", "--set", "prior_mean=inf"], "'prior_mean' must lie between"),
+        (["train", "--resume", "run", "--preset", "seed"], "keeps its settings"),
+        (["train", "--resume", "photos/1.jpg"], "not a run directory"),
     ],
 )
 def test_wrong_use_exits_with_2_and_says_what_to_type(words, message, place):
@@ -147,6 +162,7 @@ def test_wrong_use_exits_with_2_and_says_what_to_type(words, message, place):
     ("words", "message"),
     [
         (["decode", "run", "photos/1.jpg"], "not a code file"),
+        (["generate", "run", "-n", "100000000000000"], "does not fit in memory"),
         (["info", "photos/1.jpg"], "not a picture made by betabloom"),
         (["vary", "run", "photos/broken.jpg"], "broken.jpg"),
     ],
@@ -165,6 +181,64 @@ def test_train_alone_without_a_copy_and_offline_says_what_to_type(tmp_path, monk
     assert "FOLDER" in err
     assert not (tmp_path / "runs").exists()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_result_never_replaces_what_it_is_made_from(place):
+    before = (place / "photos" / "2.jpg").read_bytes()
+    Image.open(place / "photos" / "2.jpg").save(place / "mine2.png")
+    mine = (place / "mine2.png").read_bytes()
+    for words in (["vary", "run", "mine2.png"], ["reconstruct", "run", "mine2.png"]):
+        _, err = betabloom(*words, "-o", "mine2.png", "--force", cwd=place, code=2)
+        assert "what the result is made from" in err
+    assert (place / "mine2.png").read_bytes() == mine
+    assert (place / "photos" / "2.jpg").read_bytes() == before
+
+
+def test_pictures_of_one_name_in_several_folders_stay_apart(place):
+    for name in ("a/1.jpg", "b/1.jpg", "b/1.png", "ü.jpg"):
+        (place / "same" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(place / "photos" / "3.jpg").save(place / "same" / name)
+    betabloom("encode", "run", "same", "-o", "same.npz", cwd=place)
+    out, _ = betabloom("decode", "run", "same.npz", "-o", "apart", "--json", cwd=place)
+    assert sorted(path.name for path in (place / "apart").iterdir()) == ["a-1.png", "b-1-2.png", "b-1.png", "ü.png"]
+    assert len(set(json.loads(out)["made"])) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_names_that_are_no_text_are_names_all_the_same(place):
+    folder = place / "odd"
+    folder.mkdir()
+    name = b"odd/\xff\xfe\n.png"
+    Image.open(place / "photos" / "3.jpg").save(place / "odd.png")
+    (place / "odd.png").rename(place / os.fsdecode(name))
+    out, _ = betabloom("vary", "run", os.fsdecode(name), "-n", 1, "-o", "odd-vary.png", cwd=place)
+    assert out.count("\n") == 1
+    betabloom("info", "odd-vary.png", cwd=place)
+    betabloom("encode", "run", "odd", "-o", "odd.npz", cwd=place)
+    betabloom("decode", "run", "odd.npz", "-o", "odd-decoded", cwd=place)
+    assert len(list((place / "odd-decoded").iterdir())) == 1
+
+
+def test_a_damaged_run_says_so_and_a_damaged_log_does_not_matter(place):
+    shutil.copytree(place / "run", place / "hurt")
+    lines = (place / "hurt" / "metrics.jsonl").read_text()
+    for damage in (lines[:150], "garbage\n" + lines, '[]\n{"a": 1}\n'):
+        (place / "hurt" / "metrics.jsonl").write_text(damage)
+        _, err = betabloom("train", "--resume", "hurt", cwd=place)
+        assert "metrics.jsonl is damaged" in err
+    for file in (place / "hurt" / "checkpoints").glob("*/state.safetensors"):
+        file.write_text("x")
+    _, err = betabloom("train", "--resume", "hurt", cwd=place, code=1)
+    assert "No checkpoint in hurt/checkpoints can be read" in err
+    shutil.rmtree(place / "hurt" / "checkpoints")
+    _, err = betabloom("train", "--resume", "hurt", cwd=place)
+    assert "starts from the beginning" in err
+    (place / "hurt" / "config.yaml").write_bytes(b"\xff\xfe\0")
+    _, err = betabloom("train", "--resume", "hurt", cwd=place, code=2)
+    assert "config.yaml is damaged" in err
+    (place / "hurt" / "model" / "config.json").write_text('{"format": "betabloom-model", "format_version": 1}')
+    _, err = betabloom("info", "hurt", cwd=place, code=1)
+    assert "does not describe a model" in err
 
 
 def test_resume_goes_on_and_names_are_kept(place):

@@ -73,7 +73,7 @@ def test_wrong_settings_are_named(settings, message):
 def test_every_number_has_a_range():
     kinds = {"int", "float"}
     numbers = {f.name for s in SECTIONS.values() for f in dataclasses.fields(s) if f.type in kinds}
-    assert numbers - {name for name, _, _ in _RANGES} <= {"channels", "kernel", "prior_mean", "prior_std"}
+    assert numbers - {name for name, _, _ in _RANGES} <= {"channels", "kernel"}
     assert {name for name, _, _ in _RANGES} <= numbers
 
 

@@ -70,8 +70,8 @@ def test_the_smallest_picture_of_the_seed_network_is_named():
         ({"family": "vgg"}, "seed, burgess, conv, residual"),
         ({"shape": (4, 32, 32)}, "1 or 3 channels, not 4"),
         ({"latents": 0}, "at least 1"),
-        ({"kernel": 3}, "even kernel size, not 3"),
-        ({"family": "residual", "kernel": 4}, "odd kernel size, not 4"),
+        ({"kernel": 3}, "even kernel size from 2 to 30, not 3"),
+        ({"family": "residual", "kernel": 4}, "odd kernel size from 3 to 31, not 4"),
     ],
 )
 def test_impossible_values_are_refused(changes, message):

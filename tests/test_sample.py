@@ -39,7 +39,7 @@ def test_pictures_are_named_by_seed_and_number(vae):
 def test_temperature_zero_would_be_one_picture_and_low_is_close_to_it(vae):
     cold, hot = (sample.generate(vae, 40, temperature=t).astype(float) for t in (0.1, 1.0))
     assert cold.std(0).mean() < 0.3 * hot.std(0).mean()
-    with pytest.raises(UsageError, match="'temperature' must be positive"):
+    with pytest.raises(UsageError, match="'temperature' must be a positive number"):
         sample.generate(vae, 1, temperature=0)
 
 
@@ -101,5 +101,5 @@ def test_what_is_no_code_file_is_refused(tmp_path):
     np.savez(path, mean=np.array([object()]))  # pickled inside
     with pytest.raises(FormatError, match="not a code file"):
         load_codes(path)
-    with pytest.raises(FormatError, match="not a code file"):
+    with pytest.raises(UsageError, match="no file"):
         load_codes(tmp_path / "missing.npz")

@@ -238,7 +238,7 @@ def test_a_loss_that_is_not_finite_ends_with_advice(small_store, tiny_config, tm
 
 
 def test_nothing_to_resume_and_other_pictures_are_refused(small_store, tiny_config, tmp_path):
-    with pytest.raises(UsageError, match="no checkpoint"):
+    with pytest.raises(UsageError, match="no checkpoint and no config"):
         train.fit(small_store, tiny_config, tmp_path, resume=True)
     train.fit(small_store, tiny_config, tmp_path)
     other = Store.from_array(np.zeros((30, 16, 16, 3), np.uint8))

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Model",
-    "check_config",
     "describe",
     "latest_checkpoint",
     "load",
@@ -153,12 +152,6 @@ def make_vae(config: Config) -> VAE:
     )
 
 
-def check_config(config: Config) -> None:
-    """Raise `UsageError` if no model can be built from the settings. Costs no memory and no time."""
-    with torch.device("meta"):
-        make_vae(config)
-
-
 def save_model(model: Model, path: Path) -> Model:
     """Write a model directory; an existing one is replaced at once, never half."""
     weights = {name: value.detach().cpu().contiguous() for name, value in model.vae.state_dict().items()}
@@ -213,7 +206,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Model:
         with torch.device("meta"):
             expected = make_vae(config).state_dict()
             density = _empty_mixture(int(facts["components"]), config.model.latents)
-    except (UsageError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (UsageError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FormatError(f"{folder / 'config.json'} does not describe a model: {error}") from error
     vae, sampler = make_vae(config), None
     vae.load_state_dict(_read_weights(folder / "model.safetensors", expected, digests.get("model", "")))
@@ -239,6 +232,13 @@ def _empty_mixture(components: int, latents: int) -> GaussianMixture | None:
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Facts about the model at `path`, without loading its weights."""
     facts = _read_facts(_model_folder(Path(path)))
+    try:
+        return _described(path, facts)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"The config.json of {path} does not describe a model: it lacks {error}.") from error
+
+
+def _described(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> dict[str, Any]:
     config, training = facts["config"], facts["training"]
     return {
         "model": str(path),
@@ -318,7 +318,11 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
 
 
 def latest_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
-    """Read the newest intact checkpoint: its tensors, its state and what was wrong with newer ones; None if none is."""
+    """Read the newest intact checkpoint: its tensors, its state and what was wrong with newer ones; None if none is.
+
+    Raises:
+        FormatError: There are checkpoints, and all are damaged.
+    """
     complaints: list[str] = []
     for path in _checkpoints(folder):
         try:
@@ -328,6 +332,8 @@ def latest_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], 
             return load_file(path / "state.safetensors"), state, complaints
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             complaints.append(f"{path} is damaged ({error}); trying the one before.")
+    if complaints:
+        raise FormatError(f"No checkpoint in {folder} can be read: {complaints[0].split(';')[0]}.")
     return None
 
 

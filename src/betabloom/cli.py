@@ -7,17 +7,20 @@ Nothing heavy is imported before a command needs it.
 
 from __future__ import annotations
 
+import io
+import itertools
 import os
 import shlex
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from betabloom import cli_cache, cli_data
-from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Pictures, Seed, free_path, say
+from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Pictures, Seed, apart, free_path, say
 from betabloom.errors import BetabloomError, FetchError, PictureError, SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -49,12 +52,17 @@ def main() -> None:
     # By default the threads of a step wait for one another by spinning, and when another program is busy on the same
     # cores a step takes ten times as long. Read when torch is loaded; docs/log.md has the numbers.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except BetabloomError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
         _fail("stopped.", 130)
+    except MemoryError:
+        _fail("this does not fit in memory. Ask for fewer or smaller pictures.", 1)
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
 
@@ -84,7 +92,7 @@ def train(
     source: Annotated[
         str | None, typer.Argument(help="A folder, archive, table, hf:NAME, shards, drawn or flowers102 (default).")
     ] = None,
-    preset: Annotated[str, typer.Option(help="flowers64, tiny or seed.")] = "flowers64",
+    preset: Annotated[str | None, typer.Option(help="flowers64 (default), tiny or seed.")] = None,
     size: Annotated[str | None, typer.Option(help="Side in pixels, or WIDTHxHEIGHT.")] = None,
     pipeline: Annotated[str | None, typer.Option(help="square, justcrop, enhance, a chain of steps, a file.")] = None,
     min_size: Annotated[int | None, typer.Option(help="Leave out pictures with a side of fewer pixels.")] = None,
@@ -103,9 +111,9 @@ def train(
 ) -> None:
     """Train on pictures; leaves a run directory with model/ in it."""
     from betabloom import train as training
-    from betabloom.checkpoint import check_config
     from betabloom.config import Config, parse_size
     from betabloom.console import progress, show_log
+    from betabloom.run import check_settings
 
     show_log()
     options: dict[str, Any] = {
@@ -116,15 +124,16 @@ def train(
         options["height"], options["width"] = parse_size(size)
     changes = {key: value for key, value in options.items() if value is not None} | _settings(settings or [])
     if resume:
-        if source or changes or out:
+        if source or changes or out or preset:
             raise UsageError(f"A resumed run keeps its settings. Type: betabloom train --resume {resume}")
         config, folder = _run_config(resume), resume
     else:
+        preset = preset or "flowers64"
         config = Config.preset(preset, **changes)
         if source:
             config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
         folder = _new_run(out, source or "flowers102", preset)
-    check_config(config)
+    check_settings(config)
     store = _prepare(config)
     with progress("training") as report:
         model = training.fit(store, config, folder, resume=resume is not None, progress=report)
@@ -163,10 +172,10 @@ def _run_config(run: Path) -> Config:
 
     try:
         return Config.from_dict(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{run} is not a run directory: it has no config.yaml.") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"{run / 'config.yaml'} is not valid YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise UsageError(f"{run / 'config.yaml'} is damaged: {error}") from error
 
 
 def _prepare(config: Config) -> Store | Streamed:
@@ -203,7 +212,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Make new pictures: a grid (-o a.png), or one file each (-o folder/)."""
-    path = free_path(out or Path(f"generated-{seed}.png"), force)
+    path = free_path(out or Path(f"generated-{seed}.png"), force, folder=True)
     loaded = _load(model, device)
     pictures = loaded.generate(n, seed, temperature, start, sampler)
     record = {"verb": "generate", "seed": seed, "start": start, "temperature": temperature, "sampler": sampler}
@@ -225,6 +234,7 @@ def reconstruct(
     from betabloom import plot
 
     path = free_path(out or Path("reconstructions.png"), force)
+    apart(path, pictures)
     loaded = _load(model, device)
     originals, names, _ = _read(pictures, loaded, n)
     record = _record(loaded, model, {"verb": "reconstruct", "pictures": names})
@@ -247,7 +257,12 @@ def vary(
     """Make variations on one picture; the first on the sheet is the original."""
     import numpy as np
 
-    path = free_path(out or Path("variations.png"), force)
+    from betabloom.data import shown
+
+    if not Path(picture).is_file():
+        raise UsageError(f"There is no picture file {picture}.")
+    path = free_path(out or Path("variations.png"), force, folder=True)
+    apart(path, [picture])
     loaded = _load(model, device)
     original, names, _ = _read([picture], loaded, 1)
     variations = loaded.vary(original[0], n, seed, amount)
@@ -255,7 +270,7 @@ def vary(
     made = _write(
         np.concatenate([original, variations]), path, loaded, model, record, ["original", *map(str, range(n))]
     )
-    say(as_json, f"{n} variations on {names[0]}: {path}", made=made, n=n, seed=seed)
+    say(as_json, f"{n} variations on {shown(names[0])}: {path}", made=made, n=n, seed=seed)
 
 
 @app.command()
@@ -270,7 +285,7 @@ def encode(
     """Write the codes of pictures to an .npz file: mean and log_var (N, latents), names, labels."""
     from betabloom.codes import Codes, save_codes
 
-    path = free_path(out or Path("codes.npz"), force)
+    path = free_path(out or Path("codes.npz"), force, suffix=".npz")
     loaded = _load(model, device)
     originals, names, labels = _read(pictures, loaded)
     mean, log_var = loaded.encode(originals)
@@ -291,7 +306,7 @@ def decode(
     """Bring back the pictures that codes stand for: a grid (-o a.png), or one file each (-o folder/)."""
     from betabloom.codes import load_codes
 
-    path = free_path(out or Path("decoded.png"), force)
+    path = free_path(out or Path("decoded.png"), force, folder=True)
     loaded, stored = _load(model, device), load_codes(codes)
     if stored.model != loaded.fingerprint:
         raise UsageError(f"{codes} was written by model {stored.model}, and {model} is {loaded.fingerprint}.")
@@ -310,7 +325,9 @@ def info(
     from betabloom.codes import load_codes
     from betabloom.plot import read_png
 
-    if what.suffix == ".npz":
+    if not what.exists():
+        raise UsageError(f"There is no file or folder {what}.")
+    if what.is_file() and zipfile.is_zipfile(what):
         codes = load_codes(what)
         facts: dict[str, Any] = {"codes": len(codes.names), "latents": codes.mean.shape[1], "model": codes.model}
     elif what.is_file():
@@ -326,6 +343,7 @@ def _again(record: dict[str, Any]) -> str:
     """The command that makes a generated picture again."""
     names = {"n": "-n", **{key: f"--{key}" for key in ("seed", "start", "temperature", "sampler", "columns")}}
     options = [f"{option} {record[key]}" for key, option in names.items() if key in record]
+    options += ["-o again/"] if record.get("alone") else []
     return " ".join(["betabloom generate", shlex.quote(str(record.get("model_path", "MODEL"))), *options])
 
 
@@ -386,10 +404,20 @@ def _write(
         plot.save_png(plot.grid(pictures, columns), path, {**record, "n": len(pictures), "columns": columns})
         return [str(path)]
     path.mkdir(parents=True, exist_ok=True)
-    made = []
+    made: list[str] = []
     for number, (name, picture) in enumerate(zip(names, pictures, strict=True)):
-        file = path / f"{Path(name).stem:0>6}.png"
+        file = path / f"{_file_name(name, made)}.png"
         alone = {"n": 1, "start": facts["start"] + number} if "start" in facts else {"picture": name}
-        plot.save_png(plot.grid(picture[None], gap=0), file, {**record, **alone})
+        plot.save_png(plot.grid(picture[None], gap=0), file, {**record, **alone, "alone": True})
         made.append(str(file))
     return made
+
+
+def _file_name(name: str, made: Sequence[str]) -> str:
+    """A file name without ending for a picture of that name, unlike those in `made`."""
+    from betabloom import data
+
+    plain = name.zfill(6) if name.isdigit() else str(Path(name).with_suffix("")).replace("/", "-").replace("\\", "-")
+    plain, taken = data.shown(plain, 120), {Path(file).stem for file in made}
+    numbers = itertools.chain([plain], (f"{plain}-{i}" for i in itertools.count(2)))
+    return next(each for each in numbers if each not in taken)

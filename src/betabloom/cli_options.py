@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from betabloom.errors import UsageError
 
-__all__ = ["Device", "Force", "Json", "ModelArgument", "Out", "Pictures", "Seed", "free_path", "say"]
+__all__ = ["Device", "Force", "Json", "ModelArgument", "Out", "Pictures", "Seed", "apart", "free_path", "say"]
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a model directory.")]
 Pictures = Annotated[list[str], typer.Argument(metavar="PICTURES", help="Picture files, or one folder or source.")]
@@ -26,10 +27,30 @@ def say(as_json: bool, sentence: str, **facts: Any) -> None:
     print(json.dumps(facts, ensure_ascii=False) if as_json else sentence)  # noqa: T201
 
 
-def free_path(path: Path, force: bool) -> Path:
-    """Return the path if it may be written."""
+def free_path(path: Path, force: bool, suffix: str = ".png", folder: bool = False) -> Path:
+    """Return the path if the result may be written there.
+
+    Arguments:
+        path: What the person typed after -o.
+        force: Whether what is there may be replaced.
+        suffix: How a result in one file ends.
+        folder: Whether the result may also be a folder of files: a name without an ending, or a folder that exists.
+    """
+    if any((path / name).exists() for name in ("config.yaml", "config.json")):
+        raise UsageError(f"{path} is a run or a model. Choose another name with -o.")
+    as_folder = folder and (path.is_dir() or not path.suffix)
+    if not as_folder and path.suffix.lower() != suffix:
+        what = f"a {suffix} file" + (" or a folder" if folder else "")
+        raise UsageError(f"The result is {what}: -o {path.stem or 'result'}{suffix}, not {path}.")
     if path.exists() and not force and (path.is_file() or any(path.iterdir())):
         raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
-    if path.suffix and not path.parent.is_dir():
-        raise UsageError(f"There is no folder {path.parent} to write {path.name} in.")
+    if not as_folder and (path.is_dir() or not path.parent.is_dir()):
+        raise UsageError(f"There is no folder {path.parent} to write {path.name} in, or {path.name} is a folder.")
     return path
+
+
+def apart(path: Path, inputs: Sequence[str | Path]) -> None:
+    """Refuse to write a result over what it is made from."""
+    for given in inputs:
+        if path.exists() and Path(given).exists() and path.samefile(given):
+            raise UsageError(f"{path} is what the result is made from. Choose another name with -o.")

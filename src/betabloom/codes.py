@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from betabloom.errors import FormatError
+from betabloom.errors import FormatError, UsageError
 
 __all__ = ["Codes", "load_codes", "save_codes"]
 
@@ -51,7 +51,7 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
         "names": np.array(codes.names, dtype=np.str_),
         **({} if codes.labels is None else {"labels": np.asarray(codes.labels, np.int64)}),
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             np.savez(file, **arrays)
@@ -64,6 +64,7 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
     """Read a code file.
 
     Raises:
+        UsageError: There is none.
         FormatError: It is not one, or is damaged or of another version.
     """
     try:
@@ -73,8 +74,10 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
                 raise FormatError(f"{path} has format version {version}; this betabloom reads {FORMAT_VERSION}.")
             labels = file.get("labels", None)
             codes = Codes(file["mean"], file["log_var"], file["names"].tolist(), str(file["model"]), labels)
+    except FileNotFoundError:
+        raise UsageError(f"There is no file {path}.") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(f"{path} is not a code file made by `betabloom encode`: {error}") from error
+        raise FormatError(f"{path} is not a code file made by `betabloom encode`.") from error
     if codes.mean.ndim != 2 or codes.mean.shape != codes.log_var.shape or len(codes.names) != len(codes.mean):
         raise FormatError(f"{path} is damaged: its arrays do not fit together.")
     return codes

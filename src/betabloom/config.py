@@ -201,6 +201,8 @@ _RANGES = (
     ("rotate", 0, 180),
     ("colour", 0, 1),
     ("latents", 1, 65536),
+    ("prior_mean", -1e3, 1e3),
+    ("prior_std", 1e-3, 1e3),
     ("prior_components", 1, 65536),
     ("beta", 0, 1e9),
     ("beta_warmup", 0, 1),
@@ -244,7 +246,7 @@ def _convert(name: str, section: type[Any], value: Any) -> Any:
         if kind is int and isinstance(value, float) and value != int(value):
             raise ValueError
         return kind(value)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "numbers like 32,64,128")
         raise UsageError(f"'{name}' must be {wanted}, not {value!r}.") from None
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "Decoder", "Encoder", "Family", "count_parameters", "make_networks"]
 
 Shape = tuple[int, int, int]
+LARGEST_KERNEL = 31
 
 
 class Encoder(nn.Module):
@@ -252,8 +253,9 @@ def make_networks(
         raise UsageError(f"Pictures must have 1 or 3 channels, not {shape[0]}.")
     if latents < 1 or min(widths) < 1:
         raise UsageError(f"'latents' and 'widths' must be at least 1, not {latents} and {widths}.")
-    if kernel < 2 or (kernel % 2 == 0) != kind.even:
-        raise UsageError(f"The {family} network needs an {'even' if kind.even else 'odd'} kernel size, not {kernel}.")
+    if not 2 <= kernel <= LARGEST_KERNEL or (kernel % 2 == 0) != kind.even:
+        allowed = "even kernel size from 2 to 30" if kind.even else "odd kernel size from 3 to 31"
+        raise UsageError(f"The {family} network needs an {allowed}, not {kernel}.")
     _check_size(family, kind, shape, len(widths), kernel)
     return kind.make(shape, latents, widths, kernel)
 

@@ -95,8 +95,8 @@ def save_png(image: Image.Image, path: str | os.PathLike[str], record: Mapping[s
     """
     path = Path(path)
     text = PngImagePlugin.PngInfo()
-    text.add_itxt(KEYWORD, json.dumps(record, ensure_ascii=False, sort_keys=True))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    text.add_itxt(KEYWORD, json.dumps(record, sort_keys=True))
+    part = path.with_name(f".{os.getpid()}.part")
     try:
         image.save(part, "PNG", pnginfo=text)
         part.replace(path)

@@ -32,7 +32,19 @@ if TYPE_CHECKING:
     from betabloom.objective import Regulariser
     from betabloom.vae import VAE
 
-__all__ = ["Run", "Sums", "check_finite", "learning_rate", "record", "restore", "save", "set_up", "some", "summary"]
+__all__ = [
+    "Run",
+    "Sums",
+    "check_finite",
+    "check_settings",
+    "learning_rate",
+    "record",
+    "restore",
+    "save",
+    "set_up",
+    "some",
+    "summary",
+]
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +110,15 @@ class Run:
     def ended(self) -> bool:
         """Whether the planned steps are done."""
         return self.plan.t >= 1
+
+
+def check_settings(config: Config) -> None:
+    """Raise `UsageError` for settings that no run can use, before any picture is looked at."""
+    _beta(config)
+    _regulariser(config, images=1)
+    choose_precision(config.train.precision, choose_device(config.train.device))
+    with torch.device("meta"):  # costs no memory and no time
+        make_vae(config)
 
 
 def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
@@ -201,7 +222,8 @@ def check_finite(run: Run, values: Mapping[str, float]) -> None:
     """Raise `BetabloomError` with advice if a term of the loss is not a finite number."""
     if all(math.isfinite(value) for value in values.values()):
         return
-    hint = f"a checkpoint from before is in {run.out / 'checkpoints'}; " if run.out else ""
+    saved = run.out / "checkpoints" if run.out else None
+    hint = f"a checkpoint from before is in {saved}; " if saved and saved.exists() else ""
     raise BetabloomError(
         f"The loss is no longer a finite number at step {run.step}: {hint}train again with a smaller step: "
         f"--set learning_rate={run.config.train.learning_rate / 3:.1g}"
@@ -251,14 +273,18 @@ def save(run: Run) -> None:
 def restore(run: Run) -> None:
     """Take up the newest intact checkpoint."""
     found = latest_checkpoint(run.out / "checkpoints") if run.out else None
+    if found is None and run.out and (run.out / "config.yaml").exists():
+        log.warning("%s was stopped before its first checkpoint: it starts from the beginning", run.out)
+        return
     if found is None:
-        raise UsageError(f"There is no checkpoint in {run.out} to go on from. Train without --resume.")
+        raise UsageError(f"There is no run in {run.out} to go on with, no checkpoint and no config.yaml.")
     tensors, state, complaints = found
     for complaint in complaints:
         log.warning(complaint)
-    if state["store"] != run.store.fingerprint:
+    if state.get("store") != run.store.fingerprint:
         raise UsageError(f"The pictures are not those that the run in {run.out} was trained on: start a new run.")
     try:
+        lines = int(state["records"])
         run.vae.load_state_dict(_part(tensors, "vae."))
         if run.config.train.ema:
             run.averaged.load_state_dict(_part(tensors, "averaged."))
@@ -271,7 +297,7 @@ def restore(run: Run) -> None:
             next(itertools.islice(run.feed, run.step, run.step), None)  # go past what has been learned from
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FormatError(f"The checkpoint in {run.out} does not fit its settings: {error}") from error
-    _rewind_metrics(run, int(state["records"]))
+    _rewind_metrics(run, lines)
 
 
 def _restore_optimiser(run: Run, tensors: dict[str, Tensor]) -> None:
@@ -291,12 +317,25 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _rewind_metrics(run: Run, count: int) -> None:
-    """Drop the lines of metrics.jsonl that were written after the checkpoint."""
+    """Drop the lines of metrics.jsonl that were written after the checkpoint, and those that cannot be read."""
     assert run.out is not None  # noqa: S101
     path = run.out / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines()[:count]
-    run.records = [json.loads(line) for line in lines]
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    run.records = [entry for entry in map(_entry, text.splitlines()[:count]) if entry]
+    if len(run.records) < count:
+        log.warning("%s is damaged: %d of %d lines are left", path, len(run.records), count)
+    part = path.with_suffix(".part")
+    part.write_text("".join(json.dumps(entry) + "\n" for entry in run.records), encoding="utf-8")
+    part.replace(path)
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl, or None if it is none."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and {"step", "split"} <= entry.keys() else None
 
 
 def summary(run: Run) -> str:

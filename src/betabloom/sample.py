@@ -7,6 +7,7 @@ and its number: picture i of seed s is the same however many are made together, 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,8 +71,8 @@ def generate(
         uint8 pictures (n, H, W, C).
     """
     _at_least_one(n)
-    if not temperature > 0:
-        raise UsageError(f"'temperature' must be positive, not {temperature}.")
+    if not 0 < temperature < math.inf:
+        raise UsageError(f"'temperature' must be a positive number, not {temperature}.")
     noise, choice = base_noise(seed, n, vae.latents, start)
     device, density = _device(vae), density or vae.prior
     parts = []
@@ -123,6 +124,8 @@ def vary(vae: VAE, picture: Pictures, n: int, seed: int = 0, amount: float = 1.0
         uint8 pictures (n, H, W, C).
     """
     _at_least_one(n)
+    if not 0 <= amount < math.inf:
+        raise UsageError(f"'amount' must be 0 or a positive number, not {amount}.")
     mean, log_var = encode(vae, picture[None])
     noise, _ = base_noise(seed, n, vae.latents)
     return decode(vae, mean + amount * np.exp(0.5 * log_var) * noise.numpy())
