@@ -85,7 +85,8 @@ class TrainConfig:
     steps: int = _setting(0, "training steps; 0 for epochs")
     budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none")
     batch: int = _setting(32, "pictures in a step")
-    learning_rate: float = _setting(1e-3, "peak learning rate of Adam")
+    optimiser: str = _setting("muon", "muon (hidden layers; Adam for the rest) or adam")
+    learning_rate: float = _setting(1e-3, "peak learning rate of Adam; Muon's is 20 times as large")
     warmup_steps: int = _setting(200, "steps during which the learning rate rises (at most a tenth of the training)")
     decay_from: float = _setting(0.5, "part of the training after which the learning rate falls to 0; 1 for never")
     weight_decay: float = _setting(0.0, "decoupled weight decay (AdamW)")
@@ -131,6 +132,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "beta": 4.0,
         "beta_schedule": "constant",
         "epochs": 30.0,
+        "optimiser": "adam",
         "learning_rate": 3e-4,
         "warmup_steps": 0,
         "decay_from": 1.0,

@@ -18,6 +18,7 @@ from betabloom.data import Store
 from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.hardware import choose_device, choose_precision, keep_memory
 from betabloom.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrelation, normalised_beta
+from betabloom.optimiser import make_optimiser
 from betabloom.plan import Plan
 from betabloom.schedule import Linear, make_schedule
 
@@ -89,7 +90,7 @@ class Run:
     dtype: torch.dtype
     vae: VAE
     averaged: VAE
-    optimiser: torch.optim.AdamW
+    optimiser: torch.optim.Optimizer
     objective: Objective
     plan: Plan
     pictures: Tensor | np.ndarray | None  # None where they come from a stream
@@ -135,12 +136,8 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     vae = make_vae(config)
     vae.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(vae).requires_grad_(False).eval() if config.train.ema else vae
-    optimiser = torch.optim.AdamW(
-        vae.parameters(),
-        lr=config.train.learning_rate,
-        weight_decay=config.train.weight_decay,
-        fused=device.type in ("cpu", "cuda"),
-    )
+    t = config.train
+    optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, device.type in ("cpu", "cuda"))
     return Run(
         config=config,
         store=store,
@@ -303,7 +300,7 @@ def restore(run: Run) -> None:
 def _restore_optimiser(run: Run, tensors: dict[str, Tensor]) -> None:
     """Put Adam's moments back, laid out in memory as their parameters are: fused kernels rely on it."""
     optimiser = run.optimiser.state_dict()
-    parameters = list(run.vae.parameters())
+    parameters = [weight for group in run.optimiser.param_groups for weight in group["params"]]
     for name, value in tensors.items():
         index, _, moment = name.partition(".")
         like = parameters[int(index)]

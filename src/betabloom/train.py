@@ -125,7 +125,8 @@ def _validate(run: Run) -> None:
 def _train_step(run: Run) -> None:
     """One step of gradient descent on the objective, and one of the running average of the weights."""
     config = run.config.train
-    run.optimiser.param_groups[0]["lr"] = learning_rate(run)
+    for group in run.optimiser.param_groups:
+        group["lr"] = learning_rate(run)
     run.vae.train()
     x, noise = _batch(run)
     with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
@@ -179,7 +180,8 @@ def _average(averaged: VAE, vae: VAE, decay: float) -> None:
     """averaged ← decay · averaged + (1 − decay) · vae, for weights and statistics."""
     mine = [*averaged.parameters(), *averaged.buffers()]
     theirs = [*vae.parameters(), *vae.buffers()]
-    torch._foreach_lerp_(mine, theirs, 1 - decay)
+    pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
 
 
 def _log_train(run: Run) -> None:

@@ -1,0 +1,149 @@
+r"""The optimisers: AdamW for all weights, or Muon for the hidden layers and AdamW for the rest.
+
+**Muon** (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) replaces the gradient's running average M of a
+weight matrix, (out, in·k·k) for convolutions, by the nearest matrix whose singular values are all about one,
+
+    W ← W − η · √max(1, rows/columns) · orthogonal(M),      M = U S Vᵀ  ↦  U Vᵀ,
+
+so that every direction of a layer learns at the same pace, the rare ones too. It needs about half the steps of Adam here
+(docs/log.md). Layers that touch pictures or codes, and vectors, are left to AdamW.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+from betabloom.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from betabloom.vae import VAE
+
+__all__ = ["OPTIMISERS", "Muon", "make_optimiser", "orthogonal"]
+
+OPTIMISERS = ("muon", "adam")
+MUON_RATE = 20.0  # Muon's learning rate over Adam's: a matrix of singular values one has small entries
+QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the iteration, chosen by its author for a steep start
+
+
+def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
+    """U S Vᵀ → about U Vᵀ, by Newton–Schulz iteration X ← aX + (bA + cA²)X with A = XXᵀ.
+
+    Arguments:
+        matrix: Any real matrix (m, n).
+        iterations: 5 bring singular values that are not tiny to within 0.7 and 1.2.
+    """
+    a, b, c = QUINTIC
+    x = matrix / (matrix.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    for _ in range(iterations):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for `matrices`, AdamW for `others`, behind one interface.
+
+    Arguments:
+        matrices: Weights of at least two dimensions; all but the first are taken as one.
+        others: Everything else.
+        lr: Learning rate of the others; that of the matrices is 20 times larger.
+        weight_decay: Decoupled, for both.
+        momentum: Decay of the gradients' running average, with Nesterov's look ahead.
+        fused: Whether AdamW runs its fused kernel.
+    """
+
+    def __init__(
+        self,
+        matrices: list[nn.Parameter],
+        others: list[nn.Parameter],
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+        fused: bool = True,
+    ) -> None:
+        groups = [{"params": others, "muon": False}, {"params": matrices, "muon": True}]
+        super().__init__(
+            [group for group in groups if group["params"]],
+            {"lr": lr, "weight_decay": weight_decay, "momentum": momentum},
+        )
+        self.fused = fused
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Change every weight once; `closure` is not used."""
+        for group in self.param_groups:
+            (self._muon if group["muon"] else self._adam)(group)
+
+    def _muon(self, group: dict[str, Any]) -> None:
+        rate = MUON_RATE * group["lr"]
+        for weight in group["params"]:
+            if weight.grad is None:
+                continue
+            state = self.state[weight]
+            if not state:
+                state["average"] = torch.zeros_like(weight)
+            average = state["average"].lerp_(weight.grad, 1 - group["momentum"])
+            ahead = weight.grad.lerp(average, group["momentum"]).flatten(1)
+            size = max(1.0, ahead.shape[0] / ahead.shape[1]) ** 0.5
+            weight.mul_(1 - rate * group["weight_decay"])
+            weight.sub_(orthogonal(ahead).view(weight.shape), alpha=rate * size)
+
+    def _adam(self, group: dict[str, Any]) -> None:
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        for weight in weights:
+            state = self.state[weight]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device if self.fused else "cpu")
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        states = [self.state[weight] for weight in weights]
+        adamw(
+            weights,
+            [weight.grad for weight in weights],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=self.fused,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=1e-8,
+            maximize=False,
+        )
+
+
+def make_optimiser(name: str, vae: VAE, lr: float, weight_decay: float, fused: bool) -> torch.optim.Optimizer:
+    """Make the optimiser of a VAE's weights by its name, "muon" or "adam"."""
+    if name not in OPTIMISERS:
+        raise UsageError(f"Unknown optimiser {name!r}. Choose one of: {', '.join(OPTIMISERS)}.")
+    parameters = list(vae.parameters())
+    if name == "adam":
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
+    hidden = _hidden(vae)
+    return Muon(
+        [p for p in parameters if id(p) in hidden],
+        [p for p in parameters if id(p) not in hidden],
+        lr,
+        weight_decay,
+        fused=fused,
+    )
+
+
+def _hidden(vae: VAE) -> set[int]:
+    """Identities of the matrices that touch neither pictures nor codes."""
+    inner: set[int] = set()
+    for body, outermost in ((vae.encoder.body, (0,)), (vae.decoder.body, (0, -1))):
+        weights = [p for p in body.parameters() if p.ndim > 1]
+        ends = {id(weights[place]) for place in outermost} if weights else set()
+        inner |= {id(p) for p in weights} - ends
+    return inner
