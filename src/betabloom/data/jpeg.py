@@ -49,17 +49,17 @@ def reduced(file: Path | BinaryIO, at_least: tuple[int, int], min_size: int = 0)
     width, height, mode = frame
     if not max(1, min_size) <= min(width, height) or width * height > _PIXELS:
         return None
-    eighths = _suffices(width / at_least[1], height / at_least[0])
+    eighths = _suffices(width, height, at_least)
     image = _decoded(data, mode, (-(-width * eighths // 8), -(-height * eighths // 8)), eighths)
     if image is not None and eighths < 8:
         image.info["extent"] = (width * eighths / 8, height * eighths / 8)
     return image
 
 
-def _suffices(across: float, down: float) -> int:
-    """Return the smallest scale, in eighths, at which a picture is not smaller than one by so many times smaller."""
+def _suffices(width: int, height: int, at_least: tuple[int, int]) -> int:
+    """Return the smallest scale, in eighths, that leaves (height, width) `at_least`."""
     for eighths in scales():
-        if across * eighths >= 8 <= down * eighths:
+        if width * eighths >= 8 * at_least[1] and height * eighths >= 8 * at_least[0]:
             return eighths
     return 8
 
@@ -68,8 +68,8 @@ def _suffices(across: float, down: float) -> int:
 def scales() -> tuple[int, ...]:
     """Return the scales, in eighths, that the JPEG library of this Pillow decodes at.
 
-    libjpeg-turbo, MozJPEG and libjpeg from version 7 on can do 3/8; libjpeg 6b takes it for 1/2. A picture of 8 × 8 tells:
-    it has 3 rows at 3/8, and more of them are an error. Room for 4 columns is given, so that nothing is written beyond.
+    libjpeg-turbo, MozJPEG and libjpeg from version 7 on can do 3/8; libjpeg 6b takes it for 1/2. A picture of 8 × 8
+    tells: it has 3 rows at 3/8, and more of them are an error. Room for 4 columns keeps 1/2 from writing beyond.
     """
     file = io.BytesIO()
     Image.new("L", (8, 8)).save(file, "JPEG")
