@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from betabloom.data import Folder, Pipeline, prepare
-from betabloom.data.pieces import prepare_piece
+from betabloom.data.pieces import piece_size, prepare_piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,32 +82,6 @@ def plainly(path: Path, size: int) -> np.ndarray:
     return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def one_picture(size: int, rounds: int, step: int) -> dict[str, Any]:
-    """Processor time per picture, plainly and as `prepare` does it (with its hash), and how far the results differ."""
-    source, square, enhance = Folder(PHOTOS), *(Pipeline.named(name, (size, size)) for name in ("square", "enhance"))
-    indices = range(0, len(source), step)
-    paths = [source.path / source.names[i] for i in indices]
-    took = in_turn(
-        rounds,
-        {
-            "plain Pillow": lambda: [plainly(path, size) for path in paths],
-            "square": lambda: [prepare_piece(source, square, range(i, i + 1)) for i in indices],
-            "enhance": lambda: [prepare_piece(source, enhance, range(i, i + 1)) for i in indices],
-        },
-        time.process_time,
-    )
-    different = [
-        np.abs(plainly(path, size).astype(int) - prepare_piece(source, square, range(i, i + 1))[1][0]).mean()
-        for i, path in zip(indices, paths, strict=True)
-    ]
-    return {
-        "pictures": len(paths),
-        "milliseconds per core": {name: 1e3 * statistics.median(of) / len(paths) for name, of in took.items()},
-        "square, times as fast": ratio(took["plain Pillow"], took["square"]),
-        "mean difference in grey levels": float(np.mean(different)),
-    }
-
-
 class Some(Folder):
     """Every so many pictures of a folder."""
 
@@ -115,6 +89,38 @@ class Some(Folder):
         super().__init__(path)
         self.names, self._stats = self.names[::step], self._stats[::step]
         self.labels = None if self.labels is None else self.labels[::step]
+
+
+def one_picture(size: int, rounds: int, step: int) -> dict[str, Any]:
+    """Processor time per picture, plainly and as `prepare` does it (in pieces, with its hash); how far they differ."""
+    source, square, enhance = (
+        Some(PHOTOS, step),
+        *(Pipeline.named(name, (size, size)) for name in ("square", "enhance")),
+    )
+    paths = [source.path / name for name in source.names]
+
+    def pieces(pipeline: Pipeline) -> list[np.ndarray]:
+        several = piece_size(pipeline)
+        starts = range(0, len(paths), several)
+        return [prepare_piece(source, pipeline, range(i, min(i + several, len(paths))))[1] for i in starts]
+
+    took = in_turn(
+        rounds,
+        {
+            "plain Pillow": lambda: [plainly(path, size) for path in paths],
+            "square": lambda: pieces(square),
+            "enhance": lambda: pieces(enhance),
+        },
+        time.process_time,
+    )
+    pairs = zip(paths, np.concatenate(pieces(square)), strict=True)
+    different = [np.abs(plainly(path, size).astype(int) - prepared).mean() for path, prepared in pairs]
+    return {
+        "pictures": len(paths),
+        "milliseconds per core": {name: 1e3 * statistics.median(of) / len(paths) for name, of in took.items()},
+        "square, times as fast": ratio(took["plain Pillow"], took["square"]),
+        "mean difference in grey levels": float(np.mean(different)),
+    }
 
 
 def whole_folder(name: str, rounds: int, step: int) -> dict[str, Any]:

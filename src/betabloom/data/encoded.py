@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ImageColor
 
+from betabloom.data.jpeg import scales
 from betabloom.data.picture import VERSION, decode, peek
 from betabloom.data.source import Source
 from betabloom.errors import UsageError
@@ -41,7 +42,7 @@ class Encoded(Source):
         if isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 0:
             raise UsageError(f"'min_size' should be a number of pixels, 0 or more, not {min_size!r}")
         self._background, self._min_size = parse_colour(background), min_size
-        self._options = f"{VERSION}:{self._background}:{min_size}"
+        self._options = f"{VERSION}:{scales()}:{self._background}:{min_size}"
 
     @abc.abstractmethod
     def open(self, index: int) -> Path | BinaryIO:

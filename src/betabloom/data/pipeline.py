@@ -14,6 +14,7 @@ The steps are the functions of `ops`; `steps.OPS` says which parameters each tak
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from betabloom.data.steps import Step
+    from betabloom.data.steps import Op, Step
 
 __all__ = ["Pipeline"]
 
@@ -128,21 +129,23 @@ class Pipeline:
         """Width of the result in pixels."""
         return self._size[1]
 
-    @property
+    @functools.cached_property
     def channels(self) -> int:
         """Channels of the result: 3, or 1 where a step is "grey"."""
         return 1 if any(step["op"] == "grey" for step in self.steps) else 3
 
-    @property
+    @functools.cached_property
     def enough(self) -> tuple[int, int] | None:
         """The (height, width) from which on more resolution is not visible in the result, or None when unknown.
 
-        Half as large again as the first resize: a decoder that works at reduced scale need not go below.
+        A third as large again as the first resize, and 16 pixels at least: a decoder that works at reduced scale need
+        not go below.
         """
         step = next((step for step in self.steps if step["op"] != "grey"), None)
         if step is None or step["op"] != "resize":
             return None
-        return -(-step["height"] * 3 // 2), -(-step["width"] * 3 // 2)
+        height, width = step["height"], step["width"]
+        return height + max(height // 3, 16), width + max(width // 3, 16)
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """Prepare one decoded picture of any size and mode.
@@ -153,13 +156,14 @@ class Pipeline:
         Raises:
             PictureError: A step cannot be applied to this picture, for example a crop larger than it.
         """
-        picture: Any = upright(image).convert("RGB")
-        for step in self.steps:
-            op = OPS[step["op"]]
+        picture: Any = image if "extent" in image.info else upright(image)  # at reduced scale, `decode` has done that
+        if picture.mode != "RGB":
+            picture = picture.convert("RGB")
+        for op, values in self._calls:
             picture = _floats(picture) if op.on_array else _image(picture)
-            picture = op.function(picture, **{key: value for key, value in step.items() if key != "op"})
-        pixels = np.asarray(_image(picture))
-        return pixels.reshape(self.height, self.width, self.channels)
+            picture = op.function(picture, **values)
+        pixels = np.frombuffer(_image(picture).tobytes(), dtype=np.uint8)
+        return pixels.reshape(*self._size, self.channels)
 
     def load(self, path: Path) -> np.ndarray:
         """Decode a picture file and prepare it, exactly as `prepare` does for a folder.
@@ -172,7 +176,11 @@ class Pipeline:
         """
         return self(decode(path, at_least=self.enough))
 
-    @property
+    @functools.cached_property
+    def _calls(self) -> list[tuple[Op, dict[str, Any]]]:
+        return [(OPS[step["op"]], {key: step[key] for key in step if key != "op"}) for step in self.steps]
+
+    @functools.cached_property
     def _size(self) -> tuple[int, int]:
         size = final_size(self.steps)
         assert size is not None  # noqa: S101  # checked when made
