@@ -29,7 +29,8 @@ LEVELS = [
     {"train"},
     {"library"},
     {"cli_options"},
-    {"cli_data", "cli_cache"},
+    {"cli_pictures"},
+    {"cli_data", "cli_cache", "cli_generate"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
