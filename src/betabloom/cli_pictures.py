@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from betabloom.errors import PictureError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -67,20 +67,26 @@ def write_pictures(
     facts: dict[str, Any],
     names: Sequence[str],
     columns: int = 0,
+    details: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[str]:
-    """Write a grid to a .png, or one file each to a folder; return the names of what was written."""
+    """Write a grid to a .png, or one file each to a folder; return the names of what was written.
+
+    A grid carries the lists in `details`, and a single picture its own element of each.
+    """
     from betabloom import plot
 
-    record = record_of(model, model_path, facts)
+    record, details = record_of(model, model_path, facts), details or {}
     if path.suffix:
-        plot.save_png(plot.grid(pictures, columns), path, {**record, "n": len(pictures), "columns": columns})
+        whole = {"n": len(pictures), "columns": columns, **{key: list(values) for key, values in details.items()}}
+        plot.save_png(plot.grid(pictures, columns), path, {**record, **whole})
         return [str(path)]
     path.mkdir(parents=True, exist_ok=True)
     made: list[str] = []
     for number, (name, picture) in enumerate(zip(names, pictures, strict=True)):
         file = path / f"{_file_name(name, made)}.png"
         alone = {"n": 1, "start": facts["start"] + number} if "start" in facts else {"picture": name}
-        plot.save_png(plot.grid(picture[None], gap=0), file, {**record, **alone, "alone": True})
+        own = {key: values[number] for key, values in details.items()}
+        plot.save_png(plot.grid(picture[None], gap=0), file, {**record, **alone, **own, "alone": True})
         made.append(str(file))
     return made
 
