@@ -94,10 +94,9 @@ def of_hue(turns: float) -> Wish:
 
     def satisfied(pictures: np.ndarray) -> np.ndarray:
         centres = colour.centre(pictures)
-        chroma = centres.max(1) - centres.min(1)
-        near: np.ndarray = colour.hue_gap(colour.hue(centres), turns) <= HUE_TOLERANCE
-        vivid: np.ndarray = chroma >= colour.COLOURFUL[0]
-        return near & vivid
+        vivid = centres.max(1) - centres.min(1) >= colour.COLOURFUL[0]
+        near: np.ndarray = vivid & (colour.hue_gap(colour.hue(centres), turns) <= HUE_TOLERANCE)
+        return near
 
     return Wish(f"hue {turns:g}", _centre_lab, _lab(typical), satisfied)
 
