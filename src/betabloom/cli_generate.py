@@ -69,7 +69,7 @@ def generate(
         numbers = [str(start + i) for i in range(n)]
         made = write_pictures(pictures, path, loaded, model, record, names or numbers, columns, details)
     facts = {"made": made, "n": n, "seed": seed, "model": loaded.fingerprint, **details}
-    what = f"{n} new pictures"
+    what = f"{n} new pictures" if n > 1 else "1 new picture"
     if wishes:
         hits = sum(details["satisfied"])
         what += f", {hits} of them {wished}"
