@@ -105,6 +105,7 @@ def test_large_pictures_have_the_size_that_was_asked_for(run, tmp_path):
         ("--palette red --hue 0.5", "choose one of them"),
         ("--hue 2", "between 0 and 1"),
         ("--like nowhere.jpg", "no picture file nowhere.jpg"),
+        ("--like a.png -o a.png --force", "what the result is made from"),
         ("--like '#12'", "#8040a0,#203010"),
         ("--size huge", "WIDTHxHEIGHT"),
         ("--size 99999x99999", "--size 1920x1080"),

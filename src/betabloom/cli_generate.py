@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Seed, free_path, say
+from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Seed, apart, free_path, say
 from betabloom.cli_pictures import load_model, read_pictures, record_of, write_pictures
 from betabloom.errors import UsageError
 
@@ -50,6 +50,7 @@ def generate(
 ) -> None:
     """Make new pictures: a grid (-o a.png), one file each (-o folder/), or one large picture (--size, --tile)."""
     path = free_path(out or Path(f"generated-{seed}.png"), force, folder=not (size or tile))
+    apart(path, [like] if like else [])
     canvas = _canvas(size or (TILE_SIZE if tile else None))
     loaded = load_model(model, device)
     like = _two_colours(like, loaded)
