@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
 DATA ?=
+MODEL ?= demo/run
 
-.PHONY: setup demo test test-slow check format clean
+.PHONY: setup demo gallery test test-slow check format clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)  ## make the virtual environment with the tested versions
@@ -23,6 +24,9 @@ demo: $(READY)  ## train the default for two minutes (on DATA=folder, else on dr
 	$(BIN)/betabloom generate demo/run -n 64 --seed 7 -o demo/generated.png
 	cp demo/run/reconstructions.png demo/run/curves.png demo/
 	@echo "Look at demo/generated.png, demo/reconstructions.png and demo/curves.png"
+
+gallery: $(READY)  ## make docs/gallery with MODEL=run or model directory
+	$(BIN)/python docs/gallery/make.py '$(MODEL)'
 
 test: $(READY)  ## the tests (minutes)
 	$(PYTEST) -n auto -m "not slow"

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from betabloom.prior import Prior
     from betabloom.vae import VAE
 
 __all__ = [
@@ -93,12 +94,15 @@ class Model:
             sampler: "fitted" draws codes from the density fitted to the aggregate posterior, "prior" from p(z);
                 "auto" is "fitted" where there is one.
         """
+        return sample.generate(self.vae, n, seed, temperature, start, self.density(sampler))
+
+    def density(self, sampler: str = "auto") -> Prior:
+        """Where the codes of a sampler ("auto", "fitted" or "prior") come from."""
         if sampler not in SAMPLERS:
             raise UsageError(f"Unknown sampler {sampler!r}. Choose one of: {', '.join(SAMPLERS)}.")
         if sampler == "fitted" and self.sampler is None:
             raise UsageError("This model has no fitted sampler. Use sampler 'prior'.")
-        density = None if sampler == "prior" else self.sampler
-        return sample.generate(self.vae, n, seed, temperature, start, density)
+        return self.vae.prior if sampler == "prior" or self.sampler is None else self.sampler
 
     def prepare(self, images: Iterable[Image.Image]) -> np.ndarray:
         """Prepare pictures of any size as the training pictures were: uint8 (N, H, W, C)."""

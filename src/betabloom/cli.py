@@ -8,7 +8,6 @@ Nothing heavy is imported before a command needs it.
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import shlex
 import sys
@@ -19,16 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom import cli_cache, cli_data
+from betabloom import cli_cache, cli_data, cli_generate
 from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Pictures, Seed, apart, free_path, say
-from betabloom.errors import BetabloomError, FetchError, PictureError, SourceError, UsageError
+from betabloom.cli_pictures import load_model, read_pictures, record_of, write_pictures
+from betabloom.errors import BetabloomError, FetchError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-
-    from betabloom.checkpoint import Model
     from betabloom.config import Config
     from betabloom.data import Store, Streamed
 
@@ -44,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_data.app)
+app.add_typer(cli_generate.app)
 app.add_typer(cli_cache.app, name="cache")
 
 
@@ -198,29 +196,6 @@ def _prepare(config: Config) -> Store | Streamed:
 
 
 @app.command()
-def generate(
-    model: ModelArgument,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 64,
-    seed: Seed = 0,
-    start: Annotated[int, typer.Option(min=0, help="Number of the first picture in the seed's series.")] = 0,
-    temperature: Annotated[float, typer.Option(help="Below 1 more typical, above 1 more unusual.")] = 1.0,
-    sampler: Annotated[str, typer.Option(help="auto, fitted or prior: where codes come from.")] = "auto",
-    columns: Annotated[int, typer.Option(min=0, help="Pictures in a row of the grid; 0 for square.")] = 0,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
-) -> None:
-    """Make new pictures: a grid (-o a.png), or one file each (-o folder/)."""
-    path = free_path(out or Path(f"generated-{seed}.png"), force, folder=True)
-    loaded = _load(model, device)
-    pictures = loaded.generate(n, seed, temperature, start, sampler)
-    record = {"verb": "generate", "seed": seed, "start": start, "temperature": temperature, "sampler": sampler}
-    made = _write(pictures, path, loaded, model, record, [str(start + i) for i in range(n)], columns)
-    say(as_json, f"{n} new pictures: {path}", made=made, n=n, seed=seed, model=loaded.fingerprint)
-
-
-@app.command()
 def reconstruct(
     model: ModelArgument,
     pictures: Pictures,
@@ -235,9 +210,9 @@ def reconstruct(
 
     path = free_path(out or Path("reconstructions.png"), force)
     apart(path, pictures)
-    loaded = _load(model, device)
-    originals, names, _ = _read(pictures, loaded, n)
-    record = _record(loaded, model, {"verb": "reconstruct", "pictures": names})
+    loaded = load_model(model, device)
+    originals, names, _ = read_pictures(pictures, loaded, n)
+    record = record_of(loaded, model, {"verb": "reconstruct", "pictures": names})
     plot.save_png(plot.pairs(originals, loaded.reconstruct(originals)), path, record)
     say(as_json, f"{len(names)} pictures with their reconstructions: {path}", made=str(path), pictures=names)
 
@@ -263,11 +238,11 @@ def vary(
         raise UsageError(f"There is no picture file {picture}.")
     path = free_path(out or Path("variations.png"), force, folder=True)
     apart(path, [picture])
-    loaded = _load(model, device)
-    original, names, _ = _read([picture], loaded, 1)
+    loaded = load_model(model, device)
+    original, names, _ = read_pictures([picture], loaded, 1)
     variations = loaded.vary(original[0], n, seed, amount)
     record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount}
-    made = _write(
+    made = write_pictures(
         np.concatenate([original, variations]), path, loaded, model, record, ["original", *map(str, range(n))]
     )
     say(as_json, f"{n} variations on {shown(names[0])}: {path}", made=made, n=n, seed=seed)
@@ -286,8 +261,8 @@ def encode(
     from betabloom.codes import Codes, save_codes
 
     path = free_path(out or Path("codes.npz"), force, suffix=".npz")
-    loaded = _load(model, device)
-    originals, names, labels = _read(pictures, loaded)
+    loaded = load_model(model, device)
+    originals, names, labels = read_pictures(pictures, loaded)
     mean, log_var = loaded.encode(originals)
     save_codes(Codes(mean, log_var, names, loaded.fingerprint, labels), path)
     say(as_json, f"Codes of {len(names)} pictures: {path}", made=str(path), n=len(names), latents=mean.shape[1])
@@ -307,11 +282,11 @@ def decode(
     from betabloom.codes import load_codes
 
     path = free_path(out or Path("decoded.png"), force, folder=True)
-    loaded, stored = _load(model, device), load_codes(codes)
+    loaded, stored = load_model(model, device), load_codes(codes)
     if stored.model != loaded.fingerprint:
         raise UsageError(f"{codes} was written by model {stored.model}, and {model} is {loaded.fingerprint}.")
     record = {"verb": "decode", "codes": str(codes)}
-    made = _write(loaded.decode(stored.mean), path, loaded, model, record, stored.names, columns)
+    made = write_pictures(loaded.decode(stored.mean), path, loaded, model, record, stored.names, columns)
     say(as_json, f"{len(stored.names)} pictures: {path}", made=made, n=len(stored.names))
 
 
@@ -333,91 +308,7 @@ def info(
     elif what.is_file():
         facts = read_png(what)
         if facts.get("verb") == "generate":
-            facts["again"] = _again(facts)
+            facts["again"] = cli_generate.again(facts)
     else:
         facts = describe(what)
     say(as_json, "\n".join(f"{key:<18} {value}" for key, value in facts.items()), **facts)
-
-
-def _again(record: dict[str, Any]) -> str:
-    """The command that makes a generated picture again."""
-    names = {"n": "-n", **{key: f"--{key}" for key in ("seed", "start", "temperature", "sampler", "columns")}}
-    options = [f"{option} {record[key]}" for key, option in names.items() if key in record]
-    options += ["-o again/"] if record.get("alone") else []
-    return " ".join(["betabloom generate", shlex.quote(str(record.get("model_path", "MODEL"))), *options])
-
-
-def _load(path: Path, device: str) -> Model:
-    from betabloom.checkpoint import load
-    from betabloom.hardware import choose_device
-
-    return load(path, str(choose_device(device)))
-
-
-def _read(given: Sequence[str], model: Model, limit: int | None = None) -> tuple[np.ndarray, list[str], Any]:
-    """Pictures prepared as the model's were, their names, and labels if the source has them."""
-    import numpy as np
-
-    from betabloom import data
-    from betabloom.console import progress
-
-    if len(given) > 1 or Path(given[0]).is_file():
-        chosen = list(given[:limit])
-        return np.stack([_read_file(Path(name), model) for name in chosen]), chosen, None
-    with progress("preparing", "pictures") as report:
-        store = data.prepare(data.open_source(given[0]), model.pipeline, progress=report)
-    labels = None if store.labels is None else store.labels[:limit]
-    return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
-
-
-def _read_file(path: Path, model: Model) -> np.ndarray:
-    """One picture file, prepared as the model's pictures were."""
-    if not path.is_file():
-        raise UsageError(f"There is no picture {path}.")
-    try:
-        return model.pipeline.load(path)
-    except PictureError as error:
-        raise PictureError(f"{path}: {error}") from error
-
-
-def _record(model: Model, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """What a picture carries, so that it can be made again."""
-    import betabloom
-
-    return {**facts, "model": model.fingerprint, "model_path": str(path), "betabloom": betabloom.__version__}
-
-
-def _write(
-    pictures: np.ndarray,
-    path: Path,
-    model: Model,
-    model_path: Path,
-    facts: dict[str, Any],
-    names: Sequence[str],
-    columns: int = 0,
-) -> list[str]:
-    """Write a grid to a .png, or one file each to a folder; return the names of what was written."""
-    from betabloom import plot
-
-    record = _record(model, model_path, facts)
-    if path.suffix:
-        plot.save_png(plot.grid(pictures, columns), path, {**record, "n": len(pictures), "columns": columns})
-        return [str(path)]
-    path.mkdir(parents=True, exist_ok=True)
-    made: list[str] = []
-    for number, (name, picture) in enumerate(zip(names, pictures, strict=True)):
-        file = path / f"{_file_name(name, made)}.png"
-        alone = {"n": 1, "start": facts["start"] + number} if "start" in facts else {"picture": name}
-        plot.save_png(plot.grid(picture[None], gap=0), file, {**record, **alone, "alone": True})
-        made.append(str(file))
-    return made
-
-
-def _file_name(name: str, made: Sequence[str]) -> str:
-    """A file name without ending for a picture of that name, unlike those in `made`."""
-    from betabloom import data
-
-    plain = name.zfill(6) if name.isdigit() else str(Path(name).with_suffix("")).replace("/", "-").replace("\\", "-")
-    plain, taken = data.shown(plain, 120), {Path(file).stem for file in made}
-    numbers = itertools.chain([plain], (f"{plain}-{i}" for i in itertools.count(2)))
-    return next(each for each in numbers if each not in taken)

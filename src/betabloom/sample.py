@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from betabloom.prior import Prior
     from betabloom.vae import VAE
 
-__all__ = ["base_noise", "decode", "encode", "generate", "reconstruct", "to_pictures", "to_tensor", "vary"]
+__all__ = [
+    "base_noise", "check", "decode", "draw", "encode", "generate", "reconstruct", "to_pictures", "to_tensor", "vary",
+]  # fmt: skip
 
 BATCH = 64
 Pictures = np.ndarray
@@ -53,7 +55,6 @@ def to_pictures(x: Tensor) -> Pictures:
     return pictures
 
 
-@torch.inference_mode()
 def generate(
     vae: VAE, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, density: Prior | None = None
 ) -> Pictures:
@@ -70,16 +71,21 @@ def generate(
     Returns:
         uint8 pictures (n, H, W, C).
     """
-    _at_least_one(n)
-    if not 0 < temperature < math.inf:
-        raise UsageError(f"'temperature' must be a positive number, not {temperature}.")
+    return decode(vae, draw(vae, n, seed, temperature, start, density))
+
+
+@torch.inference_mode()
+def draw(
+    vae: VAE, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, density: Prior | None = None
+) -> Codes:
+    """The codes (n, l) of the pictures that `generate` makes with the same arguments."""
+    check(n, temperature)
     noise, choice = base_noise(seed, n, vae.latents, start)
     device, density = _device(vae), density or vae.prior
-    parts = []
-    for rows in _batches(n):
-        z = density.sample(temperature * noise[rows].to(device), choice[rows].to(device))
-        parts.append(to_pictures(vae.decode(z)))
-    return np.concatenate(parts)
+    parts = [
+        density.sample(temperature * noise[rows].to(device), choice[rows].to(device)).cpu() for rows in _batches(n)
+    ]
+    return torch.cat(parts).numpy()
 
 
 @torch.inference_mode()
@@ -129,6 +135,13 @@ def vary(vae: VAE, picture: Pictures, n: int, seed: int = 0, amount: float = 1.0
     mean, log_var = encode(vae, picture[None])
     noise, _ = base_noise(seed, n, vae.latents)
     return decode(vae, mean + amount * np.exp(0.5 * log_var) * noise.numpy())
+
+
+def check(n: int, temperature: float) -> None:
+    """Refuse a number of pictures or a temperature that cannot be meant."""
+    _at_least_one(n)
+    if not 0 < temperature < math.inf:
+        raise UsageError(f"'temperature' must be a positive number, not {temperature}.")
 
 
 def _at_least_one(n: int) -> None:

@@ -1,0 +1,101 @@
+"""What the commands with a model share: open it, read pictures for it, write pictures that say how they were made."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from betabloom.errors import PictureError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+
+    from betabloom.checkpoint import Model
+
+__all__ = ["load_model", "read_pictures", "record_of", "write_pictures"]
+
+
+def load_model(path: Path, device: str) -> Model:
+    """The model at a path, on a device."""
+    from betabloom.checkpoint import load
+    from betabloom.hardware import choose_device
+
+    return load(path, str(choose_device(device)))
+
+
+def read_pictures(given: Sequence[str], model: Model, limit: int | None = None) -> tuple[np.ndarray, list[str], Any]:
+    """Pictures prepared as the model's were, their names, and labels if the source has them."""
+    import numpy as np
+
+    from betabloom import data
+    from betabloom.console import progress
+
+    if len(given) > 1 or Path(given[0]).is_file():
+        chosen = list(given[:limit])
+        return np.stack([_read_file(Path(name), model) for name in chosen]), chosen, None
+    with progress("preparing", "pictures") as report:
+        store = data.prepare(data.open_source(given[0]), model.pipeline, progress=report)
+    labels = None if store.labels is None else store.labels[:limit]
+    return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
+
+
+def _read_file(path: Path, model: Model) -> np.ndarray:
+    """One picture file, prepared as the model's pictures were."""
+    if not path.is_file():
+        raise UsageError(f"There is no picture {path}.")
+    try:
+        return model.pipeline.load(path)
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from error
+
+
+def record_of(model: Model, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """What a picture carries, so that it can be made again."""
+    import betabloom
+
+    return {**facts, "model": model.fingerprint, "model_path": str(path), "betabloom": betabloom.__version__}
+
+
+def write_pictures(
+    pictures: np.ndarray,
+    path: Path,
+    model: Model,
+    model_path: Path,
+    facts: dict[str, Any],
+    names: Sequence[str],
+    columns: int = 0,
+    details: Mapping[str, Sequence[Any]] | None = None,
+) -> list[str]:
+    """Write a grid to a .png, or one file each to a folder; return the names of what was written.
+
+    A grid carries the lists in `details`, and a single picture its own element of each.
+    """
+    from betabloom import plot
+
+    record, details = record_of(model, model_path, facts), details or {}
+    if path.suffix:
+        whole = {"n": len(pictures), "columns": columns, **{key: list(values) for key, values in details.items()}}
+        plot.save_png(plot.grid(pictures, columns), path, {**record, **whole})
+        return [str(path)]
+    path.mkdir(parents=True, exist_ok=True)
+    made: list[str] = []
+    for number, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+        file = path / f"{_file_name(name, made)}.png"
+        alone = {"n": 1, "start": facts["start"] + number} if "start" in facts else {"picture": name}
+        own = {key: values[number] for key, values in details.items()}
+        plot.save_png(plot.grid(picture[None], gap=0), file, {**record, **alone, **own, "alone": True})
+        made.append(str(file))
+    return made
+
+
+def _file_name(name: str, made: Sequence[str]) -> str:
+    """A file name without ending for a picture of that name, unlike those in `made`."""
+    from betabloom import data
+
+    plain = name.zfill(6) if name.isdigit() else str(Path(name).with_suffix("")).replace("/", "-").replace("\\", "-")
+    plain, taken = data.shown(plain, 120), {Path(file).stem for file in made}
+    numbers = itertools.chain([plain], (f"{plain}-{i}" for i in itertools.count(2)))
+    return next(each for each in numbers if each not in taken)

@@ -1,0 +1,79 @@
+"""The gallery: its commands exist, and table, pictures and page agree."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import typer.main
+
+from betabloom import train
+from betabloom.cli import app
+from betabloom.cli_generate import again
+from betabloom.plot import read_png
+
+if TYPE_CHECKING:
+    from betabloom.config import Config
+    from betabloom.data import Store
+
+GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
+_spec = importlib.util.spec_from_file_location("gallery", GALLERY / "make.py")
+assert _spec is not None
+assert _spec.loader is not None
+gallery = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(gallery)
+
+
+def parsed(command: str) -> dict[str, object]:
+    """What the command line makes of a command; typer refuses what it does not know."""
+    words = shlex.split(command)
+    verb = typer.main.get_command(app).commands[words[1]]
+    return dict(verb.make_context(words[1], words[2:]).params)
+
+
+def check(folder: Path) -> None:
+    """The page lists the table's pictures, the commands on it are the table's, and each picture carries its own."""
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    shown, commands = re.findall(r"!\[.*?\]\((.*?)\)", text), re.findall(r"```sh\n(.*?)\n```", text)
+    assert sorted(shown) == sorted(path.name for path in folder.glob("*.png"))
+    for name, command in zip(shown, commands, strict=True):
+        model = shlex.split(command)[2]
+        assert command == gallery.command(Path(name).stem, model)
+        one, other = parsed(command), parsed(again(read_png(folder / name)))
+        assert {**one, "out": None} == {**other, "out": None}
+
+
+@pytest.mark.parametrize("name", gallery.PICTURES)
+def test_every_command_is_understood(name: str) -> None:
+    parameters = parsed(gallery.command(name, "model"))
+    assert str(parameters["out"]) == f"{name}.png"
+    assert parameters["seed"] is not None
+
+
+def test_there_are_at_least_as_many_as_in_the_students_project() -> None:
+    assert len(gallery.PICTURES) >= 21
+    assert {"nebula", "fire", "lavender"} <= set(gallery.PICTURES)
+    seeds = [parsed(gallery.command(name, "model"))["seed"] for name in gallery.PICTURES]
+    assert seeds == list(range(1, len(seeds) + 1))  # counted up, not picked
+
+
+def test_it_can_be_made(tmp_path: Path, tiny_config: Config, small_store: Store) -> None:
+    train.fit(small_store, tiny_config).save(tmp_path / "model")
+    chosen = ["nebula", "texture"]
+    words = [str(GALLERY / "make.py"), str(tmp_path / "model"), "--out", str(tmp_path / "gallery"), "--only", *chosen]
+    result = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    check(tmp_path / "gallery")
+    assert [path.stem for path in sorted((tmp_path / "gallery").glob("*.png"))] == chosen
+
+
+@pytest.mark.skipif(not (GALLERY / "README.md").exists(), reason="no gallery was made yet: docs/gallery/make.py MODEL")
+def test_the_gallery_that_is_there_agrees() -> None:
+    check(GALLERY)
+    assert {path.stem for path in GALLERY.glob("*.png")} == set(gallery.PICTURES)
