@@ -24,12 +24,12 @@ LEVELS = [
     {"vae"},
     {"config", "sample", "data"},
     {"checkpoint"},
-    {"run"},
-    {"validate"},
+    {"run", "novel", "evaluation"},
+    {"validate", "evaluate"},
     {"train"},
     {"library"},
     {"cli_options"},
-    {"cli_data", "cli_cache"},
+    {"cli_data", "cli_cache", "cli_evaluate"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom import cli_cache, cli_data
+from betabloom import cli_cache, cli_data, cli_evaluate
 from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Pictures, Seed, apart, free_path, say
 from betabloom.errors import BetabloomError, FetchError, PictureError, SourceError, UsageError
 
@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app)
 app.add_typer(cli_cache.app, name="cache")
+app.add_typer(cli_evaluate.app)
 
 
 def main() -> None:
@@ -206,6 +207,9 @@ def generate(
     temperature: Annotated[float, typer.Option(help="Below 1 more typical, above 1 more unusual.")] = 1.0,
     sampler: Annotated[str, typer.Option(help="auto, fitted or prior: where codes come from.")] = "auto",
     columns: Annotated[int, typer.Option(min=0, help="Pictures in a row of the grid; 0 for square.")] = 0,
+    novel: cli_evaluate.Novel = False,
+    known: cli_evaluate.Known = None,
+    numbers: cli_evaluate.Numbers = None,
     out: Out = None,
     device: Device = "cpu",
     force: Force = False,
@@ -214,10 +218,11 @@ def generate(
     """Make new pictures: a grid (-o a.png), or one file each (-o folder/)."""
     path = free_path(out or Path(f"generated-{seed}.png"), force, folder=True)
     loaded = _load(model, device)
-    pictures = loaded.generate(n, seed, temperature, start, sampler)
-    record = {"verb": "generate", "seed": seed, "start": start, "temperature": temperature, "sampler": sampler}
-    made = _write(pictures, path, loaded, model, record, [str(start + i) for i in range(n)], columns)
-    say(as_json, f"{n} new pictures: {path}", made=made, n=n, seed=seed, model=loaded.fingerprint)
+    pictures, chosen, record = cli_evaluate.drawn(
+        loaded, n, seed, start, temperature, sampler, novel=novel or known is not None, known=known, numbers=numbers
+    )
+    made = _write(pictures, path, loaded, model, record, [str(number) for number in chosen], columns)
+    say(as_json, f"{len(chosen)} new pictures: {path}", made=made, n=len(chosen), seed=seed, model=loaded.fingerprint)
 
 
 @app.command()
@@ -342,6 +347,8 @@ def info(
 def _again(record: dict[str, Any]) -> str:
     """The command that makes a generated picture again."""
     names = {"n": "-n", **{key: f"--{key}" for key in ("seed", "start", "temperature", "sampler", "columns")}}
+    if "numbers" in record:
+        names = {"numbers": "--numbers", **{key: name for key, name in names.items() if key not in ("n", "start")}}
     options = [f"{option} {record[key]}" for key, option in names.items() if key in record]
     options += ["-o again/"] if record.get("alone") else []
     return " ".join(["betabloom generate", shlex.quote(str(record.get("model_path", "MODEL"))), *options])
@@ -405,9 +412,10 @@ def _write(
         return [str(path)]
     path.mkdir(parents=True, exist_ok=True)
     made: list[str] = []
-    for number, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+    record.pop("numbers", None)
+    for name, picture in zip(names, pictures, strict=True):
         file = path / f"{_file_name(name, made)}.png"
-        alone = {"n": 1, "start": facts["start"] + number} if "start" in facts else {"picture": name}
+        alone = {"n": 1, "start": int(name)} if "start" in facts else {"picture": name}
         plot.save_png(plot.grid(picture[None], gap=0), file, {**record, **alone, "alone": True})
         made.append(str(file))
     return made

@@ -1,6 +1,6 @@
 r"""How like real pictures generated ones are: distances and overlaps of two sets of features.
 
-Features are arrays (N, F), one row a picture, from `betabloom.metrics.extractors`; x are the real ones, y the generated.
+Features are arrays (N, F), one row a picture, from `betabloom.metrics.extractors`; x are real, y generated.
 
 | measured | says | source |
 |---|---|---|
@@ -74,8 +74,7 @@ def frechet_distance(real: Array, generated: Array) -> Measure:
 def _factor(centred: Array) -> Array:
     """A with A'A = the covariance of the centred rows (N, F): at most F rows."""
     scaled = centred / math.sqrt(len(centred) - 1)
-    factor: Array = np.linalg.qr(scaled, mode="r") if len(scaled) > scaled.shape[1] else scaled
-    return factor
+    return np.asarray(np.linalg.qr(scaled, mode="r")) if len(scaled) > scaled.shape[1] else scaled
 
 
 def kernel_distance(real: Array, generated: Array) -> Measure:

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Measure", "interval", "of_mean"]
+__all__ = ["Measure", "interval", "of_mean", "of_share"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +62,15 @@ def of_mean(name: str, values: NDArray[Any], warning: str = "") -> Measure:
     low, high = interval(value, error, max(n - 1, 1))
     warning = warning or ("" if n > 1 else "one picture only: no interval")
     return Measure(name, value, low, high, {"pictures": n}, "standard error over pictures", warning=warning)
+
+
+def of_share(name: str, hits: NDArray[Any], warning: str = "") -> Measure:
+    """The share of independent pictures for which `hits` (N,) is true, with Wilson's interval.
+
+    Wilson 1927; unlike value ± error it stays in [0, 1], and says something where the share is 0.
+    """
+    n, share, z = len(hits), float(np.mean(hits)), 1.959964
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    return Measure(name, share, low, high, {"pictures": n}, "Wilson", warning=warning)
