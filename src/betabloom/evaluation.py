@@ -87,7 +87,7 @@ def _row(subject: str, each: Measure) -> str:
     sizes = ", ".join(f"{count:,} {kind}" for kind, count in each.n.items())
     name = NAMES.get(each.name, each.name.replace("_", " "))
     if each.name.startswith("bound_"):
-        name = f"log-likelihood, at least, of {each.name.removeprefix('bound_')} samples"
+        name = f"log-likelihood, at least, K = {each.name.removeprefix('bound_')}"
     return f"| {subject} | {name} | {value} | [{low}, {high}] | {sizes} |"
 
 

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from betabloom.data import Drawn
+from betabloom.data.cache import clear
 from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.metrics import Extractor, extractors, features, frechet_distance, open_extractor
 from betabloom.metrics.extractors import cached_features, shrink
@@ -152,6 +153,18 @@ def test_cached_features_are_made_once_and_damage_is_mended(tmp_path, flowers):
     assert_allclose(ask(rows), expected)
     assert calls == [3, 3, 3, 2, 3]
     assert not list((tmp_path / "features").glob(".*"))
+
+
+def test_clearing_the_cache_clears_features_and_nothing_else(tmp_path, flowers):
+    (tmp_path / "features").mkdir()
+    for name in ("mine.npy", "0" * 32 + ".txt"):
+        (tmp_path / "features" / name).touch()
+    cached_features(flowers, np.arange(3), open_extractor("pixels"), "abc", tmp_path)
+    clear(tmp_path, older_than=1)
+    clear(tmp_path, source="drawn")
+    assert len(list((tmp_path / "features").iterdir())) == 3
+    clear(tmp_path)
+    assert sorted(file.name for file in (tmp_path / "features").iterdir()) == ["0" * 32 + ".txt", "mine.npy"]
 
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path, flowers):

@@ -53,6 +53,7 @@ def test_equal_sets_and_sets_far_apart():
     assert values(x, x.copy(), 3)[:2] == [1, 1]
     assert values(x, x.copy(), 3)[3] == 1
     assert values(x, x + 100, 3) == [0, 0, 0, 0]
+    assert [round(m.high, 3) for m in precision_recall(x, x + 100)] == [0.06, 0.06]  # 0 of 60 may be 6 %
 
 
 def test_precision_and_recall_change_places_with_the_sets():

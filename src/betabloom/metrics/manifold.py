@@ -10,7 +10,8 @@ Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, with k = 3, and Na
 https://arxiv.org/abs/2002.09797, with k = 5. All depend on the sample sizes: compare values of equal ones.
 
 Intervals are from leaving out tenths of either set in turn (delete-a-group jackknife, Shao & Tu 1995, section 5.1). The
-bootstrap would not do: a picture drawn twice is its own nearest neighbour.
+bootstrap would not do: a picture drawn twice is its own nearest neighbour. Shares get at least Wilson's interval, since
+leaving out groups shows no spread where a share is 0 or 1.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from betabloom.errors import UsageError
-from betabloom.metrics.measure import Measure, interval
+from betabloom.metrics.measure import Measure, interval, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +49,8 @@ def precision_recall(real: Array, generated: Array, k: int = 3, seed: int = 0) -
     among_real = _balls(x, y, k, seed)
     among_generated = _balls(y, x, k, seed)
     return (
-        _measure("precision", among_real.inside, x, y, k, seed),
-        _measure("recall", among_generated.inside, x, y, k, seed),
+        _measure("precision", among_real.inside, x, y, k, seed, len(y)),
+        _measure("recall", among_generated.inside, x, y, k, seed, len(x)),
     )
 
 
@@ -59,7 +60,7 @@ def density_coverage(real: Array, generated: Array, k: int = 5, seed: int = 0) -
     balls = _balls(x, y, k, seed)
     return (
         _measure("density", balls.density, x, y, k, seed),
-        _measure("coverage", balls.coverage, x, y, k, seed),
+        _measure("coverage", balls.coverage, x, y, k, seed, len(x)),
     )
 
 
@@ -150,16 +151,21 @@ def _squared(a: Array, b: Array, norms: Array) -> Array:
     return distances
 
 
-def _measure(name: str, estimate: _Estimate, real: Array, generated: Array, k: int, seed: int) -> Measure:
+def _measure(
+    name: str, estimate: _Estimate, real: Array, generated: Array, k: int, seed: int, counted: int = 0
+) -> Measure:
+    """A measure with its interval; of a share, with `counted` pictures, no narrower than Wilson's."""
     parts = (estimate.without_centres, estimate.without_others)
     error = math.sqrt(sum((GROUPS - 1) / GROUPS * np.square(part - part.mean()).sum() for part in parts))
     low, high = interval(estimate.value, error, GROUPS - 1)
     n = {"real": len(real), "generated": len(generated)}
     smaller = min(n.values())
     warning = "" if smaller >= 100 * k else f"{smaller:,} pictures are few for neighbourhoods of {k}"
-    top = math.inf if name == "density" else 1.0
     method = f"jackknife over {GROUPS} groups of each set"
-    return Measure(name, estimate.value, max(low, 0.0), min(high, top), n, method, seed, warning)
+    if counted:
+        low_share, high_share = wilson(estimate.value, counted)
+        low, high, method = min(low, low_share), min(max(high, high_share), 1.0), f"{method}, or Wilson where wider"
+    return Measure(name, estimate.value, max(low, 0.0), high, n, method, seed, warning)
 
 
 def _checked(real: Array, generated: Array, k: int) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Measure", "interval", "of_mean", "of_share"]
+__all__ = ["Measure", "interval", "of_mean", "of_share", "wilson"]
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,18 @@ def of_mean(name: str, values: NDArray[Any], warning: str = "") -> Measure:
 
 
 def of_share(name: str, hits: NDArray[Any], warning: str = "") -> Measure:
-    """The share of independent pictures for which `hits` (N,) is true, with Wilson's interval.
+    """The share of independent pictures for which `hits` (N,) is true, with Wilson's interval."""
+    share = float(np.mean(hits))
+    low, high = wilson(share, len(hits))
+    return Measure(name, share, low, high, {"pictures": len(hits)}, "Wilson", warning=warning)
 
-    Wilson 1927; unlike value ± error it stays in [0, 1], and says something where the share is 0.
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """95 % interval of a share of n: unlike value ± error it stays in [0, 1], and says something where the share is 0.
+
+    Wilson 1927, https://doi.org/10.2307/2276774.
     """
-    n, share, z = len(hits), float(np.mean(hits)), 1.959964
+    z = 1.959964
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
-    return Measure(name, share, low, high, {"pictures": n}, "Wilson", warning=warning)
+    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)
