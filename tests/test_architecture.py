@@ -38,13 +38,13 @@ LEVELS = [
     {"config", "sample", "data", "wish"},
     {"guide"},
     {"checkpoint"},
-    {"run"},
-    {"validate"},
+    {"run", "novel", "evaluation"},
+    {"validate", "evaluate"},
     {"train"},
     {"library"},
     {"cli_options"},
     {"cli_pictures"},
-    {"cli_data", "cli_cache", "cli_generate"},
+    {"cli_data", "cli_cache", "cli_generate", "cli_evaluate"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
@@ -136,8 +136,13 @@ def test_the_readme_documents_the_public_names_and_the_file_tree():
 
 
 def test_no_pickle():
+    # The weights of the feature networks come as .pth inside a pinned package: one call reads them, tensors only.
+    guarded = 'torch.load(path, map_location="cpu", weights_only=True)'
     for path in modules():
         text = path.read_text(encoding="utf-8")
+        if path == SOURCE / "metrics" / "lite.py":
+            assert text.count(guarded) == 1
+            text = text.replace(guarded, "")
         assert not re.search(
             r"^\s*(import|from) (pickle|dill|cloudpickle|joblib)|torch\.load\(|allow_pickle=True", text, re.M
         )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom import cli_cache, cli_data, cli_generate
+from betabloom import cli_cache, cli_data, cli_evaluate, cli_generate
 from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Pictures, Seed, apart, free_path, say
 from betabloom.cli_pictures import load_model, read_pictures, record_of, write_pictures
 from betabloom.errors import BetabloomError, FetchError, SourceError, UsageError
@@ -43,6 +43,7 @@ app = typer.Typer(
 app.add_typer(cli_data.app)
 app.add_typer(cli_generate.app)
 app.add_typer(cli_cache.app, name="cache")
+app.add_typer(cli_evaluate.app)
 
 
 def main() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Seed, apart, free_path, say
-from betabloom.cli_pictures import load_model, read_pictures, record_of, write_pictures
+from betabloom.cli_pictures import load_model, read_pictures, record_of, training_pictures, write_pictures
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def generate(
     named: Annotated[bool, typer.Option("--named", help="Name the pictures by their colours.")] = False,
     size: Annotated[str | None, typer.Option(help="One wallpaper of all, as 1920x1080.")] = None,
     tile: Annotated[bool, typer.Option("--tile", help="One texture of all, without a seam when repeated.")] = False,
+    novel: Annotated[bool, typer.Option("--novel", help="Leave out near copies of training pictures.")] = False,
+    known: Annotated[str | None, typer.Option(metavar="SOURCE", help="Where those are, for --novel.")] = None,
+    numbers: Annotated[str | None, typer.Option(metavar="0-5,8", help="These pictures of the seed's series.")] = None,
     columns: Annotated[int, typer.Option(min=0, help="Pictures in a row of the grid; 0 for square.")] = 0,
     out: Out = None,
     device: Device = "cpu",
@@ -55,41 +59,77 @@ def generate(
     loaded = load_model(model, device)
     like = _two_colours(like, loaded)
     wishes, wished = _wishes(palette, hue, like, colourful, avoid)
-    record = {"verb": "generate", "seed": seed, "start": start, "temperature": temperature, "sampler": sampler}
     options = {"palette": palette, "hue": hue, "like": like, "colourful": colourful, "avoid": avoid, "named": named}
     options |= {"size": f"{canvas[0]}x{canvas[1]}" if canvas else None, "tile": tile}
+    series = _Series(loaded, wishes, seed, temperature, sampler)
+    pictures, chosen = _chosen(series, n, start, numbers, novel or known is not None, known)
+    record = {"verb": "generate", "seed": seed, "start": chosen[0], "temperature": temperature, "sampler": sampler}
     record |= {key: value for key, value in options.items() if value not in (None, False)}
-    pictures, details = _make(loaded, wishes, n, seed, temperature, start, sampler)
+    if chosen != list(range(chosen[0], chosen[0] + len(chosen))):
+        from betabloom.novel import numbers_text
+
+        record["numbers"] = numbers_text(chosen)
+    details: dict[str, list[Any]] = {"satisfied": [series.satisfied[i] for i in chosen]} if wishes else {}
     if named:
         details["name"] = _names(pictures)
     if canvas:
-        _save_large(pictures, canvas, path, record_of(loaded, model, {**record, "n": n, **details}), seed, tile)
+        whole = record_of(loaded, model, {**record, "n": len(chosen), **details})
+        _save_large(pictures, canvas, path, whole, seed, tile)
         made = [str(path)]
     else:
-        names = [each.replace(", ", "-").replace(" ", "-") for each in details.get("name", [])]
-        numbers = [str(start + i) for i in range(n)]
-        made = write_pictures(pictures, path, loaded, model, record, names or numbers, columns, details)
-    facts = {"made": made, "n": n, "seed": seed, "model": loaded.fingerprint, **details}
-    what = f"{n} new pictures" if n > 1 else "1 new picture"
+        names = [each.replace(", ", "-").replace(" ", "-") for each in details.get("name", [])] or [*map(str, chosen)]
+        made = write_pictures(pictures, path, loaded, model, record, names, columns, details, chosen)
+    facts = {"made": made, "n": len(chosen), "seed": seed, "model": loaded.fingerprint, **details}
+    what = f"{len(chosen)} new pictures" if len(chosen) > 1 else "1 new picture"
     if wishes:
         hits = sum(details["satisfied"])
         what += f", {hits} of them {wished}"
-        facts |= {"wished": wished, "hits": hits, "hit_rate": hits / n}
+        facts |= {"wished": wished, "hits": hits, "hit_rate": hits / len(chosen)}
     say(as_json, f"{what}: {path}", **facts)
 
 
-def _make(
-    model: Model, wishes: list[list[Wish]], n: int, seed: int, temperature: float, start: int, sampler: str
-) -> tuple[np.ndarray, dict[str, list[Any]]]:
-    """The pictures, and for each whether it is as wished."""
-    if not wishes:
-        return model.generate(n, seed, temperature, start, sampler), {}
-    from betabloom.console import progress
-    from betabloom.guide import guided
+class _Series:
+    """The pictures of a seed by their numbers; remembers which of them are as wished."""
 
-    with progress("searching", "pictures") as report:
-        found = guided(model.vae, wishes, n, seed, temperature, start, model.density(sampler), report)
-    return found.pictures, {"satisfied": found.satisfied.tolist()}
+    def __init__(self, model: Model, wishes: list[list[Wish]], seed: int, temperature: float, sampler: str) -> None:
+        self.model = model
+        self.wishes = wishes
+        self.satisfied: dict[int, bool] = {}
+        self._how = seed, temperature, sampler
+
+    def __call__(self, first: int, count: int) -> np.ndarray:
+        seed, temperature, sampler = self._how
+        if not self.wishes:
+            return self.model.generate(count, seed, temperature, first, sampler)
+        from betabloom.console import progress
+        from betabloom.guide import guided
+
+        with progress("searching", "pictures") as report:
+            density = self.model.density(sampler)
+            found = guided(self.model.vae, self.wishes, count, seed, temperature, first, density, report)
+        self.satisfied |= dict(zip(range(first, first + count), found.satisfied.tolist(), strict=True))
+        return found.pictures
+
+
+def _chosen(
+    series: _Series, n: int, start: int, numbers: str | None, only_novel: bool, known: str | None
+) -> tuple[np.ndarray, list[int]]:
+    """The pictures, and their numbers in the series."""
+    from betabloom import novel
+
+    if numbers is not None:
+        if only_novel:
+            raise UsageError("--numbers names the pictures, so --novel has no choice. Leave one of them out.")
+        chosen = novel.parse_numbers(numbers)
+        return novel.by_numbers(series, chosen), chosen
+    if not only_novel:
+        return series(start, n), list(range(start, start + n))
+    d = series.model.config.data
+    judge = novel.Novelty.of(training_pictures(series.model, known), d.split, d.holdout)
+    pictures, chosen = novel.generate_novel(series, judge, n, start)
+    left_out = chosen[-1] + 1 - start - n
+    print(f"betabloom: {left_out} near copies of training pictures left out", file=sys.stderr)  # noqa: T201
+    return pictures, chosen
 
 
 def _wishes(
@@ -161,6 +201,8 @@ def again(record: dict[str, Any]) -> str:
     """The command that makes a generated picture again."""
     plain = ("seed", "start", "temperature", "sampler", "palette", "hue", "like", "avoid", "size", "columns")
     names = {"n": "-n", **{key: f"--{key}" for key in plain}}
+    if "numbers" in record:
+        names = {"numbers": "--numbers", **{key: name for key, name in names.items() if key not in ("n", "start")}}
     options = [f"{option} {shlex.quote(str(record[key]))}" for key, option in names.items() if key in record]
     options += [f"--{key}" for key in ("colourful", "named", "tile") if record.get(key)]
     options += ["-o again/"] if record.get("alone") else []

@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from betabloom.errors import PictureError, UsageError
+from betabloom.errors import PictureError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from betabloom.checkpoint import Model
+    from betabloom.data import Store
 
-__all__ = ["load_model", "read_pictures", "record_of", "write_pictures"]
+__all__ = ["load_model", "read_pictures", "record_of", "training_pictures", "write_pictures"]
 
 
 def load_model(path: Path, device: str) -> Model:
@@ -40,6 +41,26 @@ def read_pictures(given: Sequence[str], model: Model, limit: int | None = None) 
         store = data.prepare(data.open_source(given[0]), model.pipeline, progress=report)
     labels = None if store.labels is None else store.labels[:limit]
     return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
+
+
+def training_pictures(model: Model, source: str | None) -> Store:
+    """The pictures of `source`, or else those that the model was trained on, prepared as for the training."""
+    from betabloom import data
+    from betabloom.console import progress
+
+    d = model.config.data
+    spec = source or d.source
+    if data.is_stream(spec):
+        raise UsageError(
+            f"'{spec}' is a stream, which cannot be looked through. Give a folder of its pictures as SOURCE."
+        )
+    try:
+        opened = data.open_source(spec, min_size=d.min_size, background=d.background, download=source is not None)
+    except SourceError as error:
+        hint = "" if source else " The model was trained on it; if it lies elsewhere now, give SOURCE."
+        raise SourceError(f"{error}{hint}") from error
+    with progress("preparing", "pictures") as report:
+        return data.prepare(opened, model.pipeline, progress=report)
 
 
 def _read_file(path: Path, model: Model) -> np.ndarray:
@@ -68,10 +89,12 @@ def write_pictures(
     names: Sequence[str],
     columns: int = 0,
     details: Mapping[str, Sequence[Any]] | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> list[str]:
     """Write a grid to a .png, or one file each to a folder; return the names of what was written.
 
-    A grid carries the lists in `details`, and a single picture its own element of each.
+    A grid carries the lists in `details`, and a single picture its own element of each and, where the pictures have
+    numbers in the series of a seed, its own number.
     """
     from betabloom import plot
 
@@ -82,10 +105,11 @@ def write_pictures(
         return [str(path)]
     path.mkdir(parents=True, exist_ok=True)
     made: list[str] = []
-    for number, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+    record.pop("numbers", None)
+    for place, (name, picture) in enumerate(zip(names, pictures, strict=True)):
         file = path / f"{_file_name(name, made)}.png"
-        alone = {"n": 1, "start": facts["start"] + number} if "start" in facts else {"picture": name}
-        own = {key: values[number] for key, values in details.items()}
+        alone = {"n": 1, "start": numbers[place]} if numbers else {"picture": name}
+        own = {key: values[place] for key, values in details.items()}
         plot.save_png(plot.grid(picture[None], gap=0), file, {**record, **alone, **own, "alone": True})
         made.append(str(file))
     return made

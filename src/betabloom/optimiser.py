@@ -5,8 +5,8 @@ weight matrix, (out, in·k·k) for convolutions, by the nearest matrix whose sin
 
     W ← W − η · √max(1, rows/columns) · orthogonal(M),      M = U S Vᵀ  ↦  U Vᵀ,
 
-so that every direction of a layer learns at the same pace, the rare ones too. It needs about half the steps of Adam here
-(docs/log.md). Layers that touch pictures or codes, and vectors, are left to AdamW.
+so that every direction of a layer learns at the same pace, the rare ones too (what it brings: docs/log.md). Layers that
+touch pictures or codes, and vectors, are left to AdamW.
 """
 
 from __future__ import annotations

