@@ -40,7 +40,9 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], label: str) -> st
         path = " ".join(f"{across(x):.1f},{min(max(up(y), TOP - 30), HEIGHT + 30):.1f}" for x, y in each)
         marks.append(f'<polyline class="line {escape(name)}" points="{path}"/>')
         if len(each) < 40 and name == "validation":
-            marks += [f'<circle class="dot {escape(name)}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="2.4"/>' for x, y in each]
+            marks += [
+                f'<circle class="dot {escape(name)}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="2.4"/>' for x, y in each
+            ]
     return _svg("".join(marks), label)
 
 

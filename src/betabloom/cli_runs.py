@@ -23,13 +23,12 @@ def runs(
     folder: Annotated[Path, typer.Argument(help="Where runs are.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """List the runs in a folder with their figures, the best last."""
+    """List the runs in a folder with their figures, the newest last."""
     from betabloom.errors import UsageError
 
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}. Name the one that runs are in: betabloom runs FOLDER")
-    found = [_figures(path.parent) for path in sorted(folder.glob("*/config.yaml"))]
-    found.sort(key=lambda facts: (facts["loss"] is None, -(facts["loss"] or 0)))
+    found = [_figures(path.parent) for path in sorted(folder.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime)]
     say(as_json, "\n".join(_table(found)) if found else f"There are no runs in {folder}.", runs=found)
 
 
@@ -73,7 +72,7 @@ def _figures(run: Path) -> dict[str, Any]:
 def _table(found: list[dict[str, Any]]) -> list[str]:
     from betabloom.console import duration
 
-    rows = [("run", "state", "steps", "time", "β", "distortion", "rate", "active", "advice")]
+    rows: list[tuple[str, ...]] = [("run", "state", "steps", "time", "β", "distortion", "rate", "active", "advice")]
     for facts in found:
         measured = [_short(facts[name]) for name in ("beta", "distortion", "rate", "active_units")]
         rows.append((

@@ -232,7 +232,11 @@ def _overfitting(history: _History) -> Advice | None:
         "overfitting",
         f"The model learns its pictures by heart: held-out pictures have a distortion of {values[-1]:.0f}, those "
         f"learned from {history.last:.0f} nats per image; "
-        + ("stop where held-out pictures fared best." if augmented else "vary the pictures while training, or add more."),
+        + (
+            "stop where held-out pictures fared best."
+            if augmented
+            else "vary the pictures while training, or add more."
+        ),
         f"--steps {stop}" if augmented else "--set shift=0.05 --set rotate=10 --set colour=0.2",
     )
 

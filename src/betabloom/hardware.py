@@ -89,8 +89,8 @@ def free_disk(path: Path) -> float | None:
 def free_memory(device: torch.device) -> tuple[float, float] | None:
     """Bytes free and in all where `device` computes; None if the system does not tell (Linux and CUDA do)."""
     if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        return float(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)), float(total)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + float(unused), float(torch.cuda.mem_get_info(device)[1])
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
         free, total = (1024.0 * int(lines[name].split()[0]) for name in ("MemAvailable", "MemTotal"))

@@ -19,11 +19,11 @@ from betabloom import chart, plot, sample
 from betabloom.advice import read_advice
 from betabloom.checkpoint import load
 from betabloom.config import SECTIONS, Config
-from betabloom.errors import BetabloomError, UsageError
+from betabloom.errors import UsageError
 from betabloom.report_page import PAGE, STYLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from betabloom.checkpoint import Model
 

@@ -70,7 +70,7 @@ def recover(run: Run) -> None:
     run.sums.left_out.zero_()
     _go_back(run)
     log.warning(
-        "step %d: the loss was not a finite number: back to the averaged weights, with a learning rate %d times smaller",
+        "step %d: the loss was not a finite number: back to the averaged weights, with a step %d times smaller",
         run.step,
         round(SMALLER**-run.setbacks),
     )

@@ -8,6 +8,7 @@ MLflow writes to a file beside the run unless MLFLOW_TRACKING_URI is set.
 from __future__ import annotations
 
 import csv
+import importlib
 import importlib.util
 import json
 import logging
@@ -76,19 +77,19 @@ def _csv(out: Path, settings: Mapping[str, Any], past: Sequence[Record]) -> Trac
 def _tensorboard(out: Path, settings: Mapping[str, Any], past: Sequence[Record]) -> Tracker:
     """RUN/tensorboard; what was written after the checkpoint that a run is resumed from is hidden."""
     import numpy as np
-    from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=past[-1]["step"] + 1 if past else None)  # type: ignore[no-untyped-call]
-    writer.add_text("settings", f"```\n{json.dumps(settings, indent=2)}\n```")  # type: ignore[no-untyped-call]
+    SummaryWriter = importlib.import_module("torch.utils.tensorboard").SummaryWriter  # noqa: N806  (its types are not)
+    writer = SummaryWriter(str(out / "tensorboard"), purge_step=past[-1]["step"] + 1 if past else None)
+    writer.add_text("settings", f"```\n{json.dumps(settings, indent=2)}\n```")
 
     def numbers(record: Record) -> None:
         for name, value in scalars(record).items():
-            writer.add_scalar(name, value, record["step"])  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, value, record["step"])
 
     def picture(step: int, name: str, image: Image.Image) -> None:
-        writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")  # type: ignore[no-untyped-call]
+        writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
-    return Tracker(numbers, picture, writer.close)  # type: ignore[no-untyped-call]
+    return Tracker(numbers, picture, writer.close)
 
 
 def _mlflow(out: Path, settings: Mapping[str, Any], past: Sequence[Record]) -> Tracker:
@@ -182,7 +183,7 @@ class Trackers:
         for name, tracker in list(self.trackers.items()):
             try:
                 getattr(tracker, what)(*arguments)
-            except Exception as error:  # noqa: BLE001, PERF203  (whatever a logger raises, training goes on)
+            except Exception as error:
                 _warn(name, error)
                 del self.trackers[name]
 
@@ -200,14 +201,16 @@ def open_trackers(names: str, out: Path, settings: Mapping[str, Any], past: Sequ
     for name in check_trackers(names):
         try:
             opened[name] = TRACKERS[name](out, settings, past)
-        except Exception as error:  # noqa: BLE001, PERF203
+        except Exception as error:
             _warn(name, error)
     return Trackers(opened)
 
 
 def _warn(name: str, error: Exception) -> None:
     reason = (str(error).splitlines() or [""])[0][:200]
-    log.warning("%s cannot be written to and is left out (%s: %s); metrics.jsonl goes on", name, type(error).__name__, reason)
+    log.warning(
+        "%s cannot be written to and is left out (%s: %s); metrics.jsonl goes on", name, type(error).__name__, reason
+    )
 
 
 def _remembered(out: Path, name: str) -> str | None:
