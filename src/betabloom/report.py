@@ -1,4 +1,4 @@
-"""One page about a run, in one HTML file: advice, curves, pictures, measures, settings. It loads nothing from anywhere."""
+"""One page about a run, in one HTML file that loads nothing: advice, curves, pictures, measures, settings."""
 
 from __future__ import annotations
 

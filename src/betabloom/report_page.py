@@ -40,7 +40,8 @@ body {
   font: 17px/1.55 Charter, "Bitstream Charter", "Iowan Old Style", "Palatino Linotype", Georgia, serif;
 }
 main { max-width: 46rem; margin: 0 auto; padding: 3.5rem 1.25rem 5rem }
-h1 { font-size: 2.3rem; line-height: 1.15; font-weight: 600; margin: 0; letter-spacing: -.01em; overflow-wrap: anywhere }
+h1 { font-size: 2.3rem; line-height: 1.15; font-weight: 600; margin: 0; letter-spacing: -.01em;
+  overflow-wrap: anywhere }
 h2 { font-size: 1.3rem; font-weight: 600; margin: 3.2rem 0 .4rem }
 h3 { font-size: 1rem; font-weight: 600; margin: 1.6rem 0 .3rem }
 p { margin: .3rem 0 1rem; color: var(--faint) }
@@ -86,7 +87,8 @@ th { font-weight: 500; text-align: left; color: var(--faint); font-size: .82rem;
   overflow-wrap: anywhere;
 }
 .facts td, .settings td:nth-child(2) { font-variant-numeric: tabular-nums }
-.settings th { width: 9rem } .settings td:nth-child(2) { width: 11rem } .settings td:nth-child(3) { color: var(--faint) }
+.settings th { width: 9rem } .settings td:nth-child(2) { width: 11rem }
+.settings td:nth-child(3) { color: var(--faint) }
 .changed th, .changed td:nth-child(2) { color: var(--held); font-weight: 600 }
 footer { margin-top: 4rem; padding-top: 1rem; border-top: 1px solid var(--rule); font-size: .8rem; color: var(--faint);
   overflow-wrap: anywhere }
