@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shlex
 import signal
+import sys
 
 import numpy as np
 import pytest
+import torch
 import typer.main
 
-from betabloom import advice, data, doctor, rollback, run, train
+from betabloom import advice, data, doctor, hardware, rollback, run, train
 from betabloom.cli import app
 from betabloom.config import Config
 from betabloom.errors import BetabloomError
@@ -28,6 +31,13 @@ def flowers():
     """Four hundred drawn flowers at 16×16, in memory."""
     source, pipeline = data.Drawn(400, seed=3, size=32), data.Pipeline.named("square", (16, 16))
     return data.Store.from_array(np.stack([pipeline(source.read(i)) for i in range(400)]))
+
+
+@pytest.fixture(autouse=True)
+def _room(monkeypatch):
+    """The machine that runs the tests may be full; that is another matter."""
+    monkeypatch.setattr(advice, "free_disk", lambda path: None)
+    monkeypatch.setattr(advice, "free_memory", lambda device: None)
 
 
 def ill(pictures, out, **settings):
@@ -254,3 +264,38 @@ def test_spread_is_the_ratio_of_standard_deviations():
     assert doctor.spread(0.25 * real + 3, real) == pytest.approx(0.25, rel=1e-4)
     assert doctor.spread(np.ones_like(real), real) == 0
     assert doctor.spread(real, np.ones_like(real)) == 1
+
+
+def test_the_real_readings_are_possible(tmp_path):
+    assert hardware.free_disk(tmp_path) > 0
+    assert hardware.free_disk(tmp_path / "nowhere") is None
+    memory = hardware.free_memory(torch.device("cpu"))
+    assert memory is None or 0 < memory[0] <= memory[1]
+    assert (memory is not None) == (sys.platform == "linux")
+
+
+def test_on_an_accelerator_the_host_looks_now_and_then_and_at_the_end(flowers):
+    state = run.set_up(flowers, Config.preset("tiny", **SETTINGS), None)
+    state.sums.add(torch.tensor(False), *torch.full((4,), math.nan))
+    state.device = torch.device("cuda")  # nothing is computed
+    for state.step in (2, 20, 49):
+        rollback.recover(state)
+        assert state.setbacks == 0
+    state.step = rollback.LOOK_EVERY
+    rollback.recover(state)
+    assert (state.setbacks, state.sums.count) == (1, 0)
+    assert state.sums.values.isfinite().all()
+
+
+def test_held_out_pictures_that_happen_to_be_harder_are_no_overfitting():
+    """Seen with β = 10⁴ on 180 drawn flowers: a model that draws one picture for all learns none by heart."""
+    records = [{"step": 1, "split": "train", "distortion": 40.0, "rate": 0.0, "beta": 1e4}]
+    for step in (100, 200, 300):
+        for split, value in (("train", -22.0), ("validation", 60.0)):
+            records.append({
+                "step": step, "split": split, "distortion": value, "rate": 0.0, "beta": 1e4, "active_units": 0,
+            })  # fmt: skip
+    (only,) = doctor.diagnose(records, healthy_facts(beta=1e4))
+    assert only.illness == "posterior-collapse"
+    easy = [{**line, "rate": 9.0, "active_units": 6, "beta": 1.0} for line in records]
+    assert doctor.diagnose(easy, healthy_facts()) == []

@@ -33,6 +33,7 @@ STUCK = 0.02  # nats per number gained; the first hundred steps of a healthy tra
 SMALL_STEP = 1e-4  # a tenth of the default: only below is a loss that stands still blamed on the learning rate
 EVIDENCE = 100  # steps before anything that is learned is judged
 OVERFIT_RISE = 0.1  # part of the gain that held-out distortion has risen above its best
+OVERFIT_LEAST = 0.15  # nats per number: twenty held-out pictures differ from the rest by 0.1 if no code helps
 OVERFIT_GAP = 0.25  # part of the gain by which held-out pictures fare worse than those learned from
 STILL = 0.05  # part of the gain that held-out distortion may fall between validations and count as standing still
 FEW_HELD_OUT = 8  # held-out pictures: with fewer, averages over them are luck
@@ -94,10 +95,11 @@ def diagnose(records: Sequence[Mapping[str, Any]], facts: Facts) -> list[Advice]
     found = [_not_finite(facts), _too_few(facts), _disk(facts), _memory(facts)]
     history = _History(records, facts)
     if facts.progress >= _judged_from(facts.settings) and history.enough:
-        step = _step_too_large(history) or _step_too_small(history)
-        found += [step, _overfitting(history)]
-        if not step:  # else what the codes do follows from it
+        found.append(_step_too_large(history) or _step_too_small(history))
+        if not found[-1]:  # else what the codes do follows from it
             found.append(_dead(history) or _collapse(history) or _vanishing(history) or _exploding(history))
+        if not found[-1] or found[-1].illness == "exploding-rate":  # else nothing can be learned by heart
+            found.append(_overfitting(history))
     return [advice for advice in found if advice]
 
 
@@ -218,9 +220,11 @@ def _step_too_small(history: _History) -> Advice | None:
 
 def _overfitting(history: _History) -> Advice | None:
     values = [r["distortion"] for r in history.held_out]
-    if len(values) < 2 or history.gain / history.numbers < WORSE:
+    if len(values) < 2 or history.gain / history.numbers < OVERFIT_LEAST:
         return None
     best = min(values)
+    if (values[-1] - min(best, history.last)) / history.numbers < OVERFIT_LEAST:
+        return None
     risen = values[-1] - best > OVERFIT_RISE * history.gain
     still = values[-2] - values[-1] < STILL * history.gain
     if not (risen or (still and values[-1] - history.last > OVERFIT_GAP * history.gain)):

@@ -243,6 +243,10 @@ def _sheet(image: Image.Image, config: Config, text: str) -> str:
     clear[np.arange(image.height) % (config.data.height + 2) < 2] = True
     clear[:, np.arange(image.width) % (config.data.width + 2) < 2] = True
     image = image.convert("RGBA")
+    for top in range(2, image.height, config.data.height + 2):
+        for left in range(2, image.width, config.data.width + 2):
+            place = np.s_[top : top + config.data.height, left : left + config.data.width]
+            clear[place] = bool((np.asarray(image)[place] == plot.BACKGROUND).all())  # a place without a picture
     image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)

@@ -58,7 +58,7 @@ def recover(run: Run) -> None:
     Raises:
         BetabloomError: It has happened too often.
     """
-    if run.device.type != "cpu" and run.step % LOOK_EVERY and not run.ended:
+    if run.device.type != "cpu" and run.step > 1 and run.step % LOOK_EVERY and not run.ended:
         return
     left_out = int(run.sums.left_out.item())
     if not left_out:

@@ -100,8 +100,9 @@ def _mlflow(out: Path, settings: Mapping[str, Any], past: Sequence[Record]) -> T
     from mlflow.entities import Metric, Param
 
     here = out.resolve().parent
-    client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{here / 'mlflow.db'}")
-    local = None if "MLFLOW_TRACKING_URI" in os.environ else (here / "mlartifacts").as_uri()
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    client = MlflowClient(server or f"sqlite:///{here / 'mlflow.db'}")
+    local = None if server else (here / "mlartifacts").as_uri()
     known = client.get_experiment_by_name("betabloom")
     experiment = known.experiment_id if known else client.create_experiment("betabloom", artifact_location=local)
     run = _remembered(out, "mlflow") if past else None
