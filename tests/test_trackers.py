@@ -182,6 +182,12 @@ def test_logging_changes_nothing(small_store, tiny_config, tmp_path):
         assert value.equal(logged.vae.state_dict()[name])
 
 
+def test_an_unknown_log_is_refused_before_anything_is_made(small_store, tiny_config, tmp_path):
+    with pytest.raises(UsageError, match="Unknown log 'paper'"):
+        train.fit(small_store, tiny_config.replace({"log": "paper"}), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
 def test_unknown_logs_and_missing_extras_say_what_to_type(monkeypatch):
     with pytest.raises(UsageError, match="csv, tensorboard, mlflow, wandb"):
         trackers.check_trackers("csv,paper")

@@ -133,6 +133,7 @@ def check_settings(config: Config) -> None:
 
 def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     """Make the untrained model, its optimiser and its plan, on the device and in the precision that fit the machine."""
+    check_trackers(config.train.log)
     stream = None if isinstance(pictures, Store) else pictures
     store = pictures if isinstance(pictures, Store) else pictures.store
     _, height, width, channels = store.pictures.shape

@@ -94,6 +94,7 @@ def _tensorboard(out: Path, settings: Mapping[str, Any], past: Sequence[Record])
 
 def _mlflow(out: Path, settings: Mapping[str, Any], past: Sequence[Record]) -> Tracker:
     """The server that MLFLOW_TRACKING_URI names, or else the file mlflow.db beside the run."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # of 7, with minutes of waiting
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient
@@ -126,6 +127,7 @@ def _wandb(out: Path, settings: Mapping[str, Any], past: Sequence[Record]) -> Tr
     """RUN/wandb, to be sent with `wandb sync`; or at once, if WANDB_MODE=online is set."""
     os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers
     import wandb
 
     identity = _remembered(out, "wandb") if past else None
