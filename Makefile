@@ -32,9 +32,10 @@ test: $(READY)  ## the tests (minutes)
 	$(PYTEST) -n auto -m "not slow"
 
 test-slow: $(READY)  ## the tests that take long, and those of the extras, which are large
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,heic,hf,metrics,onnx]' pillow-heif webdataset
+	$(BIN)/pip install --quiet --constraint constraints.txt \
+		--editable '.[dev,heic,hf,metrics,onnx,tensorboard,mlflow,wandb]' pillow-heif webdataset
 	$(PYTEST) -m slow
-	$(PYTEST) -m "not slow" tests/data tests/metrics
+	$(PYTEST) -m "not slow" tests/data tests/metrics tests/test_trackers.py
 
 check: $(READY)  ## format, lint, types, spelling
 	$(BIN)/ruff format --check .

@@ -251,5 +251,5 @@ def test_version_and_help():
     out, _ = betabloom("--version", cwd=Path.cwd())
     assert out.startswith("betabloom 0.")
     out, _ = betabloom("--help", cwd=Path.cwd())
-    for verb in ("fetch", "train", "generate", "reconstruct", "vary", "encode", "decode", "info"):
+    for verb in ("fetch", "train", "runs", "report", "generate", "reconstruct", "vary", "encode", "decode", "info"):
         assert f"  {verb} " in out

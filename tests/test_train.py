@@ -232,7 +232,7 @@ def test_a_loss_that_is_not_finite_ends_with_advice(small_store, tiny_config, tm
         return x, noise / (state.step < 7)
 
     monkeypatch.setattr(train, "_batch", spoiled)
-    with pytest.raises(BetabloomError, match=r"no longer a finite number.*--set learning_rate=0\.0003") as error:
+    with pytest.raises(BetabloomError, match=r"no longer a finite number.*--set learning_rate=1e-05") as error:
         train.fit(small_store, tiny_config, tmp_path)
     assert not isinstance(error.value, UsageError)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom import cli_cache, cli_data, cli_evaluate, cli_generate
+from betabloom import cli_cache, cli_data, cli_evaluate, cli_generate, cli_runs
 from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Pictures, Seed, apart, free_path, say
 from betabloom.cli_pictures import load_model, read_pictures, record_of, write_pictures
 from betabloom.errors import BetabloomError, FetchError, SourceError, UsageError
@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app)
 app.add_typer(cli_generate.app)
+app.add_typer(cli_runs.app)
 app.add_typer(cli_cache.app, name="cache")
 app.add_typer(cli_evaluate.app)
 
@@ -103,6 +104,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="All randomness follows from it.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps …")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    log: Annotated[str | None, typer.Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Run directory.")] = None,
@@ -117,7 +119,7 @@ def train(
     show_log()
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
-        "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size,
+        "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size, "log": log,
     }  # fmt: skip
     if size:
         options["height"], options["width"] = parse_size(size)

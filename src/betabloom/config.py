@@ -96,6 +96,9 @@ class TrainConfig:
     device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps …")
     precision: str = _setting("auto", "auto, fp32 or bf16")
     validations: int = _setting(10, "how often during the training to validate and draw samples")
+    log: str = _setting(
+        "", "where to log beside metrics.jsonl: tensorboard, mlflow, wandb, csv, or several as csv,wandb"
+    )
 
 
 SECTIONS: dict[str, type[Any]] = {

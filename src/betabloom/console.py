@@ -5,27 +5,73 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
-__all__ = ["progress", "show_log"]
+__all__ = ["Pace", "duration", "in_notebook", "progress", "show_log"]
 
 LINE_EVERY = 10.0  # seconds between plain lines
+CELL_EVERY = 0.5  # seconds between changes of a notebook's bar
+PACE_WINDOW = 60.0  # seconds that the pace is taken over at least
 
 
 @contextmanager
 def progress(label: str, unit: str = "steps") -> Iterator[Callable[..., None]]:
     """Show the progress of a piece of work: yields report(done, total, text=""); total 0 means not yet known."""
-    if sys.stderr.isatty():
+    if in_notebook():
+        lines = _Lines(label, unit, _cell(), CELL_EVERY)
+        yield lines
+        lines.flush()
+    elif sys.stderr.isatty():
         with _bar(label) as report:
             yield report
     else:
-        yield _Lines(label, unit)
+        yield _Lines(label, unit, _print, LINE_EVERY)
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter notebook, which shows what IPython displays."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+class Pace:
+    """How fast work goes, and so how long the rest takes.
+
+    The pace is that of the newer half of the time since the first report, and of at least a minute: it forgets a slow
+    start and follows a machine that becomes busy, and a pause for a validation does not make it jump.
+
+    Arguments:
+        clock: Gives the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.seen: deque[tuple[float, int]] = deque()
+        self.begun = 0.0
+
+    def left(self, done: int, total: int) -> float | None:
+        """Seconds that the rest will take, now that `done` of `total` are done; None while nobody knows."""
+        now = self.clock()
+        if not self.seen:
+            self.begun = now
+        if not self.seen or now - self.seen[-1][0] >= 1:
+            self.seen.append((now, done))
+        window = max(PACE_WINDOW, (now - self.begun) / 2)
+        while len(self.seen) > 1 and self.seen[1][0] <= now - window:
+            self.seen.popleft()
+        then, before = self.seen[0]
+        if not total or done <= before or now <= then:
+            return None
+        return (now - then) / (done - before) * (total - done)
 
 
 @contextmanager
@@ -37,38 +83,73 @@ def _bar(label: str) -> Iterator[Callable[..., None]]:
         rich_progress.BarColumn(bar_width=24),
         rich_progress.TaskProgressColumn(),
         rich_progress.TimeElapsedColumn(),
-        rich_progress.TextColumn("ETA"),
-        rich_progress.TimeRemainingColumn(),
-        rich_progress.TextColumn("{task.fields[text]}"),
+        rich_progress.TextColumn("{task.fields[eta]}  {task.fields[text]}"),
     )
+    pace = Pace()
     with rich_progress.Progress(*columns, console=_console(), transient=True) as display:
-        task = display.add_task(label, total=None, text="")
+        task = display.add_task(label, total=None, text="", eta="")
 
         def report(done: int, total: int, text: str = "") -> None:
-            display.update(task, completed=done, total=total or None, text=text)
+            eta = _eta(pace.left(done, total))
+            display.update(task, completed=done, total=total or None, text=text, eta=eta)
 
         yield report
 
 
 class _Lines:
-    """Prints a line now and then: "training  1200/5000 steps  24%  ETA 3m20s  distortion …"."""
+    """Shows a line now and then: "training  1200/5000 steps  24%  ETA 3m20s  distortion …".
 
-    def __init__(self, label: str, unit: str) -> None:
-        self.label, self.unit = label, unit
-        self.begun = self.shown = time.monotonic()
-        self.first: int | None = None
+    Arguments:
+        label: What is done.
+        unit: What is counted.
+        show: Called as show(done, total, line).
+        every: Seconds between lines.
+    """
+
+    def __init__(self, label: str, unit: str, show: Callable[[int, int, str], None], every: float) -> None:
+        self.label, self.unit, self.show, self.every = label, unit, show, every
+        self.pace, self.shown = Pace(), time.monotonic()
+        self.newest: tuple[int, int, str] | None = None  # what was reported and not shown
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
-        self.first = done if self.first is None else self.first
-        now = time.monotonic()
-        if now - self.shown < LINE_EVERY:
-            return
-        self.shown = now
+        left = self.pace.left(done, total)
         parts = [self.label, f"{done:,}/{total:,} {self.unit}" if total else f"{done:,} {self.unit}"]
-        if total and done > self.first:
-            left = (now - self.begun) / (done - self.first) * (total - done)
-            parts += [f"{100 * done / total:.0f}%", f"ETA {duration(left)}"]
-        print("  ".join(part for part in (*parts, text) if part), file=sys.stderr, flush=True)  # noqa: T201
+        if total and left is not None:
+            parts += [f"{100 * done / total:.0f}%", _eta(left)]
+        self.newest = done, total, "  ".join(part for part in (*parts, text) if part)
+        if time.monotonic() - self.shown >= self.every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Show what was reported last."""
+        if self.newest:
+            self.show(*self.newest)
+            self.shown, self.newest = time.monotonic(), None
+
+
+def _print(done: int, total: int, line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _cell() -> Callable[[int, int, str], None]:
+    """A bar in the output of a notebook's cell, drawn by the browser; needs nothing but IPython."""
+    from IPython.display import HTML, display
+
+    handles: list[Any] = []
+
+    def show(done: int, total: int, line: str) -> None:
+        value = f' value="{done}" max="{total}"' if total else ""
+        html = HTML(f'<progress{value} style="width:16em;vertical-align:middle"></progress> {escape(line)}')
+        if handles:
+            handles[0].update(html)
+        else:
+            handles.append(display(html, display_id=True))
+
+    return show
+
+
+def _eta(left: float | None) -> str:
+    return "" if left is None else f"ETA {duration(left)}"
 
 
 def duration(seconds: float) -> str:

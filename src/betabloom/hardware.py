@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from betabloom.errors import UsageError
 
-__all__ = ["choose_device", "choose_precision", "keep_memory"]
+__all__ = ["choose_device", "choose_precision", "free_disk", "free_memory", "keep_memory"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -75,3 +76,36 @@ def keep_memory() -> None:
     libc = ctypes.CDLL(None)
     for option, value in ((m_mmap_threshold, 1 << 30), (m_trim_threshold, 2**31 - 1)):
         libc.mallopt(ctypes.c_int(option), ctypes.c_int(value))
+
+
+def free_disk(path: Path) -> float | None:
+    """Bytes free on the disk that `path`, an existing folder, lies on; None if the system does not tell."""
+    try:
+        return float(shutil.disk_usage(path).free)
+    except OSError:
+        return None
+
+
+def free_memory(device: torch.device) -> tuple[float, float] | None:
+    """Bytes free and in all where `device` computes; None if the system does not tell (Linux and CUDA do)."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + float(unused), float(torch.cuda.mem_get_info(device)[1])
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
+        free, total = (1024.0 * int(lines[name].split()[0]) for name in ("MemAvailable", "MemTotal"))
+    except (OSError, ValueError, KeyError):
+        return None
+    return min([(free, total), *_container_memory()])
+
+
+def _container_memory() -> list[tuple[float, float]]:
+    """The same of the container that this program runs in, if it has a limit of its own (Linux control groups 2)."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = float((group / "memory.max").read_text())
+        used = float((group / "memory.current").read_text())
+        pages = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return [(limit - used + float(pages["inactive_file"]), limit)]
+    except (OSError, ValueError, KeyError):
+        return []

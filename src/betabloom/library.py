@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from betabloom import data
+from betabloom import console, data
 from betabloom.config import Config, parse_size
 from betabloom.errors import UsageError
 
@@ -60,7 +60,7 @@ def fit(
         pictures: From `prepare`.
         preset: "flowers64", "tiny" or "seed".
         out: A new run directory for metrics, samples, checkpoints and the model; None keeps all in memory.
-        progress: Called as progress(step, steps, text).
+        progress: Called as progress(step, steps, text); if None, a notebook shows a bar.
         settings: Changes to the preset, such as `beta=4`, `steps=1000`, `budget="20m"`; see `betabloom.Config`.
 
     Returns:
@@ -71,4 +71,8 @@ def fit(
     folder = None if out is None else Path(out)
     if folder and folder.exists():
         raise UsageError(f"{folder} exists already. Give another name for 'out'.")
-    return train.fit(pictures, Config.preset(preset, **settings), folder, progress=progress)
+    config = Config.preset(preset, **settings)
+    if progress is None and console.in_notebook():
+        with console.progress("training") as bar:
+            return train.fit(pictures, config, folder, progress=bar)
+    return train.fit(pictures, config, folder, progress=progress)

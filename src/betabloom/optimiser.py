@@ -73,36 +73,39 @@ class Muon(torch.optim.Optimizer):
         groups = [{"params": others, "muon": False}, {"params": matrices, "muon": True}]
         super().__init__(
             [group for group in groups if group["params"]],
-            {"lr": lr, "weight_decay": weight_decay, "momentum": momentum},
+            {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "fused": fused},
         )
-        self.fused = fused
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Change every weight once; `closure` is not used."""
+        """Change every weight once, or none if the attribute `found_inf` is 1; `closure` is not used."""
         for group in self.param_groups:
             (self._muon if group["muon"] else self._adam)(group)
 
     def _muon(self, group: dict[str, Any]) -> None:
-        rate = MUON_RATE * group["lr"]
+        rate, found_inf = MUON_RATE * group["lr"], getattr(self, "found_inf", None)
         for weight in group["params"]:
             if weight.grad is None:
                 continue
             state = self.state[weight]
             if not state:
                 state["average"] = torch.zeros_like(weight)
-            average = state["average"].lerp_(weight.grad, 1 - group["momentum"])
+            average = state["average"].lerp(weight.grad, 1 - group["momentum"])
             ahead = weight.grad.lerp(average, group["momentum"]).flatten(1)
             size = max(1.0, ahead.shape[0] / ahead.shape[1]) ** 0.5
-            weight.mul_(1 - rate * group["weight_decay"])
-            weight.sub_(orthogonal(ahead).view(weight.shape), alpha=rate * size)
+            moved = weight * (1 - rate * group["weight_decay"]) - rate * size * orthogonal(ahead).view(weight.shape)
+            if found_inf is not None:
+                average = torch.where(found_inf > 0, state["average"], average)
+                moved = torch.where(found_inf > 0, weight, moved)
+            state["average"].copy_(average)
+            weight.copy_(moved)
 
     def _adam(self, group: dict[str, Any]) -> None:
         weights = [weight for weight in group["params"] if weight.grad is not None]
         for weight in weights:
             state = self.state[weight]
             if not state:
-                state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device if self.fused else "cpu")
+                state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device if group["fused"] else "cpu")
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
         states = [self.state[weight] for weight in weights]
         adamw(
@@ -112,7 +115,8 @@ class Muon(torch.optim.Optimizer):
             [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
-            fused=self.fused,
+            fused=group["fused"],
+            found_inf=getattr(self, "found_inf", None),
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,

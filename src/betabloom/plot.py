@@ -76,6 +76,7 @@ def curves(records: Sequence[Mapping[str, Any]]) -> Image.Image:
     for axis, (key, title) in zip(figure.subplots(2, 2).flat, titles.items(), strict=True):
         for split, style in (("train", "-"), ("validation", "o--")):
             points = [(r["step"], r[key]) for r in records if r["split"] == split and r.get(key) is not None]
+            points = points[1:] if split == "train" and len(points) > 2 else points  # without the untrained network
             if points:
                 axis.plot(*zip(*points, strict=True), style, label=split, markersize=3, linewidth=1.2)
         axis.set_title(title, fontsize=10)

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from betabloom.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrel
 from betabloom.optimiser import make_optimiser
 from betabloom.plan import Plan
 from betabloom.schedule import Linear, make_schedule
+from betabloom.trackers import Trackers, check_trackers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,7 @@ __all__ = [
     "Sums",
     "check_finite",
     "check_settings",
+    "fail",
     "learning_rate",
     "record",
     "restore",
@@ -50,6 +52,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 VALIDATION_PICTURES = 1024
+SMALLER = 1 / 3  # factor on the learning rate for every time that the loss was not a finite number
 IN_MEMORY = 2 << 30  # bytes of prepared pictures that are kept in memory; larger stores are read from disk
 
 
@@ -60,6 +63,7 @@ class Sums:
 
     def __init__(self, device: torch.device) -> None:
         self.values = torch.zeros(len(self.names), device=device)
+        self.left_out = torch.zeros((), device=device)  # steps that were not taken
         self.count = 0
 
     def clear(self) -> None:
@@ -67,8 +71,10 @@ class Sums:
         self.values.zero_()
         self.count = 0
 
-    def add(self, *values: Tensor) -> None:
-        self.values[: len(values)] += torch.stack(values).detach()
+    def add(self, good: Tensor, *values: Tensor) -> None:
+        """Add the values of a step, unless it was not `good` and left out."""
+        self.values[: len(values)] += torch.where(good, torch.stack(values).detach(), 0.0)
+        self.left_out += ~good
         self.count += 1
 
     def means(self) -> dict[str, float]:
@@ -99,6 +105,9 @@ class Run:
     sums: Sums
     step: int = 0
     seconds: float = 0.0
+    setbacks: int = 0  # how often the loss was not a finite number
+    told: set[str] = field(default_factory=set)  # illnesses that were reported
+    trackers: Trackers = field(default_factory=lambda: Trackers({}))
     validated: dict[str, float] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
 
@@ -118,12 +127,14 @@ def check_settings(config: Config) -> None:
     _beta(config)
     _regulariser(config, images=1)
     choose_precision(config.train.precision, choose_device(config.train.device))
+    check_trackers(config.train.log)
     with torch.device("meta"):  # costs no memory and no time
         make_vae(config)
 
 
 def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     """Make the untrained model, its optimiser and its plan, on the device and in the precision that fit the machine."""
+    check_trackers(config.train.log)
     stream = None if isinstance(pictures, Store) else pictures
     store = pictures if isinstance(pictures, Store) else pictures.store
     _, height, width, channels = store.pictures.shape
@@ -206,24 +217,30 @@ def _resident(pictures: np.ndarray, device: torch.device) -> Tensor | np.ndarray
 
 
 def learning_rate(run: Run) -> float:
-    """Linear warm-up, then constant, then half a cosine to 0."""
+    """Linear warm-up, then constant, then half a cosine to 0; a third of it for every setback."""
     config, t = run.config.train, run.plan.t
+    peak = config.learning_rate * SMALLER**run.setbacks
     rise = min(1.0, max((run.step + 1) / config.warmup_steps, 10 * t)) if config.warmup_steps else 1.0
     if config.decay_from >= 1 or t <= config.decay_from:
-        return config.learning_rate * rise
+        return peak * rise
     fall = (t - config.decay_from) / (1 - config.decay_from)
-    return config.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * fall))
+    return peak * rise * 0.5 * (1 + math.cos(math.pi * fall))
 
 
 def check_finite(run: Run, values: Mapping[str, float]) -> None:
     """Raise `BetabloomError` with advice if a term of the loss is not a finite number."""
-    if all(math.isfinite(value) for value in values.values()):
-        return
+    if not all(math.isfinite(value) for value in values.values()):
+        fail(run)
+
+
+def fail(run: Run) -> NoReturn:
+    """Raise `BetabloomError`: the loss is not a finite number, and nothing helped."""
     saved = run.out / "checkpoints" if run.out else None
     hint = f"a checkpoint from before is in {saved}; " if saved and saved.exists() else ""
+    tried = f", and smaller steps did not help ({run.setbacks} times)" if run.setbacks else ""
     raise BetabloomError(
-        f"The loss is no longer a finite number at step {run.step}: {hint}train again with a smaller step: "
-        f"--set learning_rate={run.config.train.learning_rate / 3:.1g}"
+        f"The loss is no longer a finite number at step {run.step}{tried}: {hint}train again with a smaller step: "
+        f"--set learning_rate={run.config.train.learning_rate * SMALLER ** (run.setbacks + 1):.1g}"
     )
 
 
@@ -244,6 +261,7 @@ def record(run: Run, split: str, values: dict[str, Any]) -> None:
     if run.out:
         with (run.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+    run.trackers.numbers(record)
 
 
 def save(run: Run) -> None:
@@ -257,6 +275,8 @@ def save(run: Run) -> None:
     tensors["sums"] = run.sums.values
     state = {
         "summed": run.sums.count,
+        "left_out": run.sums.left_out.item(),
+        "setbacks": run.setbacks,
         "plan": vars(run.plan),
         "seconds": run.seconds,
         "validated": run.validated,
@@ -288,6 +308,8 @@ def restore(run: Run) -> None:
         _restore_optimiser(run, _part(tensors, "optimiser."))
         run.sums.values.copy_(tensors["sums"])
         run.sums.count = int(state["summed"])
+        run.sums.left_out.fill_(float(state.get("left_out", 0)))
+        run.setbacks = int(state.get("setbacks", 0))
         run.plan, run.step, run.seconds = Plan(**state["plan"]), int(state["step"]), float(state["seconds"])
         run.validated = dict(state["validated"])
         if run.feed:

@@ -18,13 +18,14 @@ from betabloom.errors import UsageError
 from betabloom.posterior import DiagonalNormal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from betabloom.prior import Prior
     from betabloom.vae import VAE
 
 __all__ = [
-    "base_noise", "check", "decode", "draw", "encode", "generate", "reconstruct", "to_pictures", "to_tensor", "vary",
+    "base_noise", "check", "decode", "draw", "encode", "generate", "reconstruct", "to_pictures", "to_tensor", "traverse",
+    "vary",
 ]  # fmt: skip
 
 BATCH = 64
@@ -135,6 +136,24 @@ def vary(vae: VAE, picture: Pictures, n: int, seed: int = 0, amount: float = 1.0
     mean, log_var = encode(vae, picture[None])
     noise, _ = base_noise(seed, n, vae.latents)
     return decode(vae, mean + amount * np.exp(0.5 * log_var) * noise.numpy())
+
+
+def traverse(vae: VAE, code: Codes, dimensions: Sequence[int], offsets: Sequence[float]) -> Pictures:
+    """What single latents do: the pictures of z = code + offset · e_i for every dimension i and offset.
+
+    Arguments:
+        vae: The model, in evaluation mode.
+        code: (l,), the code to start from.
+        dimensions: The latents i to change, one at a time; at least one.
+        offsets: What is added, in units of the latents, in which the standard prior has standard deviation 1.
+
+    Returns:
+        uint8 pictures (len(dimensions), len(offsets), H, W, C).
+    """
+    changes = np.zeros((len(dimensions), len(offsets), len(code)), np.float32)
+    changes[np.arange(len(dimensions)), :, list(dimensions)] = offsets
+    pictures = decode(vae, (code + changes).reshape(-1, len(code)))
+    return pictures.reshape(len(dimensions), len(offsets), *pictures.shape[1:])
 
 
 def check(n: int, temperature: float) -> None:

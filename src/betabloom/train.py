@@ -21,13 +21,16 @@ import yaml
 
 import betabloom
 from betabloom import plot
+from betabloom.advice import advise
 from betabloom.augment import DRAWS, augment
 from betabloom.checkpoint import Model, save_model
 from betabloom.config import Config
 from betabloom.data import shown
 from betabloom.errors import BetabloomError
 from betabloom.objective import normalised_beta
+from betabloom.rollback import buffers, guarded_step, recover
 from betabloom.run import Run, check_finite, learning_rate, record, restore, save, set_up, summary
+from betabloom.trackers import open_trackers
 from betabloom.validate import SAMPLER_PICTURES, fit_sampler, validate
 
 if TYPE_CHECKING:
@@ -86,8 +89,10 @@ def fit(
         out.mkdir(parents=True, exist_ok=True)
     with _run_log(out), _stop_requests(out is not None) as stop:
         _describe(run)
-        _loop(run, started, stop, progress)
-        return _finish(run)
+        advise(run)
+        with _tracked(run):
+            _loop(run, started, stop, progress)
+            return _finish(run)
 
 
 def _loop(run: Run, started: float, stop: threading.Event, progress: Callable[[int, int, str], None] | None) -> None:
@@ -99,7 +104,8 @@ def _loop(run: Run, started: float, stop: threading.Event, progress: Callable[[i
         run.step += 1
         run.seconds = time.monotonic() - started
         run.plan.advance(run.step, run.seconds)
-        if run.step % LOG_EVERY == 0 or run.ended:
+        recover(run)
+        if run.step == 1 or run.step % LOG_EVERY == 0 or run.ended:
             _log_train(run)
         if int(run.plan.t * run.config.train.validations) > int(before * run.config.train.validations):
             _validate(run)
@@ -118,6 +124,7 @@ def _validate(run: Run) -> None:
     """Validate, and learn from it how much of a time budget to keep for the last validation and the sampler."""
     begun = time.monotonic()
     validate(run)
+    advise(run)
     pictures = min(SAMPLER_PICTURES, len(run.train_rows)) / max(len(run.validation_rows), 1)
     run.plan.reserve = (time.monotonic() - begun) * (1 + pictures / 2)
 
@@ -129,18 +136,19 @@ def _train_step(run: Run) -> None:
         group["lr"] = learning_rate(run)
     run.vae.train()
     x, noise = _batch(run)
+    before = buffers(run)
     with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
         terms = run.vae(x, noise)
     loss = run.objective(terms, run.plan.t)
     loss.backward()  # type: ignore[no-untyped-call]
     limit = config.clip * math.prod(run.config.shape) or math.inf
     norm = torch.nn.utils.clip_grad_norm_(run.vae.parameters(), limit)
-    run.optimiser.step()
+    good = guarded_step(run, before, loss, norm)
     run.optimiser.zero_grad(set_to_none=True)
     if config.ema:
         _average(run.averaged, run.vae, min(config.ema, (1 + run.step) / (10 + run.step)))
     floor = () if terms.floor is None else (terms.floor.mean(),)
-    run.sums.add(loss, terms.distortion.mean(), terms.rate.mean(), norm, *floor)
+    run.sums.add(good, loss, terms.distortion.mean(), terms.rate.mean(), norm, *floor)
 
 
 def _batch(run: Run) -> tuple[Tensor, Tensor]:
@@ -185,11 +193,14 @@ def _average(averaged: VAE, vae: VAE, decay: float) -> None:
 
 
 def _log_train(run: Run) -> None:
-    """Write the means since the last line, if they are finite."""
+    """Write the means since the last line, if they are finite; the first line is of the untrained network."""
+    if not run.sums.count:
+        return
     means = run.sums.means()
     run.sums.clear()
     check_finite(run, means)
     record(run, "train", means)
+    advise(run)
 
 
 def _finish(run: Run) -> Model:
@@ -246,6 +257,18 @@ def _describe(run: Run) -> None:
         run.device,
         precision,
     )
+
+
+@contextmanager
+def _tracked(run: Run) -> Iterator[None]:
+    """Log the run also to where the settings say."""
+    if run.out:
+        settings = {name: value for section in run.config.to_dict().values() for name, value in section.items()}
+        run.trackers = open_trackers(run.config.train.log, run.out, settings, run.records)
+    try:
+        yield
+    finally:
+        run.trackers.close()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 
 from betabloom import plot, sample
 from betabloom.aggregate import GaussianMixture, fit_aggregate, fit_mixture
+from betabloom.doctor import spread
 from betabloom.metrics import active_units
 from betabloom.run import Run, check_finite, record, some, summary
 from betabloom.vae import bits_per_dimension
@@ -60,12 +61,19 @@ def validate(run: Run) -> None:
             else {}
         ),
         "active_units": active_units(torch.cat(means).numpy()),
+        "spread": _spread(run, vae, torch.cat(codes)),
     }
     dimensions = [round(value, 5) for value in (per_dimension / len(rows)).tolist()]
     record(run, "validation", {**run.validated, "rate_per_dimension": dimensions})
     log.info("step %d: %s", run.step, summary(run))
     if run.out:
         _draw(run, vae, torch.cat(codes), run.out)
+
+
+def _spread(run: Run, vae: VAE, codes: Tensor) -> float:
+    """How much the pictures that `codes` (N, l) of held-out pictures stand for differ, relative to the real ones."""
+    real = sample.to_tensor(run.store.pictures[run.validation_rows[: sample.BATCH]])
+    return spread(vae.decode(codes[: sample.BATCH].to(run.device)).float().cpu().numpy(), real.numpy())
 
 
 def _draw(run: Run, vae: VAE, codes: Tensor, out: Path) -> None:
@@ -79,6 +87,8 @@ def _draw(run: Run, vae: VAE, codes: Tensor, out: Path) -> None:
     originals = np.asarray(run.store.pictures[some(run.validation_rows, 32)])
     sheet = plot.pairs(originals, sample.reconstruct(vae, originals))
     plot.save_png(sheet, out / "reconstructions.png", {"verb": "train-reconstruction", **record})
+    run.trackers.picture(run.step, "samples", generated)
+    run.trackers.picture(run.step, "reconstructions", sheet)
 
 
 def fit_sampler(run: Run, vae: VAE) -> GaussianMixture | None:

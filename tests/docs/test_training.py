@@ -1,0 +1,82 @@
+"""The page "Watching a training" says what is so: its commands and its Python run, its tables are complete."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from betabloom import cli, doctor
+from betabloom.data.drawn import draw, sample_factors
+from betabloom.trackers import TRACKERS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+SHORT = ["--preset", "tiny", "--size", "16", "--set", "widths=8,16", "--steps", "10"]  # the page trains for longer
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photos."""
+    place = tmp_path_factory.mktemp("training")
+    (place / "photos").mkdir()
+    for i, factors in enumerate(sample_factors(40, seed=1)):
+        Image.fromarray(draw(factors, (32, 32))).save(place / "photos" / f"{i}.png")
+    return place
+
+
+def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("BETABLOOM_CACHE", str(place / "cache"))
+    ran = []
+    for words in (shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()):
+        logs = words[words.index("--log") + 1].split(",") if "--log" in words else []
+        if any(name != "csv" and (name != "tensorboard" or not importlib.util.find_spec(name)) for name in logs):
+            continue  # tests/test_trackers.py has those that are large
+        monkeypatch.setattr(sys, "argv", [*words, *(SHORT if words[1] == "train" else [])])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        assert not code, (words, capsys.readouterr().err)
+        ran.append(words[1])
+    assert {"train", "runs", "report"} <= set(ran)
+    for name in ("runs/mine/report.html", "mine.html", "runs/logged/metrics.csv", "runs/mine/advice.json"):
+        assert (place / name).is_file()
+
+
+def test_the_python_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("BETABLOOM_CACHE", str(place / "cache"))
+    (code,) = blocks("python")
+    exec(compile(code, "training.md", "exec"), {})
+    assert (place / "runs" / "python" / "metrics.csv").is_file()
+
+
+def test_the_tables_name_every_illness_and_every_log() -> None:
+    source = Path(doctor.__file__).read_text(encoding="utf-8")
+    illnesses = set(re.findall(r'Advice\(\s*"([a-z-]+)"', source))
+    assert len(illnesses) > 9
+    named = re.findall(r"`([a-z-]+)`", PAGE)
+    assert illnesses <= set(named)
+    assert set(TRACKERS) <= set(named)
+
+
+def test_the_sentence_on_the_page_is_the_doctors() -> None:
+    shown = " ".join(blocks("text")[0].split())
+    settings = {"posterior": "normal", "beta": 1e4, "latents": 32}
+    facts = doctor.Facts(settings, numbers=3072, images=400, held_out=40, parameters=1)
+    record = {"split": "validation", "beta": 1e4, "active_units": 0, "rate": 0.0}
+    advice = doctor._collapse(doctor._History([record], facts))
+    assert advice is not None
+    assert shown == f"warning: {advice.sentence} Type: {advice.command}"

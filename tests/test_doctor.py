@@ -1,0 +1,301 @@
+"""The doctor names every illness when it is really there, with a cure that can be typed, and lets the healthy be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shlex
+import signal
+import sys
+
+import numpy as np
+import pytest
+import torch
+import typer.main
+
+from betabloom import advice, data, doctor, hardware, rollback, run, train
+from betabloom.cli import app
+from betabloom.config import Config
+from betabloom.errors import BetabloomError
+
+SETTINGS = {
+    "height": 16, "width": 16, "family": "conv", "widths": "8,16", "latents": 6, "batch": 16, "steps": 200,
+    "warmup_steps": 20, "validations": 4, "ema": 0.95, "device": "cpu", "precision": "fp32",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def flowers():
+    """Four hundred drawn flowers at 16×16, in memory."""
+    source, pipeline = data.Drawn(400, seed=3, size=32), data.Pipeline.named("square", (16, 16))
+    return data.Store.from_array(np.stack([pipeline(source.read(i)) for i in range(400)]))
+
+
+@pytest.fixture(autouse=True)
+def _room(monkeypatch):
+    """The machine that runs the tests may be full; that is another matter."""
+    monkeypatch.setattr(advice, "free_disk", lambda path: None)
+    monkeypatch.setattr(advice, "free_memory", lambda device: None)
+
+
+def ill(pictures, out, **settings):
+    """Train a little, and return the advice that is left in the run: illness → advice."""
+    train.fit(pictures, Config.preset("tiny", **{**SETTINGS, **settings}), out)
+    return {each.illness: each for each in advice.read_advice(out)}
+
+
+def check_command(command):
+    """A cure can be typed: its options exist, and its values can be."""
+    words = shlex.split(command)
+    verbs = typer.main.get_command(app).commands
+    if words[0] == "betabloom":
+        assert words[1] in verbs
+        return
+    known = {name for parameter in verbs["train"].params for name in parameter.opts}
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        assert option in known, command
+        key, value = value.split("=", 1) if option == "--set" else (option.removeprefix("--"), value)
+        Config.preset("tiny").replace({key: value})
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"likelihood": "bernoulli"}, {"beta": 4.0}, {"posterior": "point"},
+    {"beta_schedule": "cyclical", "beta_warmup": 0.5}, {"family": "residual"},
+], ids=str)  # fmt: skip
+def test_a_healthy_run_gets_no_advice(settings, flowers, tmp_path, caplog):
+    assert ill(flowers, tmp_path, **settings) == {}
+    assert "Type:" not in caplog.text  # not on the way either
+    assert json.loads((tmp_path / "advice.json").read_text()) == []
+
+
+@pytest.mark.parametrize(("illness", "cure", "settings"), [
+    ("posterior-collapse", "--beta 1", {"beta": 1e4}),
+    ("posterior-collapse", "--set likelihood=gaussian-optimal", {"likelihood": "gaussian", "beta": 1.0, "steps": 120}),
+    ("vanishing-rate", "--beta 1", {"beta": 200.0, "steps": 300}),
+    ("exploding-rate", "--beta 1", {"beta": 1e-9, "steps": 300}),
+    ("learning-rate-too-high", "--set learning_rate=0.001", {"learning_rate": 10.0}),
+    ("learning-rate-too-low", "--set learning_rate=0.001", {"learning_rate": 1e-9}),
+], ids=str)  # fmt: skip
+def test_illnesses_of_settings_are_named(illness, cure, settings, flowers, tmp_path, caplog, monkeypatch):
+    if settings.get("likelihood") == "gaussian":  # squared error with a far too large σ: β = 1 is too much for it
+        from betabloom import likelihood
+
+        monkeypatch.setitem(likelihood.LIKELIHOODS, "gaussian", lambda: likelihood.Gaussian(scale=30.0))
+    found = ill(flowers, tmp_path, **settings)
+    assert set(found) == {illness}  # the illness, and not what follows from it
+    assert found[illness].command == cure
+    check_command(cure)
+    begins = found[illness].sentence.split(":")[0]
+    assert caplog.text.count(begins) == 1  # once, though it was seen again and again
+
+
+def test_a_few_pictures_and_a_large_model(tmp_path):
+    source, pipeline = data.Drawn(20, seed=3, size=32), data.Pipeline.named("square", (16, 16))
+    few = data.Store.from_array(np.stack([pipeline(source.read(i)) for i in range(20)]))
+    found = ill(few, tmp_path, widths="32,64", holdout=0.4, steps=600)
+    assert set(found) == {"too-few-pictures", "overfitting"}
+    for each in found.values():
+        check_command(each.command)
+    config = Config.preset("tiny", **SETTINGS)
+    smaller = config.replace(dict([found["too-few-pictures"].command.removeprefix("--set ").split("=")]))
+    state = run.set_up(few, smaller.replace({"holdout": 0.4}), None)
+    assert "too-few-pictures" not in {each.illness for each in advice.advise(state)}
+
+
+def test_augmented_pictures_that_are_learned_by_heart_all_the_same_mean_stop_earlier():
+    losses = [(200, 50.0, 60.0), (400, -300.0, -200.0), (600, -500.0, -250.0), (800, -600.0, 0.0)]
+    records = [{"step": 1, "split": "train", "distortion": 100.0, "rate": 1.0, "beta": 1.0, "seconds": 0.0}]
+    for step, learned, held_out in losses:
+        for split, value in (("train", learned), ("validation", held_out)):
+            line = {"step": step, "split": split, "distortion": value, "rate": 9.0, "beta": 1.0, "active_units": 6}
+            records.append(line)
+    facts = healthy_facts(shift=0.1, steps=800)
+    (only,) = doctor.diagnose(records, facts)
+    assert (only.illness, only.command) == ("overfitting", "--steps 600")
+
+
+def test_a_dead_decoder(flowers, tmp_path, monkeypatch):
+    make = run.make_vae
+
+    def dead(config):
+        vae = make(config)
+        for parameter in vae.decoder.parameters():
+            parameter.requires_grad_(False).zero_()
+        return vae
+
+    monkeypatch.setattr(run, "make_vae", dead)
+    found = ill(flowers, tmp_path)
+    assert set(found) == {"dead-decoder"}
+    check_command(found["dead-decoder"].command)
+
+
+def test_a_full_disk_and_a_full_memory(flowers, tmp_path, monkeypatch):
+    monkeypatch.setattr(advice, "free_disk", lambda path: 1000.0)
+    monkeypatch.setattr(advice, "free_memory", lambda device: (100e6, 16e9))
+    found = ill(flowers, tmp_path, steps=20)
+    assert set(found) == {"disk-full", "memory-full"}
+    assert "0 MB are free" in found["disk-full"].sentence
+    assert "100 MB of 16,000 MB" in found["memory-full"].sentence
+    assert found["memory-full"].command == "--set batch=8"
+    for each in found.values():
+        check_command(each.command)
+
+
+def spoil(monkeypatch, *steps):
+    """Make the noise of some steps infinite, so that their loss is not a finite number; return how often it was."""
+    batch, spoiled = train._batch, []
+
+    def spoiling(state):
+        x, noise = batch(state)
+        if state.step in steps:
+            spoiled.append(state.step)
+            noise = noise / 0
+        return x, noise
+
+    monkeypatch.setattr(train, "_batch", spoiling)
+    return spoiled
+
+
+def test_a_step_that_is_not_finite_is_left_out_and_the_run_goes_back_and_on(flowers, tmp_path, monkeypatch):
+    spoiled = spoil(monkeypatch, 70, 121)
+    model = train.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
+    found = {each.illness: each for each in advice.read_advice(tmp_path)}
+    assert spoiled == [70, 121]
+    assert set(found) == {"not-finite"}
+    assert "twice" in found["not-finite"].sentence
+    assert found["not-finite"].command == "--set learning_rate=0.0001"
+    check_command(found["not-finite"].command)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    rates = {line["step"]: line["learning_rate"] for line in lines if line["split"] == "train"}
+    for step, factor in ((50, 1), (100, 3), (150, 9)):
+        assert rates[step] == pytest.approx(run.learning_rate(at(flowers, step)) / factor)
+    assert all(np.isfinite([line["loss"], line["distortion"], line["rate"]]).all() for line in lines)
+    assert model.training["validation"]["distortion"] < -100  # it has learned
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.95])
+def test_after_a_setback_the_run_stands_at_its_averaged_weights_without_momentum(ema, flowers):
+    state = run.set_up(flowers, Config.preset("tiny", **{**SETTINGS, "ema": ema}), None)
+    for state.step in range(5):
+        train._train_step(state)
+    before = {name: value.clone() for name, value in state.vae.state_dict().items()}
+    state.vae.decoder.body[0].bias.register_hook(lambda gradient: gradient / 0)
+    train._train_step(state)
+    assert all(bool((value == before[name]).all()) for name, value in state.vae.state_dict().items())  # left out
+    assert state.sums.count == 6
+    rollback.recover(state)
+    assert (state.setbacks, state.sums.count, state.sums.left_out.item()) == (1, 5, 0)
+    for mine, average in zip(state.vae.parameters(), state.averaged.parameters(), strict=True):
+        assert mine.equal(average)
+        assert mine.isfinite().all()
+    assert all(not value.any() for moments in state.optimiser.state.values() for value in moments.values())
+
+
+def test_a_run_that_is_resumed_after_a_setback_is_the_uninterrupted_one(flowers, tmp_path, monkeypatch):
+    spoil(monkeypatch, 20, 45)
+    config = Config.preset("tiny", **{**SETTINGS, "steps": 60})
+    whole = train.fit(flowers, config, tmp_path / "whole")
+    step = train._train_step
+
+    def step_and_stop(state):
+        step(state)
+        if state.step + 1 == 33:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_train_step", step_and_stop)
+        with pytest.raises(train.Interrupted):
+            train.fit(flowers, config, tmp_path / "stopped")
+    resumed = train.fit(flowers, config, tmp_path / "stopped", resume=True)
+    for name, value in whole.vae.state_dict().items():
+        assert value.equal(resumed.vae.state_dict()[name]), name
+    told = [(tmp_path / name / "advice.json").read_text() for name in ("whole", "stopped")]
+    assert told[0] == told[1]
+
+
+def at(pictures, step):
+    """A run that stands at a step."""
+    state = run.set_up(pictures, Config.preset("tiny", **SETTINGS), None)
+    state.step = step
+    state.plan.advance(step, 0)
+    return state
+
+
+def test_after_three_setbacks_it_gives_up(flowers, tmp_path, monkeypatch):
+    spoiled = spoil(monkeypatch, *range(40, 300))
+    with pytest.raises(BetabloomError, match=r"step 44, and smaller steps did not help \(3 times\).*=1e-05"):
+        train.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
+    assert spoiled == [40, 41, 42, 43]
+
+
+def healthy_facts(**settings):
+    config = Config.preset("tiny", **{**SETTINGS, **settings}).to_dict()
+    flat = {name: value for section in config.values() for name, value in section.items()}
+    return doctor.Facts(flat, numbers=768, images=400, held_out=40, parameters=10_000, progress=1.0)
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.1, 0.19])
+def test_nothing_that_is_learned_is_judged_at_the_beginning(progress):
+    records = [
+        {"step": step, "split": "train", "distortion": 1e6, "rate": 0.0, "beta": 1.0} for step in (1, 100, 200)
+    ] + [{"step": 200, "split": "validation", "distortion": 1e6, "rate": 0.0, "beta": 1.0, "active_units": 0}]
+    facts = dataclasses.replace(healthy_facts(), progress=progress)
+    assert doctor.diagnose(records, facts) == []
+    assert doctor.diagnose(records, dataclasses.replace(facts, progress=0.3)) != []
+
+
+def test_a_divergence_after_a_good_start_is_a_step_too_large_but_not_the_price_of_a_rising_beta():
+    def records(betas):
+        values = [100.0, -200.0, -400.0, -100.0]
+        return [
+            {"step": 50 * i + 1, "split": "train", "distortion": value, "rate": 1.0, "beta": beta}
+            for i, (value, beta) in enumerate(zip(values, betas, strict=True))
+        ]
+
+    (only,) = doctor.diagnose(records([1.0] * 4), healthy_facts(beta_schedule="constant"))
+    assert only.illness == "learning-rate-too-high"
+    assert doctor.diagnose(records([0.0, 0.1, 1.0, 9.0]), healthy_facts()) == []
+
+
+def test_spread_is_the_ratio_of_standard_deviations():
+    real = np.random.default_rng(0).standard_normal((500, 12)).astype(np.float32)
+    assert doctor.spread(0.25 * real + 3, real) == pytest.approx(0.25, rel=1e-4)
+    assert doctor.spread(np.ones_like(real), real) == 0
+    assert doctor.spread(real, np.ones_like(real)) == 1
+
+
+def test_the_real_readings_are_possible(tmp_path):
+    assert hardware.free_disk(tmp_path) > 0
+    assert hardware.free_disk(tmp_path / "nowhere") is None
+    memory = hardware.free_memory(torch.device("cpu"))
+    assert memory is None or 0 < memory[0] <= memory[1]
+    assert (memory is not None) == (sys.platform == "linux")
+
+
+def test_on_an_accelerator_the_host_looks_now_and_then_and_at_the_end(flowers):
+    state = run.set_up(flowers, Config.preset("tiny", **SETTINGS), None)
+    state.sums.add(torch.tensor(False), *torch.full((4,), math.nan))
+    state.device = torch.device("cuda")  # nothing is computed
+    for state.step in (2, 20, 49):
+        rollback.recover(state)
+        assert state.setbacks == 0
+    state.step = rollback.LOOK_EVERY
+    rollback.recover(state)
+    assert (state.setbacks, state.sums.count) == (1, 0)
+    assert state.sums.values.isfinite().all()
+
+
+def test_held_out_pictures_that_happen_to_be_harder_are_no_overfitting():
+    """Seen with β = 10⁴ on 180 drawn flowers: a model that draws one picture for all learns none by heart."""
+    records = [{"step": 1, "split": "train", "distortion": 40.0, "rate": 0.0, "beta": 1e4}]
+    for step in (100, 200, 300):
+        for split, value in (("train", -22.0), ("validation", 60.0)):
+            records.append({
+                "step": step, "split": split, "distortion": value, "rate": 0.0, "beta": 1e4, "active_units": 0,
+            })  # fmt: skip
+    (only,) = doctor.diagnose(records, healthy_facts(beta=1e4))
+    assert only.illness == "posterior-collapse"
+    easy = [{**line, "rate": 9.0, "active_units": 6, "beta": 1.0} for line in records]
+    assert doctor.diagnose(easy, healthy_facts()) == []

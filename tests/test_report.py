@@ -1,0 +1,154 @@
+"""The page about a run: all of it in one file, nothing from elsewhere, nothing of what files say taken as HTML."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from betabloom import chart, sample, train
+from betabloom.checkpoint import load
+from betabloom.config import Config
+from betabloom.data import Store
+from betabloom.errors import UsageError
+from betabloom.report import read_records, report_html
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run on noise, with an odd name."""
+    folder = tmp_path_factory.mktemp("report") / "<b>run & co"
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    settings = {"height": 16, "width": 16, "widths": "8,16", "latents": 6, "steps": 20, "validations": 2, "beta": 4.0}
+    config = Config.preset("tiny", **settings, source='x"<script>', device="cpu", precision="fp32")
+    train.fit(Store.from_array(pictures), config, folder)
+    return folder
+
+
+class Page(HTMLParser):
+    """The tags of a page, and whether they are closed in order."""
+
+    empty = ("meta", "img", "line", "circle", "rect", "polyline", "!doctype")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.empty:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_has_everything_and_needs_nothing(run):
+    text = report_html(run)
+    page = Page(text)
+    assert page.open == []
+    headings = re.findall(r"<h2>(.*?)</h2>", text)
+    assert headings[-7:] == [
+        "New pictures", "Curves", "Samples over time", "Reconstructions", "Traversals", "Measures", "Settings",
+    ]  # fmt: skip
+    assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
+    addresses = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
+    assert addresses
+    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    assert "url(" not in text
+    assert "http:" not in text
+    assert "https:" not in text
+
+
+def test_what_files_say_is_text(run, tmp_path):
+    shutil.copytree(run, tmp_path / "<i>")
+    evil = {"illness": "<script>a", "sentence": "<script>alert(1)</script>", "command": '"><img src=x>'}
+    (tmp_path / "<i>" / "advice.json").write_text(json.dumps([evil]))
+    text = report_html(tmp_path / "<i>")
+    page = Page(text)
+    assert "script" not in {tag for tag, _ in page.tags}
+    words = "".join(page.words)
+    assert "<script>alert(1)</script>" in words
+    assert '"><img src=x>' in words
+    assert "<i>" in words
+
+
+def test_settings_that_differ_from_the_defaults_stand_out(run):
+    changed = re.findall(r"<tr class=changed[^>]*><th>(\w+)</th>", report_html(run))
+    assert {"beta", "steps", "widths", "latents", "height"} <= set(changed)
+    assert not {"learning_rate", "seed", "clip", "likelihood"} & set(changed)
+
+
+def test_an_unfinished_and_a_damaged_run_have_a_page_too(run, tmp_path):
+    shutil.copytree(run, tmp_path / "open")
+    shutil.rmtree(tmp_path / "open" / "model")
+    (tmp_path / "open" / "metrics.jsonl").write_text("garbage\n[]\n" + (run / "metrics.jsonl").read_text()[:-40])
+    (tmp_path / "open" / "advice.json").write_text("{")
+    (tmp_path / "open" / "samples" / "step-000000099.png").write_text("no picture")
+    text = report_html(tmp_path / "open")
+    assert "not finished" in text
+    assert "Curves" in text
+    assert "Samples over time" in text
+    shutil.rmtree(tmp_path / "open" / "samples")
+    (tmp_path / "open" / "metrics.jsonl").unlink()
+    assert "Settings" in report_html(tmp_path / "open")
+    with pytest.raises(UsageError, match="not a run directory"):
+        report_html(tmp_path)
+
+
+def test_a_traversal_changes_one_latent_at_a_time(run):
+    vae = load(run).vae
+    code = np.random.default_rng(0).standard_normal(6).astype(np.float32)
+    sheet = sample.traverse(vae, code, [4, 1], [-2.0, 0.0, 3.0])
+    assert sheet.shape == (2, 3, 16, 16, 3)
+    assert np.array_equal(sheet[0, 1], sheet[1, 1])  # no change
+    for row, dimension in enumerate((4, 1)):
+        for column, offset in enumerate((-2.0, 0.0, 3.0)):
+            moved = code.copy()
+            moved[dimension] += offset
+            one = sample.decode(vae, moved[None])[0].astype(int)
+            assert np.abs(one - sheet[row, column]).max() <= 1  # other company in the batch may round a level away
+
+
+def test_a_line_goes_through_its_points_and_an_outlying_first_value_is_cut_off():
+    svg = chart.lines({"train": [(0, 0.0), (50, 5.0), (100, 10.0)]}, "a < b")
+    assert 'aria-label="a &lt; b"' in svg
+    (points,) = re.findall(r'points="([^"]*)"', svg)
+    across, up = zip(*(map(float, point.split(",")) for point in points.split()), strict=True)
+    assert across[1] - across[0] == pytest.approx(across[2] - across[1])
+    assert up[0] - up[1] == pytest.approx(up[1] - up[2])
+    assert up[0] > up[2]  # larger is higher
+    ticks = re.findall(r'text-anchor="end">([^<]*)<', chart.lines({"train": [(0, 1e9), (1, 3.0), (2, 1.0)]}, ""))
+    assert ticks[-1] == "3"
+    for flat in ([(0, 5.0), (9, 5.0)], [(0, 0.0), (9, 0.0)], [(3, -2.0)]):
+        assert "nan" not in chart.lines({"train": flat}, "")
+    assert chart.lines({}, "") == chart.bars([], "") == ""
+
+
+def test_bars_are_as_high_as_their_values():
+    heights = [float(h) for h in re.findall(r'height="([\d.]+)"', chart.bars([4.0, 2.0, 0.0], ""))]
+    assert heights[0] == pytest.approx(2 * heights[1], abs=0.1)
+    assert heights[2] == 0
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0, "0"), (0.25, "0.25"), (7.5e-4, "7.5e−4"), (1e-3, "1e−3"), (-3500, "−3,500"), (12_000, "12k"), (1.0, "1"),
+])  # fmt: skip
+def test_numbers_on_axes_are_short(value, text):
+    assert chart._short(value) == text
+
+
+def test_records_that_cannot_be_read_are_left_out(run, tmp_path):
+    assert len(read_records(run)) == len((run / "metrics.jsonl").read_text().splitlines())
+    assert read_records(tmp_path) == []
