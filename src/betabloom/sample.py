@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from betabloom.vae import VAE
 
 __all__ = [
-    "base_noise", "check", "decode", "draw", "encode", "generate", "reconstruct", "to_pictures", "to_tensor", "traverse",
-    "vary",
+    "base_noise", "check", "decode", "draw", "encode", "generate", "reconstruct", "to_pictures", "to_tensor",
+    "traverse", "vary",
 ]  # fmt: skip
 
 BATCH = 64
