@@ -6,15 +6,18 @@ there are any, `model` (the fingerprint of the model that reads them) and `forma
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from betabloom.durable import replacing_file
 from betabloom.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ["Codes", "load_codes", "save_codes"]
 
@@ -51,13 +54,8 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
         "names": np.array(codes.names, dtype=np.str_),
         **({} if codes.labels is None else {"labels": np.asarray(codes.labels, np.int64)}),
     }
-    part = path.with_name(f".{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **arrays)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing_file(path, synced=False) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def load_codes(path: str | os.PathLike[str]) -> Codes:

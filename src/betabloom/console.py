@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ __all__ = ["progress", "show_log"]
 LINE_EVERY = 10.0  # seconds between plain lines
 
 
-@contextmanager
+@contextlib.contextmanager
 def progress(label: str, unit: str = "steps") -> Iterator[Callable[..., None]]:
     """Show the progress of a piece of work: yields report(done, total, text=""); total 0 means not yet known."""
     if sys.stderr.isatty():
@@ -28,7 +28,7 @@ def progress(label: str, unit: str = "steps") -> Iterator[Callable[..., None]]:
         yield _Lines(label, unit)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _bar(label: str) -> Iterator[Callable[..., None]]:
     from rich import progress as rich_progress
 
@@ -68,7 +68,8 @@ class _Lines:
         if total and done > self.first:
             left = (now - self.begun) / (done - self.first) * (total - done)
             parts += [f"{100 * done / total:.0f}%", f"ETA {duration(left)}"]
-        print("  ".join(part for part in (*parts, text) if part), file=sys.stderr, flush=True)  # noqa: T201
+        with contextlib.suppress(OSError):  # the terminal is gone: training goes on
+            print("  ".join(part for part in (*parts, text) if part), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def duration(seconds: float) -> str:
@@ -93,10 +94,11 @@ class _Handler(logging.Handler):
         text = self.format(record)
         if record.levelno >= logging.WARNING:
             text = f"warning: {text}"
-        if sys.stderr.isatty():
-            _console().print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+        with contextlib.suppress(OSError):  # the terminal is gone: training goes on
+            if sys.stderr.isatty():
+                _console().print(text, markup=False, highlight=False)
+            else:
+                print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 _shared: list[Console] = []
