@@ -39,6 +39,7 @@ LEVELS = [
     {"run"},
     {"memory"},
     {"validate"},
+    {"budget"},
     {"train"},
     {"library"},
     {"cli_options"},

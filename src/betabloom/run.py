@@ -102,6 +102,7 @@ class Run:
     step: int = 0
     parts: int = 1  # in which a batch is worked through, where memory does not hold it at once
     seconds: float = 0.0
+    rehearsed: float | None = None  # seconds that what comes after the last step will take, once they are measured
     validated: dict[str, float] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
 

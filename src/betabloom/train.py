@@ -20,6 +20,7 @@ import yaml
 import betabloom
 from betabloom import plot
 from betabloom.augment import DRAWS, augment
+from betabloom.budget import choose_batch, counted, reserve
 from betabloom.checkpoint import Model, load, save_model
 from betabloom.config import Config
 from betabloom.data import shown
@@ -30,7 +31,7 @@ from betabloom.objective import normalised_beta
 from betabloom.run import Run, check_finite, learning_rate, record, restore, save, set_up, summary
 from betabloom.rundir import claimed, resume_command, rewind_samples, why_stopped
 from betabloom.stopping import Interrupted, Stop, stop_requests
-from betabloom.validate import SAMPLER_PICTURES, fit_sampler, validate
+from betabloom.validate import fit_sampler, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
 CHECKPOINT_EVERY = 120.0  # seconds
+LATEST_RESERVE = 0.5  # progress at which a time budget has to know what comes after the last step
 SHOWN = 20  # pictures left out that are named on the screen
 
 
@@ -77,10 +79,12 @@ def fit(
         Interrupted: The process was asked to stop; the run is saved and can be resumed.
         BetabloomError: The loss is no longer finite, or `out` can no longer be written.
     """
+    config = config or Config()
+    spent = counted(config.train.budget, spent)
     started = time.monotonic() - spent
     if resume and not out:
         raise UsageError("Name the folder of the run to go on with: fit(pictures, config, out, resume=True)")
-    run = set_up(pictures, config or Config(), out)
+    run = _set_up(pictures, config, out, config.train.budget - spent)
     if not out:
         return _go(run, started, Stop(), progress)
     try:
@@ -93,6 +97,14 @@ def fit(
                 return _go(run, started - run.seconds, stop, progress)
     except OSError as error:
         raise why_stopped(out, run.step, error) from error
+
+
+def _set_up(pictures: Store | Streamed, config: Config, out: Path | None, left: float) -> Run:
+    """Set up a run. With a time budget, what the settings leave open is chosen by how fast this machine is."""
+    run = set_up(pictures, config, out)
+    if not run.plan.budget or config.train.batch:
+        return run
+    return set_up(pictures, config.replace({"batch": choose_batch(run, _train_step, left)}), out)
 
 
 def _go(run: Run, started: float, stop: Stop, progress: Callable[[int, int, str], None] | None) -> Model:
@@ -131,7 +143,7 @@ def _loop(run: Run, started: float, stop: Stop, progress: Callable[[int, int, st
         run.plan.advance(run.step, run.seconds)
         if run.step % LOG_EVERY == 0 or run.ended:
             _log_train(run)
-        if int(run.plan.t * run.config.train.validations) > int(before * run.config.train.validations):
+        if _is_due(run, before):
             _validate(run)
         if run.out and (stop.asked or run.ended or time.monotonic() - saved > CHECKPOINT_EVERY):
             save(run)
@@ -143,12 +155,19 @@ def _loop(run: Run, started: float, stop: Stop, progress: Callable[[int, int, st
             raise Interrupted(f"Stopped at step {run.step} and saved. To go on, type: {resume_command(run.out)}")
 
 
+def _is_due(run: Run, before: float) -> bool:
+    """Whether to validate now that progress has come from `before` to where it is."""
+    times = run.config.train.validations
+    late = run.plan.budget > 0 and run.plan.t > LATEST_RESERVE and run.rehearsed is None
+    return late or int(run.plan.t * times) > int(before * times)
+
+
 def _validate(run: Run) -> None:
-    """Validate, and learn from it how much of a time budget to keep for the last validation and the sampler."""
+    """Validate, and learn from it how much of a time budget to keep for what comes after the last step."""
     begun = time.monotonic()
     validate(run)
-    pictures = min(SAMPLER_PICTURES, len(run.train_rows)) / max(len(run.validation_rows), 1)
-    run.plan.reserve = (time.monotonic() - begun) * (1 + pictures / 2)
+    if run.plan.budget and not run.ended:
+        run.plan.reserve = reserve(run, time.monotonic() - begun)
 
 
 def _train_step(run: Run) -> None:
