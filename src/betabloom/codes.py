@@ -6,6 +6,7 @@ there are any, `model` (the fingerprint of the model that reads them) and `forma
 
 from __future__ import annotations
 
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
     """
     try:
         with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            _check_members(file.zip)
             version = int(file["format_version"])
             if version != FORMAT_VERSION:
                 raise FormatError(f"{path} has format version {version}; this betabloom reads {FORMAT_VERSION}.")
@@ -74,8 +76,20 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
             codes = Codes(file["mean"], file["log_var"], file["names"].tolist(), str(file["model"]), labels)
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path} is not a code file made by `betabloom encode`.") from error
     if codes.mean.ndim != 2 or codes.mean.shape != codes.log_var.shape or len(codes.names) != len(codes.mean):
         raise FormatError(f"{path} is damaged: its arrays do not fit together.")
     return codes
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    """Raise `ValueError` for members that would take more memory than the file takes on the disk."""
+    for member in archive.infolist():
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{member.filename} is compressed")
+        with archive.open(member) as file:
+            np.lib.format.read_magic(file)
+            shape, _, kind = np.lib.format.read_array_header_1_0(file)
+            if math.prod(shape) * kind.itemsize > member.file_size:
+                raise ValueError(f"{member.filename} is shorter than it says")

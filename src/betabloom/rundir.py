@@ -159,14 +159,23 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
     path = folder / f"step-{step:09d}"
     with replacing(path) as part:
         digest = write_tensors(tensors, part / "state.safetensors")
-        state = {"format_version": FORMAT_VERSION, **state, "step": step, "sha256": digest}
+        state = {**state, "format_version": FORMAT_VERSION, "step": step, "sha256": digest}
         write_json(part / "state.json", {"state": state, "check": _check(state)})
-    if sha256(path / "state.safetensors", from_disk=True) != digest or _read_state(path) != json.loads(_plain(state)):
+    if not _is_intact(path, state):
         shutil.rmtree(path, ignore_errors=True)
         raise OSError(errno.EIO, "what was read back is not what was written", str(path))
     kept = _checkpoints(folder)
     for old in [p for p in kept if _step(p) > step] + [p for p in kept if _step(p) <= step][KEPT_CHECKPOINTS:]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_intact(path: Path, state: Mapping[str, Any]) -> bool:
+    """Whether what is read back from the disk is what was written."""
+    try:
+        same_state = _plain(_read_state(path)) == _plain(state)
+    except FormatError:
+        return False
+    return same_state and sha256(path / "state.safetensors", from_disk=True) == state["sha256"]
 
 
 def latest_checkpoint(
