@@ -7,6 +7,7 @@ there are any, `model` (the fingerprint of the model that reads them) and `forma
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["Codes", "load_codes", "save_codes"]
 
 FORMAT_VERSION = 1
+DAMAGED = (  # what zipfile and NumPy raise for files that are none
+    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, SyntaxError,
+    zipfile.BadZipFile, tokenize.TokenError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
             codes = Codes(file["mean"], file["log_var"], file["names"].tolist(), str(file["model"]), labels)
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise FormatError(f"{path} is not a code file made by `betabloom encode`.") from error
     if codes.mean.ndim != 2 or codes.mean.shape != codes.log_var.shape or len(codes.names) != len(codes.mean):
         raise FormatError(f"{path} is damaged: its arrays do not fit together.")
