@@ -207,19 +207,3 @@ def test_with_a_full_disk_it_stops_with_the_reason_and_goes_on_when_there_is_roo
     assert commands.run(small_disk, *begin_or_resume(small_disk, photos)) == 0, log.read_text()
     assert result(small_disk) == result(whole)
     assert left_over(small_disk) == []
-
-
-def test_with_a_disk_that_becomes_read_only_it_stops_with_the_reason(commands, photos, small_disk, tmp_path):
-    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
-    pid = commands.start(small_disk, *begin_or_resume(small_disk, photos))
-    while not list(small_disk.glob("run/checkpoints/step-*")):
-        time.sleep(0.01)
-    while subprocess.run(["mount", "-o", "remount,ro", small_disk], capture_output=True).returncode:
-        time.sleep(0.001)  # busy: a file is open to be written
-    code = commands.end(pid)
-    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    text = (tmp_path / "log.txt").read_text()
-    if code == 0:
-        pytest.skip("it was done before the disk could be made read-only")
-    assert "has become read-only" in text
-    assert commands.run(small_disk, *begin_or_resume(small_disk, photos)) == 0

@@ -203,21 +203,29 @@ def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_before_the_oldes
     ]  # fmt: skip
 
 
-def full(*_, **__):
-    raise OSError(errno.ENOSPC, "No space left on device", "/some/.part")
-
-
-@pytest.mark.parametrize("where", ["write_tensors", "write_json"])
-def test_a_full_disk_stops_the_run_with_the_reason_and_the_last_checkpoint_stays(
-    where, whole, small_store, tiny_config, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("where", "number", "reason"),
+    [
+        ("write_tensors", errno.ENOSPC, "the disk of .* is full"),
+        ("write_json", errno.ENOSPC, "the disk of .* is full"),
+        ("write_json", errno.EROFS, "has become read-only"),
+        ("write_json", errno.EACCES, "may not be written"),
+        ("write_json", errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_disk_that_takes_no_more_stops_the_run_with_the_reason_and_the_last_checkpoint_stays(
+    where, number, reason, whole, small_store, tiny_config, tmp_path, monkeypatch
 ):
+    def full(*_, **__):
+        raise OSError(number, os.strerror(number), "/some/.part")
+
     monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
     with monkeypatch.context() as patch:
         step = train._train_step
         patch.setattr(
             train, "_train_step", lambda s: (step(s), s.step + 1 == 12 and patch.setattr(rundir, where, full))
         )
-        with pytest.raises(BetabloomError, match=r"step 12: the disk of .* is full.*at step 11 is saved.*--resume"):
+        with pytest.raises(BetabloomError, match=f"step 12: .*{reason}.*at step 11 is saved.*--resume"):
             train.fit(small_store, tiny_config, tmp_path)
     train.fit(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole

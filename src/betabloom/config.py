@@ -135,6 +135,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "beta": 4.0,
         "beta_schedule": "constant",
         "epochs": 30.0,
+        "batch": 32,
         "learning_rate": 3e-4,
         "warmup_steps": 0,
         "decay_from": 1.0,
