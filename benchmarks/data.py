@@ -178,9 +178,10 @@ def batches(rounds: int) -> dict[str, Any]:
 
     from betabloom.checkpoint import make_vae
     from betabloom.config import Config
+    from betabloom.run import BATCH
 
     config = Config.preset("flowers64")
-    size, shape = config.train.batch, (config.data.height, config.data.width)
+    size, shape = BATCH, (config.data.height, config.data.width)
     model = make_vae(config).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(model.parameters())
     with tempfile.TemporaryDirectory() as cache:

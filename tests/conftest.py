@@ -21,7 +21,7 @@ TINY = {
 }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config() -> Config:
     """Settings of a training that takes a second."""
     return Config.preset("tiny", **TINY)

@@ -88,7 +88,7 @@ def edit(folder, change):
     [
         (lambda f: f.update(format_version=99), "format version 99.*pip install --upgrade"),
         (lambda f: f.update(format="other"), "does not belong to a betabloom model"),
-        (lambda f: f["config"]["model"].update(latents=6), "does not fit its config.json"),
+        (lambda f: f["config"]["model"].update(latents=6), "does not fit its settings"),
         (lambda f: f["config"]["model"].update(family="vgg"), "does not describe a model.*vgg"),
         (lambda f: f["config"]["model"].update(wings=2), "Unknown setting 'model.wings'"),
         (lambda f: f.update(config=None), "does not describe a model"),

@@ -129,6 +129,9 @@ def test_what_exists_is_never_overwritten_without_force(place):
         (["train", "drawn", "--resume", "run"], "keeps its settings"),
         (["generate", "nowhere"], "betabloom train"),
         (["generate", "photos"], "not a model directory"),
+        (["info", "photos"], "betabloom inspect photos"),
+        (["train", "drawn", "--steps", "0", "--epochs", "0"], "nothing to train"),
+        (["train", "--resume", "nowhere"], "There is no run nowhere"),
         (["generate", "run", "--sampler", "magic"], "auto, fitted, prior"),
         (["generate", "run", "-o", "no/such/a.png"], "no folder no/such"),
         (["generate", "run", "--device", "abacus"], "--device cpu"),
@@ -239,6 +242,38 @@ def test_a_damaged_run_says_so_and_a_damaged_log_does_not_matter(place):
     (place / "hurt" / "model" / "config.json").write_text('{"format": "betabloom-model", "format_version": 1}')
     _, err = betabloom("info", "hurt", cwd=place, code=1)
     assert "does not describe a model" in err
+
+
+def test_pictures_that_went_away_are_missed_by_name(place):
+    (place / "photos").rename(place / "elsewhere")
+    _, err = betabloom("train", "--resume", "run", cwd=place, code=2)
+    assert "not where they were" in err
+    assert "type again: betabloom train --resume run" in err
+    (place / "elsewhere").rename(place / "photos")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_a_name_with_a_line_break_is_one_line(place):
+    out, _ = betabloom("generate", "run", "-n", 1, "-o", "a\nb\x1b[31m.png", cwd=place)
+    assert out == "1 new pictures: a\\nb\\x1b[31m.png\n"
+    (place / "a\nb\x1b[31m.png").unlink()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no folder that takes no files")
+def test_what_cannot_be_written_is_named_as_it_was_typed(place):
+    _, err = betabloom("generate", "run", "-n", 1, "-o", "/proc/new.png", cwd=place, code=1)
+    assert "/proc/new.png" in err
+    assert ".part" not in err
+    _, err = betabloom("encode", "run", "photos", "-o", "/proc/new.npz", cwd=place, code=1)
+    assert "/proc/new.npz" in err
+
+
+def test_a_second_run_keeps_out_of_a_folder_that_is_trained_in(place):
+    from betabloom.locking import locked
+
+    with locked(place / "run" / ".lock"):
+        _, err = betabloom("train", "--resume", "run", cwd=place, code=2)
+    assert "Another process is training in run" in err
 
 
 def test_resume_goes_on_and_names_are_kept(place):

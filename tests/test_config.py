@@ -62,7 +62,7 @@ def test_text_is_converted_and_both_spellings_work():
         ({"widths": "32,wide"}, "'widths' must be numbers like 32,64,128"),
         ({"beta": -1}, "'beta' must lie between 0 and"),
         ({"beta": float("nan")}, "'beta' must lie between"),
-        ({"batch": 0}, "'batch' must lie between 1 and"),
+        ({"batch": -1}, "'batch' must lie between 0 and"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):

@@ -14,7 +14,7 @@ import torch
 import yaml
 from PIL import Image
 
-from betabloom import checkpoint, data, run, train
+from betabloom import data, run, rundir, train
 from betabloom.config import Config
 from betabloom.data import Store
 from betabloom.errors import BetabloomError, UsageError
@@ -249,9 +249,9 @@ def test_nothing_to_resume_and_other_pictures_are_refused(small_store, tiny_conf
 def test_a_checkpoint_holds_two_generations_and_no_leftovers(small_store, tiny_config, tmp_path):
     tensors = {"a": torch.arange(3.0)}
     for step in (5, 40, 300):
-        checkpoint.save_checkpoint(tmp_path / "c", step, tensors, {"note": step})
+        rundir.save_checkpoint(tmp_path / "c", step, tensors, {"note": step})
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["step-000000040", "step-000000300"]
-    found, state, complaints = checkpoint.latest_checkpoint(tmp_path / "c")
+    found, state, complaints = rundir.latest_checkpoint(tmp_path / "c", tensors)
     assert torch.equal(found["a"], tensors["a"])
     assert state["note"] == 300
     assert complaints == []

@@ -1,11 +1,8 @@
-"""Models and run states on disk: safetensors and JSON, never pickle.
+"""Models on disk: safetensors and JSON, never pickle.
 
 A *model directory* holds `model.safetensors` (the weights), `sampler.safetensors` (the density fitted to the aggregate
 posterior), `config.json` (format version, settings, pipeline, training
 facts, hash of the weights), `README.md` (the model card) and `samples.png`. It needs no code to load and can run none.
-
-A *checkpoint* is everything a run needs to go on: `checkpoints/step-N/` with `state.safetensors` and `state.json`. It
-is written under another name, synced, renamed and verified by hash when it is read; the newest two are kept.
 """
 
 from __future__ import annotations
@@ -13,24 +10,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 
 import betabloom
 from betabloom import sample
 from betabloom.aggregate import GaussianMixture
 from betabloom.config import Config
 from betabloom.data import Pipeline
-from betabloom.durable import replacing, sha256, write_json
+from betabloom.durable import replacing, write_json
 from betabloom.errors import FormatError, UsageError
 from betabloom.nn import count_parameters
+from betabloom.tensors import read_tensors, write_tensors
 from betabloom.vae import build_vae
 
 if TYPE_CHECKING:
@@ -38,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from PIL import Image
-    from torch import Tensor
 
     from betabloom.prior import Prior
     from betabloom.vae import VAE
@@ -46,17 +41,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Model",
     "describe",
-    "latest_checkpoint",
     "load",
     "make_vae",
-    "save_checkpoint",
     "save_model",
 ]
 
 FORMAT = "betabloom-model"
 FORMAT_VERSION = 1
 SAMPLERS = ("auto", "fitted", "prior")
-KEPT_CHECKPOINTS = 2
+KEYS = {
+    "format", "format_version", "betabloom", "config", "pipeline", "training", "parameters", "sha256", "components",
+}  # fmt: skip
 LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
 LARGEST_MIXTURE = 1024  # components
 
@@ -126,6 +121,7 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> Model:
         """Write the model directory and return the model with its fingerprint."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         return save_model(self, Path(path))
 
     def _check(self, pictures: np.ndarray) -> np.ndarray:
@@ -158,14 +154,10 @@ def make_vae(config: Config) -> VAE:
 
 def save_model(model: Model, path: Path) -> Model:
     """Write a model directory; an existing one is replaced at once, never half."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.vae.state_dict().items()}
     with replacing(path) as part:
-        save_file(weights, part / "model.safetensors")
-        digests = {"model": sha256(part / "model.safetensors")}
+        digests = {"model": write_tensors(model.vae.state_dict(), part / "model.safetensors")}
         if model.sampler:
-            density = {name: value.cpu().contiguous() for name, value in model.sampler.state_dict().items()}
-            save_file(density, part / "sampler.safetensors")
-            digests["sampler"] = sha256(part / "sampler.safetensors")
+            digests["sampler"] = write_tensors(model.sampler.state_dict(), part / "sampler.safetensors")
         facts = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -207,17 +199,20 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Model:
         config = Config.from_dict(facts["config"])
         pipeline = Pipeline.from_dict(facts["pipeline"])
         training, digests = dict(facts["training"]), {str(k): str(v) for k, v in facts["sha256"].items()}
+        if (pipeline.channels, pipeline.height, pipeline.width) != config.shape:
+            raise ValueError(f"its pipeline makes pictures of {pipeline.width}x{pipeline.height} pixels")
         with torch.device("meta"):
             expected = make_vae(config).state_dict()
             density = _empty_mixture(int(facts["components"]), config.model.latents)
-    except (UsageError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise FormatError(f"{folder / 'config.json'} does not describe a model: {error}") from error
-    vae, sampler = make_vae(config), None
-    vae.load_state_dict(_read_weights(folder / "model.safetensors", expected, digests.get("model", "")))
+    except (UsageError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+        raise FormatError(f"{folder / 'config.json'} does not describe a model: {str(error)[:500]}") from error
+    weights = read_tensors(folder / "model.safetensors", expected, digests.get("model", ""))
+    vae, sampler = make_vae(config), None  # after its file is found to be as large: settings can ask for terabytes
+    vae.load_state_dict(weights)
     vae.requires_grad_(False).eval().to(device)
     if density:
         expected = density.state_dict()
-        weights = _read_weights(folder / "sampler.safetensors", expected, digests.get("sampler", ""))
+        weights = read_tensors(folder / "sampler.safetensors", expected, digests.get("sampler", ""))
         sampler = GaussianMixture(**weights).eval().to(device)
     return Model(vae, config, pipeline, training, sampler, _fingerprint(digests))
 
@@ -238,7 +233,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     facts = _read_facts(_model_folder(Path(path)))
     try:
         return _described(path, facts)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"The config.json of {path} does not describe a model: it lacks {error}.") from error
 
 
@@ -266,7 +261,10 @@ def _model_folder(path: Path) -> Path:
         raise UsageError(f"The training in {path} is not finished. Type: betabloom train --resume {path}")
     if not path.exists():
         raise UsageError(f"There is no model at {path}. Train one: betabloom train drawn -o {path}")
-    raise UsageError(f"{path} is not a model directory: it has no config.json.")
+    raise UsageError(
+        f"{path} is not a model directory: it has no config.json. To look at a folder of pictures, type: "
+        f"betabloom inspect {shlex.quote(str(path))}"
+    )
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
@@ -275,7 +273,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         raise FormatError(f"{path} has {path.stat().st_size:,} bytes; a model's has some thousand.")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise FormatError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise FormatError(f"{path} does not belong to a betabloom model.")
@@ -285,65 +283,9 @@ def _read_facts(folder: Path) -> dict[str, Any]:
             f"{path} has format version {version!r}; betabloom {betabloom.__version__} reads version "
             f"{FORMAT_VERSION}. Type: pip install --upgrade betabloom"
         )
+    if unknown := facts.keys() - KEYS:
+        raise FormatError(f"{path} has {min(unknown)[:100]!r}, which no model of format version {version} has.")
     return facts
-
-
-def _read_weights(path: Path, expected: Mapping[str, Tensor], digest: str) -> dict[str, Tensor]:
-    """Read tensors whose names, shapes and types are as expected, from a file with the expected hash."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise FormatError(f"{path} is missing.") from None
-    except (SafetensorError, OSError) as error:
-        raise FormatError(f"{path} is damaged: {error}") from error
-    wanted = {name: tuple(value.shape) for name, value in expected.items()}
-    if found != wanted:
-        names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-        raise FormatError(f"{path} does not fit its config.json, first at {names[0]!r}.")
-    if sha256(path) != digest:
-        raise FormatError(f"{path} is damaged: its hash is not the one in config.json.")
-    weights = load_file(path)
-    for name, value in weights.items():
-        if value.dtype != expected[name].dtype or not torch.isfinite(value).all():
-            raise FormatError(f"{path} is damaged: {name!r} has values that no training leaves.")
-    return weights
-
-
-def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write `folder`/step-N and keep the newest two."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / f"step-{step:09d}") as part:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part / "state.safetensors")
-        digest = sha256(part / "state.safetensors")
-        write_json(part / "state.json", {**state, "step": step, "sha256": digest})
-    for old in _checkpoints(folder)[KEPT_CHECKPOINTS:]:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def latest_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
-    """Read the newest intact checkpoint: its tensors, its state and what was wrong with newer ones; None if none is.
-
-    Raises:
-        FormatError: There are checkpoints, and all are damaged.
-    """
-    complaints: list[str] = []
-    for path in _checkpoints(folder):
-        try:
-            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            if sha256(path / "state.safetensors") != state["sha256"]:
-                raise ValueError("its hash does not match")
-            return load_file(path / "state.safetensors"), state, complaints
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            complaints.append(f"{path} is damaged ({error}); trying the one before.")
-    if complaints:
-        raise FormatError(f"No checkpoint in {folder} can be read: {complaints[0].split(';')[0]}.")
-    return None
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """Checkpoint folders, newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)
 
 
 def _card(model: Model, fingerprint: str) -> str:

@@ -19,7 +19,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from betabloom import cli_cache, cli_data, cli_evaluate, cli_generate, cli_runs
-from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Pictures, Seed, apart, free_path, say
+from betabloom.cli_options import (
+    Device,
+    Force,
+    Json,
+    ModelArgument,
+    Out,
+    Pictures,
+    Seed,
+    apart,
+    free_path,
+    say,
+    say_lines,
+)
 from betabloom.cli_pictures import load_model, read_pictures, record_of, write_pictures
 from betabloom.errors import BetabloomError, FetchError, SourceError, UsageError
 
@@ -111,10 +123,12 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train on pictures; leaves a run directory with model/ in it."""
+    started = time.monotonic()
     from betabloom import train as training
     from betabloom.config import Config, parse_size
     from betabloom.console import progress, show_log
     from betabloom.run import check_settings
+    from betabloom.rundir import resume_command, run_config
 
     show_log()
     options: dict[str, Any] = {
@@ -126,8 +140,8 @@ def train(
     changes = {key: value for key, value in options.items() if value is not None} | _settings(settings or [])
     if resume:
         if source or changes or out or preset:
-            raise UsageError(f"A resumed run keeps its settings. Type: betabloom train --resume {resume}")
-        config, folder = _run_config(resume), resume
+            raise UsageError(f"A resumed run keeps its settings. Type: {resume_command(resume)}")
+        config, folder = run_config(resume), resume
     else:
         preset = preset or "flowers64"
         config = Config.preset(preset, **changes)
@@ -135,9 +149,18 @@ def train(
             config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
         folder = _new_run(out, source or "flowers102", preset)
     check_settings(config)
-    store = _prepare(config)
+    try:
+        store = _prepare(config)
+    except SourceError as error:
+        if not resume:
+            raise
+        raise SourceError(
+            f"The pictures that the run in {resume} learns from are not where they were: {error} Bring them back, and "
+            f"type again: {resume_command(resume)}"
+        ) from error
+    spent = time.monotonic() - started
     with progress("training") as report:
-        model = training.fit(store, config, folder, resume=resume is not None, progress=report)
+        model = training.fit(store, config, folder, resume is not None, report, spent)
     measures = model.training["validation"]
     say(
         as_json,
@@ -157,26 +180,15 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
 
 def _new_run(out: Path | None, source: str, preset: str) -> Path:
     """Return the run directory to make; one that exists is refused."""
+    from betabloom.rundir import is_free, resume_command
+
     if out is None:
         name = Path(source).name.replace(":", "-")
         return Path("runs") / f"{name}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        hint = f", or go on with it: betabloom train --resume {out}" if (out / "checkpoints").is_dir() else ""
+    if not is_free(out):
+        hint = f", or go on with it: {resume_command(out)}" if (out / "config.yaml").is_file() else ""
         raise UsageError(f"{out} exists already. Choose another name with -o{hint}.")
     return out
-
-
-def _run_config(run: Path) -> Config:
-    import yaml
-
-    from betabloom.config import Config
-
-    try:
-        return Config.from_dict(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{run} is not a run directory: it has no config.yaml.") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise UsageError(f"{run / 'config.yaml'} is damaged: {error}") from error
 
 
 def _prepare(config: Config) -> Store | Streamed:
@@ -314,4 +326,4 @@ def info(
             facts["again"] = cli_generate.again(facts)
     else:
         facts = describe(what)
-    say(as_json, "\n".join(f"{key:<18} {value}" for key, value in facts.items()), **facts)
+    say_lines(as_json, [f"{key:<18} {value}" for key, value in facts.items()], **facts)

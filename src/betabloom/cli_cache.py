@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli_options import Json, say
+from betabloom.cli_options import Json, say, say_lines
 
 if TYPE_CHECKING:
     from betabloom.data.cache import Entry
@@ -24,9 +24,9 @@ def list_(as_json: Json = False) -> None:
     found = entries()
     size = sum(entry.bytes for entry in found)
     total = f"{len(found)} in {cache_folder()}, {_size(size)}"
-    say(
+    say_lines(
         as_json,
-        "\n".join([*_table(found), total + (". Free it: betabloom cache clear" if found else "")]),
+        [*_table(found), total + (". Free it: betabloom cache clear" if found else "")],
         cache=str(cache_folder()), bytes=size, stores=[_facts(entry) for entry in found],
     )  # fmt: skip
 

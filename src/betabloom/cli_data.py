@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from betabloom.cli_options import Force, Json, Out, free_path, say
+from betabloom.cli_options import Force, Json, Out, free_path, say, say_lines
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def inspect(
         report = data.inspect(opened, parse_size(size), quick=quick, progress=report_progress)
     if path is not None:
         _contact_sheet(opened, path)
-    text = report.text() if path is None else f"{report.text()}\nContact sheet: {path}"
-    say(as_json, text, **report.to_dict(), sheet=None if path is None else str(path))
+    lines = report.text().splitlines() + ([] if path is None else [f"Contact sheet: {path}"])
+    say_lines(as_json, lines, **report.to_dict(), sheet=None if path is None else str(path))
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,19 @@ import typer
 
 from betabloom.errors import UsageError
 
-__all__ = ["Device", "Force", "Json", "ModelArgument", "Out", "Pictures", "Seed", "apart", "free_path", "say"]
+__all__ = [
+    "Device",
+    "Force",
+    "Json",
+    "ModelArgument",
+    "Out",
+    "Pictures",
+    "Seed",
+    "apart",
+    "free_path",
+    "say",
+    "say_lines",
+]
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a model directory.")]
 Pictures = Annotated[list[str], typer.Argument(metavar="PICTURES", help="Picture files, or one folder or source.")]
@@ -22,9 +34,16 @@ Seed = Annotated[int, typer.Option(min=0, help="Names the pictures: same seed, s
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps …")]
 
 
-def say(as_json: bool, sentence: str, **facts: Any) -> None:
+def say(as_json: bool, sentence: str, /, **facts: Any) -> None:
     """Print the one line that a command prints on stdout."""
-    print(json.dumps(facts, ensure_ascii=False) if as_json else sentence)  # noqa: T201
+    say_lines(as_json, [sentence], **facts)
+
+
+def say_lines(as_json: bool, lines: Iterable[str], /, **facts: Any) -> None:
+    """Print lines, whatever the names in them are made of: a control character cannot begin another line."""
+    from betabloom.data import shown
+
+    print(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join(shown(line, 10_000) for line in lines))  # noqa: T201
 
 
 def free_path(path: Path, force: bool, suffix: str = ".png", folder: bool = False) -> Path:

@@ -6,19 +6,28 @@ there are any, `model` (the fingerprint of the model that reads them) and `forma
 
 from __future__ import annotations
 
-import os
+import math
+import tokenize
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from betabloom.durable import replacing_file
 from betabloom.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ["Codes", "load_codes", "save_codes"]
 
 FORMAT_VERSION = 1
+DAMAGED = (  # what zipfile and NumPy raise for files that are none
+    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, SyntaxError,
+    zipfile.BadZipFile, tokenize.TokenError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,13 +60,8 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
         "names": np.array(codes.names, dtype=np.str_),
         **({} if codes.labels is None else {"labels": np.asarray(codes.labels, np.int64)}),
     }
-    part = path.with_name(f".{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **arrays)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing_file(path, synced=False) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def load_codes(path: str | os.PathLike[str]) -> Codes:
@@ -69,6 +73,7 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
     """
     try:
         with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            _check_members(file.zip)
             version = int(file["format_version"])
             if version != FORMAT_VERSION:
                 raise FormatError(f"{path} has format version {version}; this betabloom reads {FORMAT_VERSION}.")
@@ -76,8 +81,20 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
             codes = Codes(file["mean"], file["log_var"], file["names"].tolist(), str(file["model"]), labels)
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise FormatError(f"{path} is not a code file made by `betabloom encode`.") from error
     if codes.mean.ndim != 2 or codes.mean.shape != codes.log_var.shape or len(codes.names) != len(codes.mean):
         raise FormatError(f"{path} is damaged: its arrays do not fit together.")
     return codes
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    """Raise `ValueError` for members that would take more memory than the file takes on the disk."""
+    for member in archive.infolist():
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{member.filename} is compressed")
+        with archive.open(member) as file:
+            np.lib.format.read_magic(file)
+            shape, _, kind = np.lib.format.read_array_header_1_0(file)
+            if math.prod(shape) * kind.itemsize > member.file_size:
+                raise ValueError(f"{member.filename} is shorter than it says")

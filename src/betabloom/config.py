@@ -8,6 +8,8 @@ in `config.yaml`.
 from __future__ import annotations
 
 import dataclasses
+import numbers
+import os
 import re
 import types
 import typing
@@ -84,7 +86,7 @@ class TrainConfig:
     epochs: float = _setting(60.0, "passes over the training pictures; used when neither steps nor budget is set")
     steps: int = _setting(0, "training steps; 0 for epochs")
     budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none")
-    batch: int = _setting(32, "pictures in a step")
+    batch: int = _setting(0, "pictures in a step; 0 for 32, or fewer where a time budget is short")
     optimiser: str = _setting("muon", "muon (hidden layers; Adam for the rest) or adam")
     learning_rate: float = _setting(1e-3, "peak learning rate of Adam; Muon's is 20 times as large")
     warmup_steps: int = _setting(200, "steps during which the learning rate rises (at most a tenth of the training)")
@@ -100,6 +102,8 @@ class TrainConfig:
         "", "where to log beside metrics.jsonl: tensorboard, mlflow, wandb, csv, or several as csv,wandb"
     )
 
+
+MOST_NUMBERS = 64  # in a setting that is a list of numbers
 
 SECTIONS: dict[str, type[Any]] = {
     "data": DataConfig,
@@ -136,6 +140,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "beta_schedule": "constant",
         "epochs": 30.0,
         "optimiser": "adam",
+        "batch": 32,
         "learning_rate": 3e-4,
         "warmup_steps": 0,
         "decay_from": 1.0,
@@ -175,7 +180,7 @@ class Config:
         for name, low, high in _RANGES:
             value = getattr(getattr(self, SECTION_OF[name]), name)
             if not low <= value <= high:
-                raise UsageError(f"'{name}' must lie between {low:g} and {high:g}, not {value:g}.")
+                raise UsageError(f"'{name}' must lie between {low:g} and {high:g}, not {str(value)[:20]}.")
         return self
 
     @property
@@ -216,7 +221,7 @@ _RANGES = (
     ("epochs", 0, 1e9),
     ("steps", 0, 10**12),
     ("budget", 0, 1e9),
-    ("batch", 1, 65536),
+    ("batch", 0, 65536),
     ("learning_rate", 0, 10),
     ("warmup_steps", 0, 10**9),
     ("decay_from", 0, 1),
@@ -245,15 +250,21 @@ def _convert(name: str, section: type[Any], value: Any) -> Any:
     try:
         if isinstance(kind, types.GenericAlias):  # tuple[int, ...]
             parts = value.split(",") if isinstance(value, str) else value
+            if len(parts) > MOST_NUMBERS:
+                raise ValueError
             return tuple(int(part) for part in parts if str(part).strip())
         if kind is bool:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
-        if kind is int and isinstance(value, float) and value != int(value):
+        if not isinstance(value, str | numbers.Real | os.PathLike):
+            raise TypeError
+        if kind is int and isinstance(value, float) and value % 1:
             raise ValueError
         return kind(value)
     except (ValueError, TypeError, KeyError, OverflowError):
-        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "numbers like 32,64,128")
-        raise UsageError(f"'{name}' must be {wanted}, not {value!r}.") from None
+        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(
+            kind, "numbers like 32,64,128"
+        )
+        raise UsageError(f"'{name}' must be {wanted}, not {repr(value)[:100]}.") from None
 
 
 def parse_duration(text: str) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
 from collections import deque
-from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ CELL_EVERY = 0.5  # seconds between changes of a notebook's bar
 PACE_WINDOW = 60.0  # seconds that the pace is taken over at least
 
 
-@contextmanager
+@contextlib.contextmanager
 def progress(label: str, unit: str = "steps") -> Iterator[Callable[..., None]]:
     """Show the progress of a piece of work: yields report(done, total, text=""); total 0 means not yet known."""
     if in_notebook():
@@ -74,7 +74,7 @@ class Pace:
         return (now - then) / (done - before) * (total - done)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _bar(label: str) -> Iterator[Callable[..., None]]:
     from rich import progress as rich_progress
 
@@ -128,7 +128,8 @@ class _Lines:
 
 
 def _print(done: int, total: int, line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    with contextlib.suppress(OSError):  # the terminal is gone: training goes on
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _cell() -> Callable[[int, int, str], None]:
@@ -174,10 +175,11 @@ class _Handler(logging.Handler):
         text = self.format(record)
         if record.levelno >= logging.WARNING:
             text = f"warning: {text}"
-        if sys.stderr.isatty():
-            _console().print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+        with contextlib.suppress(OSError):  # the terminal is gone: training goes on
+            if sys.stderr.isatty():
+                _console().print(text, markup=False, highlight=False)
+            else:
+                print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 _shared: list[Console] = []

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from betabloom.durable import replacing_file
 from betabloom.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
 __all__ = ["curves", "grid", "pairs", "read_png", "save_png"]
@@ -97,12 +98,8 @@ def save_png(image: Image.Image, path: str | os.PathLike[str], record: Mapping[s
     path = Path(path)
     text = PngImagePlugin.PngInfo()
     text.add_itxt(KEYWORD, json.dumps(record, sort_keys=True))
-    part = path.with_name(f".{os.getpid()}.part")
-    try:
+    with replacing_file(path, synced=False) as part:
         image.save(part, "PNG", pnginfo=text)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_png(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -116,7 +113,7 @@ def read_png(path: str | os.PathLike[str]) -> dict[str, Any]:
             image.load()
             text = getattr(image, "text", {})
         record = json.loads(text[KEYWORD])
-    except (OSError, SyntaxError, ValueError, KeyError) as error:
+    except (OSError, SyntaxError, ValueError, KeyError, RecursionError, Image.DecompressionBombError) as error:
         raise FormatError(f"{path} is not a picture made by betabloom: it carries no record of how.") from error
     if not isinstance(record, dict):
         raise FormatError(f"The record in {path} is damaged.")

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import torch
 
-from betabloom.checkpoint import latest_checkpoint, make_vae, save_checkpoint
+from betabloom.checkpoint import make_vae
 from betabloom.data import Store
+from betabloom.durable import sync
 from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.hardware import choose_device, choose_precision, keep_memory
 from betabloom.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrelation, normalised_beta
 from betabloom.optimiser import make_optimiser
 from betabloom.plan import Plan
+from betabloom.rundir import latest_checkpoint, rewind_metrics, rewind_samples, save_checkpoint
 from betabloom.schedule import Linear, make_schedule
 from betabloom.trackers import Trackers, check_trackers
 
@@ -51,6 +53,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+BATCH = 32  # pictures in a step, where neither the settings nor a time budget say otherwise
 VALIDATION_PICTURES = 1024
 SMALLER = 1 / 3  # factor on the learning rate for every time that the loss was not a finite number
 IN_MEMORY = 2 << 30  # bytes of prepared pictures that are kept in memory; larger stores are read from disk
@@ -104,10 +107,12 @@ class Run:
     out: Path | None
     sums: Sums
     step: int = 0
+    parts: int = 1  # in which a batch is worked through, where memory does not hold it at once
     seconds: float = 0.0
     setbacks: int = 0  # how often the loss was not a finite number
     told: set[str] = field(default_factory=set)  # illnesses that were reported
     trackers: Trackers = field(default_factory=lambda: Trackers({}))
+    rehearsed: float | None = None  # seconds that what comes after the last step will take, once they are measured
     validated: dict[str, float] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
 
@@ -126,6 +131,8 @@ def check_settings(config: Config) -> None:
     """Raise `UsageError` for settings that no run can use, before any picture is looked at."""
     _beta(config)
     _regulariser(config, images=1)
+    if not any((config.train.steps, config.train.epochs, config.train.budget)):
+        raise UsageError("There is nothing to train: 'steps', 'epochs' and 'budget' are all 0. Type: --epochs 60")
     choose_precision(config.train.precision, choose_device(config.train.device))
     check_trackers(config.train.log)
     with torch.device("meta"):  # costs no memory and no time
@@ -139,6 +146,7 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     store = pictures if isinstance(pictures, Store) else pictures.store
     _, height, width, channels = store.pictures.shape
     config = config.replace({"height": height, "width": width, "channels": channels, "pipeline": store.pipeline.name})
+    config = config.replace({"batch": config.train.batch or BATCH})
     train_rows, validation_rows = store.split("all" if stream else config.data.split, config.data.holdout)
     keep_memory()
     device = choose_device(config.train.device)
@@ -267,30 +275,45 @@ def record(run: Run, split: str, values: dict[str, Any]) -> None:
 def save(run: Run) -> None:
     """Write a checkpoint: all that a resumed run needs to be the uninterrupted one."""
     assert run.out is not None  # noqa: S101  (for the type checker; callers checked)
-    tensors = {f"vae.{name}": value for name, value in run.vae.state_dict().items()}
-    if run.config.train.ema:
-        tensors |= {f"averaged.{name}": value for name, value in run.averaged.state_dict().items()}
+    tensors = _weights(run) | {"sums": run.sums.values}
     for index, moments in run.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-    tensors["sums"] = run.sums.values
     state = {
         "summed": run.sums.count,
         "left_out": run.sums.left_out.item(),
         "setbacks": run.setbacks,
         "plan": vars(run.plan),
+        "parts": run.parts,
         "seconds": run.seconds,
         "validated": run.validated,
         "config": run.config.to_dict(),
         "store": run.store.fingerprint,
         "records": len(run.records),
     }
+    sync(run.out / "metrics.jsonl")
     save_checkpoint(run.out / "checkpoints", run.step, tensors, state)
+
+
+def _weights(run: Run) -> dict[str, Tensor]:
+    """The weights, and their average where there is one."""
+    weights = {f"vae.{name}": value for name, value in run.vae.state_dict().items()}
+    if run.config.train.ema:
+        weights |= {f"averaged.{name}": value for name, value in run.averaged.state_dict().items()}
+    return weights
 
 
 def restore(run: Run) -> None:
     """Take up the newest intact checkpoint."""
-    found = latest_checkpoint(run.out / "checkpoints") if run.out else None
-    if found is None and run.out and (run.out / "config.yaml").exists():
+    assert run.out is not None  # noqa: S101
+    moments = {
+        f"optimiser.{index}.{name}": torch.empty(() if name == "step" else parameter.shape, device="meta")
+        for index, parameter in enumerate(run.vae.parameters())
+        for name in ("step", "exp_avg", "exp_avg_sq")
+    }
+    found = latest_checkpoint(
+        run.out / "checkpoints", _weights(run) | moments | {"sums": run.sums.values}, optional=moments
+    )
+    if found is None and (run.out / "config.yaml").exists():
         log.warning("%s was stopped before its first checkpoint: it starts from the beginning", run.out)
         return
     if found is None:
@@ -300,6 +323,7 @@ def restore(run: Run) -> None:
         log.warning(complaint)
     if state.get("store") != run.store.fingerprint:
         raise UsageError(f"The pictures are not those that the run in {run.out} was trained on: start a new run.")
+    _same_settings(run, state.get("config", {}))
     try:
         lines = int(state["records"])
         run.vae.load_state_dict(_part(tensors, "vae."))
@@ -307,7 +331,7 @@ def restore(run: Run) -> None:
             run.averaged.load_state_dict(_part(tensors, "averaged."))
         _restore_optimiser(run, _part(tensors, "optimiser."))
         run.sums.values.copy_(tensors["sums"])
-        run.sums.count = int(state["summed"])
+        run.sums.count, run.parts = int(state["summed"]), int(state["parts"])
         run.sums.left_out.fill_(float(state.get("left_out", 0)))
         run.setbacks = int(state.get("setbacks", 0))
         run.plan, run.step, run.seconds = Plan(**state["plan"]), int(state["step"]), float(state["seconds"])
@@ -316,7 +340,20 @@ def restore(run: Run) -> None:
             next(itertools.islice(run.feed, run.step, run.step), None)  # go past what has been learned from
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FormatError(f"The checkpoint in {run.out} does not fit its settings: {error}") from error
-    _rewind_metrics(run, lines)
+    run.records = rewind_metrics(run.out / "metrics.jsonl", lines)
+    rewind_samples(run.out / "samples", run.step)
+
+
+def _same_settings(run: Run, saved: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse settings that somebody changed meanwhile: the checkpoint belongs to others."""
+    now = run.config.to_dict()
+    for section, entries in saved.items():
+        for name, value in entries.items():
+            if now.get(section, {}).get(name, value) != value:
+                raise UsageError(
+                    f"The setting {name} was {value} when the run in {run.out} was stopped, and is "
+                    f"{now[section][name]} in its config.yaml. Put it back, or start a new run."
+                )
 
 
 def _restore_optimiser(run: Run, tensors: dict[str, Tensor]) -> None:
@@ -333,28 +370,6 @@ def _restore_optimiser(run: Run, tensors: dict[str, Tensor]) -> None:
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _rewind_metrics(run: Run, count: int) -> None:
-    """Drop the lines of metrics.jsonl that were written after the checkpoint, and those that cannot be read."""
-    assert run.out is not None  # noqa: S101
-    path = run.out / "metrics.jsonl"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    run.records = [entry for entry in map(_entry, text.splitlines()[:count]) if entry]
-    if len(run.records) < count:
-        log.warning("%s is damaged: %d of %d lines are left", path, len(run.records), count)
-    part = path.with_suffix(".part")
-    part.write_text("".join(json.dumps(entry) + "\n" for entry in run.records), encoding="utf-8")
-    part.replace(path)
-
-
-def _entry(line: str) -> dict[str, Any] | None:
-    """A line of metrics.jsonl, or None if it is none."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) and {"step", "split"} <= entry.keys() else None
 
 
 def summary(run: Run) -> str:

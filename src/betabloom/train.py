@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
 from contextlib import contextmanager
 from functools import lru_cache
@@ -23,15 +21,20 @@ import betabloom
 from betabloom import plot
 from betabloom.advice import advise
 from betabloom.augment import DRAWS, augment
-from betabloom.checkpoint import Model, save_model
+from betabloom.budget import choose_batch, counted, reserve
+from betabloom.checkpoint import Model, load, save_model
 from betabloom.config import Config
 from betabloom.data import shown
-from betabloom.errors import BetabloomError
+from betabloom.durable import write_text
+from betabloom.errors import BetabloomError, UsageError
+from betabloom.memory import accumulate
 from betabloom.objective import normalised_beta
 from betabloom.rollback import buffers, guarded_step, recover
 from betabloom.run import Run, check_finite, learning_rate, record, restore, save, set_up, summary
+from betabloom.rundir import claimed, resume_command, rewind_samples, why_stopped
+from betabloom.stopping import Interrupted, Stop, stop_requests
 from betabloom.trackers import open_trackers
-from betabloom.validate import SAMPLER_PICTURES, fit_sampler, validate
+from betabloom.validate import fit_sampler, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,11 +51,8 @@ log = logging.getLogger(__name__)
 
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
 CHECKPOINT_EVERY = 120.0  # seconds
+LATEST_RESERVE = 0.5  # progress at which a time budget has to know what comes after the last step
 SHOWN = 20  # pictures left out that are named on the screen
-
-
-class Interrupted(BetabloomError):  # noqa: N818  (nothing went wrong)
-    """Training was asked to stop and has saved its state."""
 
 
 def fit(
@@ -61,6 +61,7 @@ def fit(
     out: Path | None = None,
     resume: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
+    spent: float = 0.0,
 ) -> Model:
     """Train a VAE on prepared pictures.
 
@@ -71,6 +72,7 @@ def fit(
             everything in memory.
         resume: Go on from the newest intact checkpoint in `out`.
         progress: Called as progress(step, steps, text); steps is 0 while their number is not known.
+        spent: Seconds of a time budget that are gone already: the pictures were prepared in them.
 
     Returns:
         The trained model, with averaged weights, in evaluation mode.
@@ -78,24 +80,64 @@ def fit(
     Raises:
         UsageError: The settings do not fit the pictures, or there is nothing to resume.
         Interrupted: The process was asked to stop; the run is saved and can be resumed.
-        BetabloomError: The loss is no longer finite.
+        BetabloomError: The loss is no longer finite, or `out` can no longer be written.
     """
-    started = time.monotonic()
-    run = set_up(pictures, config or Config(), out)
-    if resume:
-        restore(run)
-    started -= run.seconds
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-    with _run_log(out), _stop_requests(out is not None) as stop:
-        _describe(run)
-        advise(run)
-        with _tracked(run):
-            _loop(run, started, stop, progress)
-            return _finish(run)
+    config = config or Config()
+    spent = counted(config.train.budget, spent)
+    started = time.monotonic() - spent
+    if resume and not out:
+        raise UsageError("Name the folder of the run to go on with: fit(pictures, config, out, resume=True)")
+    run = _set_up(pictures, config, out, config.train.budget - spent)
+    if not out:
+        return _go(run, started, Stop(), progress)
+    try:
+        with claimed(out, resume), stop_requests() as stop:
+            if resume:
+                restore(run)
+            if not run.step:
+                _begin(run, out)
+            with _run_log(out):
+                return _go(run, started - run.seconds, stop, progress)
+    except OSError as error:
+        raise why_stopped(out, run.step, error) from error
 
 
-def _loop(run: Run, started: float, stop: threading.Event, progress: Callable[[int, int, str], None] | None) -> None:
+def _set_up(pictures: Store | Streamed, config: Config, out: Path | None, left: float) -> Run:
+    """Set up a run. With a time budget, what the settings leave open is chosen by how fast this machine is."""
+    run = set_up(pictures, config, out)
+    if not run.plan.budget or config.train.batch:
+        return run
+    return set_up(pictures, config.replace({"batch": choose_batch(run, _train_step, left)}), out)
+
+
+def _go(run: Run, started: float, stop: Stop, progress: Callable[[int, int, str], None] | None) -> Model:
+    """Train to the end of the plan, then make the model."""
+    _describe(run)
+    if run.ended and run.out and (made := _made(run, run.out)):
+        log.info("%s is finished: it was trained to its end, step %d", run.out, run.step)
+        return made
+    advise(run)
+    with _tracked(run):
+        _loop(run, started, stop, progress)
+        if run.out:
+            command = resume_command(run.out)
+            stop.leave_at_once(f"Stopped after the last step, which is saved. To make the model, type: {command}")
+        return _finish(run)
+
+
+def _made(run: Run, out: Path) -> Model | None:
+    """The model that this run left when it was trained to its end, if it did."""
+    if not all((out / name).is_file() for name in ("curves.png", "model/samples.png")):
+        return None
+    try:
+        model = load(out / "model", str(run.device))
+    except BetabloomError:
+        return None
+    made, trained = model.vae.state_dict(), run.averaged.state_dict()
+    return model if all(torch.equal(made[name], value) for name, value in trained.items()) else None
+
+
+def _loop(run: Run, started: float, stop: Stop, progress: Callable[[int, int, str], None] | None) -> None:
     """Train until the plan is done, logging, validating and saving on the way."""
     saved = time.monotonic()
     while not run.ended:
@@ -107,26 +149,32 @@ def _loop(run: Run, started: float, stop: threading.Event, progress: Callable[[i
         recover(run)
         if run.step == 1 or run.step % LOG_EVERY == 0 or run.ended:
             _log_train(run)
-        if int(run.plan.t * run.config.train.validations) > int(before * run.config.train.validations):
+        if _is_due(run, before):
             _validate(run)
-        if run.out and (stop.is_set() or run.ended or time.monotonic() - saved > CHECKPOINT_EVERY):
+        if run.out and (stop.asked or run.ended or time.monotonic() - saved > CHECKPOINT_EVERY):
             save(run)
             saved = time.monotonic()
         if progress:
             progress(run.step, run.plan.expected_steps(run.step), summary(run))
-        if stop.is_set() and not run.ended:
-            raise Interrupted(
-                f"Stopped at step {run.step} and saved. To go on, type: betabloom train --resume {run.out}"
-            )
+        if stop.asked and not run.ended:
+            assert run.out is not None  # noqa: S101  (a run in memory has nobody who asks)
+            raise Interrupted(f"Stopped at step {run.step} and saved. To go on, type: {resume_command(run.out)}")
+
+
+def _is_due(run: Run, before: float) -> bool:
+    """Whether to validate now that progress has come from `before` to where it is."""
+    times = run.config.train.validations
+    late = run.plan.budget > 0 and run.plan.t > LATEST_RESERVE and run.rehearsed is None
+    return late or int(run.plan.t * times) > int(before * times)
 
 
 def _validate(run: Run) -> None:
-    """Validate, and learn from it how much of a time budget to keep for the last validation and the sampler."""
+    """Validate, and learn from it how much of a time budget to keep for what comes after the last step."""
     begun = time.monotonic()
     validate(run)
     advise(run)
-    pictures = min(SAMPLER_PICTURES, len(run.train_rows)) / max(len(run.validation_rows), 1)
-    run.plan.reserve = (time.monotonic() - begun) * (1 + pictures / 2)
+    if run.plan.budget and not run.ended:
+        run.plan.reserve = reserve(run, time.monotonic() - begun)
 
 
 def _train_step(run: Run) -> None:
@@ -135,20 +183,15 @@ def _train_step(run: Run) -> None:
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate(run)
     run.vae.train()
-    x, noise = _batch(run)
     before = buffers(run)
-    with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
-        terms = run.vae(x, noise)
-    loss = run.objective(terms, run.plan.t)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss, distortion, rate, *floor = accumulate(run, *_batch(run))
     limit = config.clip * math.prod(run.config.shape) or math.inf
     norm = torch.nn.utils.clip_grad_norm_(run.vae.parameters(), limit)
     good = guarded_step(run, before, loss, norm)
     run.optimiser.zero_grad(set_to_none=True)
     if config.ema:
         _average(run.averaged, run.vae, min(config.ema, (1 + run.step) / (10 + run.step)))
-    floor = () if terms.floor is None else (terms.floor.mean(),)
-    run.sums.add(good, loss, terms.distortion.mean(), terms.rate.mean(), norm, *floor)
+    run.sums.add(good, loss, distortion, rate, norm, *floor)
 
 
 def _batch(run: Run) -> tuple[Tensor, Tensor]:
@@ -232,12 +275,15 @@ def _finish(run: Run) -> Model:
     return model
 
 
+def _begin(run: Run, out: Path) -> None:
+    """Start the run directory, with the settings first: what has them can be resumed."""
+    write_text(out / "config.yaml", yaml.safe_dump(run.config.to_dict(), sort_keys=False, allow_unicode=True))
+    write_text(out / "metrics.jsonl", "")
+    rewind_samples(out / "samples", 0)
+
+
 def _describe(run: Run) -> None:
-    """Start the run directory, and say what is going to happen."""
-    if run.out and not run.step:
-        text = yaml.safe_dump(run.config.to_dict(), sort_keys=False, allow_unicode=True)
-        (run.out / "config.yaml").write_text(text, encoding="utf-8")
-        (run.out / "metrics.jsonl").write_text("", encoding="utf-8")
+    """Say what is going to happen."""
     skipped = run.store.skipped
     if skipped and run.out:
         lines = (f"{shown(entry['name'], 1000)}\t{entry['reason']}\n" for entry in skipped)
@@ -259,6 +305,13 @@ def _describe(run: Run) -> None:
     )
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written is told as every file is, not by a traceback among the progress."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        raise
+
+
 @contextmanager
 def _tracked(run: Run) -> Iterator[None]:
     """Log the run also to where the settings say."""
@@ -272,12 +325,9 @@ def _tracked(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def _run_log(out: Path | None) -> Iterator[None]:
+def _run_log(out: Path) -> Iterator[None]:
     """Copy what is logged to log.txt."""
-    if out is None:
-        yield
-        return
-    handler = logging.FileHandler(out / "log.txt", encoding="utf-8")
+    handler = _LogFile(out / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("betabloom")
     if logger.level == logging.NOTSET:
@@ -288,24 +338,3 @@ def _run_log(out: Path | None) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def _stop_requests(enabled: bool) -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or termination signal into a request; the second Ctrl-C leaves at once."""
-    stop = threading.Event()
-    if not enabled or threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def request(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), request) for name in names}
-    try:
-        yield stop
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)

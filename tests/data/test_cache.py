@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from betabloom.cli_cache import app
 from betabloom.data import Folder, Pipeline, prepare
 from betabloom.data.cache import clear, entries, lock_of
-from betabloom.data.locking import locked, unless_locked
 from betabloom.data.texts import Texts, write_texts
 from betabloom.errors import UsageError
+from betabloom.locking import locked, unless_locked
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from betabloom.data.locking import unless_locked
+from betabloom.locking import unless_locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

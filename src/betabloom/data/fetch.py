@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from betabloom.data.flowers102 import FOLDER, complete, data_root
-from betabloom.data.locking import locked
 from betabloom.errors import FetchError, UsageError
+from betabloom.locking import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

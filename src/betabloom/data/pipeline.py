@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline"]
 
+MOST_STEPS = 100
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -54,6 +56,8 @@ class Pipeline:
     steps: tuple[Step, ...]
 
     def __post_init__(self) -> None:
+        if len(self.steps) > MOST_STEPS:
+            raise UsageError(f"a pipeline of {len(self.steps):,} steps is too long: at most {MOST_STEPS}")
         complete = tuple(checked(step, f"step {i} of pipeline '{self.name}'") for i, step in enumerate(self.steps, 1))
         object.__setattr__(self, "steps", complete)
         if final_size(self.steps) is None:

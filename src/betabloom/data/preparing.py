@@ -23,12 +23,12 @@ import PIL
 
 from betabloom.data.cache import cache_folder, lock_of, part_of, remove, sweep
 from betabloom.data.encoded import Encoded
-from betabloom.data.locking import locked
 from betabloom.data.partial import Partial, Skip
 from betabloom.data.pieces import in_order, piece_size, prepare_one
 from betabloom.data.processes import preparing_with
 from betabloom.data.store import FORMAT, Store, fingerprint_of, open_store, write_facts, write_names, write_skipped
 from betabloom.errors import BetabloomError, FormatError, PictureError, SourceError
+from betabloom.locking import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,10 +26,10 @@ import numpy as np
 
 from betabloom.data import picture
 from betabloom.data.encoded import Encoded
-from betabloom.data.locking import locked
 from betabloom.data.partial import Piece
 from betabloom.data.pieces import prepare_piece
 from betabloom.data.pipeline import Pipeline
+from betabloom.locking import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,108 @@
+"""A time budget: what to do with it on this machine, and how much of it to keep for what comes after the last step."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+from betabloom import plot
+from betabloom.run import BATCH, save, some
+from betabloom.validate import SAMPLER_PICTURES, fit_sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from betabloom.run import Run
+
+__all__ = ["choose_batch", "counted", "reserve"]
+
+log = logging.getLogger(__name__)
+
+# Pictures in a step, by the steps of `BATCH` pictures that fit in the budget: a short training is short of steps, not
+# of pictures (docs/log.md).
+BATCHES = ((0, 16), (300, BATCH))
+SMALLEST_BATCH = 8  # where memory does not hold the one above
+MEASURED = 3.0  # seconds, at most
+MEASURED_PART = 0.03  # of the budget, at most
+REHEARSED_FROM = 0.35  # progress from which on codes are distributed much as in the end
+REHEARSED_PART = 4  # one of so many pictures
+
+
+def counted(budget: float, spent: float) -> float:
+    """Seconds of the budget that count as gone when the pictures are prepared: half of it at most, and then it says so.
+
+    Pictures are prepared once: what is left after that should make a model, not none.
+    """
+    if budget and spent > budget / 2:
+        log.warning(
+            "preparing took %.0f of the %.0f s: training takes %.0f more all the same", spent, budget, budget / 2
+        )
+    return min(spent, budget / 2) if budget else spent
+
+
+def choose_batch(run: Run, step: Callable[[Run], None], seconds: float) -> int:
+    """Time some steps of a run that is thrown away after, and choose the pictures in a step.
+
+    Arguments:
+        run: Set up, with batches of `BATCH`.
+        step: Takes one training step.
+        seconds: What is left of the budget.
+    """
+    end, times = time.monotonic() + min(MEASURED, MEASURED_PART * seconds), list[float]()
+    while len(times) < 3 or time.monotonic() < end:
+        begun = time.monotonic()
+        step(run)
+        run.step += 1
+        times.append(time.monotonic() - begun)
+        if len(times) > 1 and sum(times) > seconds / 4:
+            break
+    steps = seconds / max(statistics.median(times[1:]), 1e-9)  # the first one also prepares the machine
+    chosen = next(batch for least, batch in reversed(BATCHES) if steps >= least)
+    if run.parts > 1:
+        chosen = max(SMALLEST_BATCH, min(chosen, BATCH // run.parts))
+    log.info("about %s steps of %d pictures fit in the budget: batches of %d", f"{steps:,.0f}", BATCH, chosen)
+    return chosen
+
+
+def reserve(run: Run, validation: float) -> float:
+    """Seconds of the budget to keep: the last validation and checkpoint, the sampler, the model and its pictures.
+
+    What cannot be known is rehearsed once, when the codes are nearly what they will be: the sampler is fitted to one in
+    `REHEARSED_PART` of the pictures.
+
+    Arguments:
+        run: A run in which a validation just ended.
+        validation: How many seconds it took.
+    """
+    if run.plan.t < REHEARSED_FROM:
+        pictures = min(SAMPLER_PICTURES, len(run.train_rows)) / max(len(run.validation_rows), 1)
+        return validation * (1 + pictures / 2)
+    if run.rehearsed is None:
+        run.rehearsed = _rehearse(run)
+    return validation + run.rehearsed
+
+
+def _rehearse(run: Run) -> float:
+    """Seconds that all but the validation will take after the last step."""
+    learned = min(SAMPLER_PICTURES, len(run.train_rows)) // REHEARSED_PART
+    held_out = len(run.validation_rows) // REHEARSED_PART
+    smaller = dataclasses.replace(
+        run,
+        train_rows=some(run.train_rows, max(learned, 2)),
+        validation_rows=some(run.validation_rows, max(held_out, 1)),
+    )
+    seconds = REHEARSED_PART * _timed(lambda: fit_sampler(smaller, run.averaged))
+    if run.out:
+        seconds += 1.5 * _timed(lambda: save(run))  # a checkpoint, and a model, which has a quarter of its tensors
+        plot.curves(run.records)  # the first time is spent on imports
+        seconds += _timed(lambda: plot.curves(run.records))
+    return seconds
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    work()
+    return time.monotonic() - begun

@@ -1,0 +1,48 @@
+"""Make the golden model of the current format version, once, before it is released: `python tests/golden/make.py`.
+
+A golden folder is never made again: it stands for all models of its version that people have. It holds a tiny model
+directory and, in pictures.npz, what it generated and reconstructed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from betabloom import data, train
+from betabloom.checkpoint import FORMAT_VERSION
+from betabloom.config import Config
+
+SETTINGS = {
+    "height": 16, "width": 16, "family": "residual", "widths": "4,6", "latents": 4, "batch": 16, "steps": 150,
+    "warmup_steps": 4, "validations": 1, "ema": 0.9, "device": "cpu", "precision": "fp32", "learning_rate": 3e-3,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Train on drawn flowers, save, and keep what the model draws."""
+    torch.set_num_threads(1)
+    folder = Path(__file__).parent / f"version-{FORMAT_VERSION}"
+    if folder.exists():
+        raise SystemExit(f"{folder} exists: models of that version have to load for ever.")
+    source = data.Drawn(80, seed=3, size=32)
+    pipeline = data.Pipeline.named("square", (16, 16))
+    originals = np.stack([pipeline(source.read(index)) for index in range(len(source))])
+    model = train.fit(data.Store.from_array(originals, pipeline=pipeline), Config.preset("tiny", **SETTINGS))
+    model.save(folder)
+    mean, log_var = model.encode(originals[:4])
+    np.savez_compressed(
+        folder / "pictures.npz",
+        originals=originals[:4],
+        generated=model.generate(8, seed=7),
+        from_prior=model.generate(4, seed=7, sampler="prior"),
+        reconstructed=model.reconstruct(originals[:4]),
+        mean=mean,
+        log_var=log_var,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""A time budget: kept whatever the machine's pace, and what is chosen by it is written down."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+from betabloom import budget, run, train
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def takes(self, monkeypatch, module, name, seconds):
+        """Have a function take `seconds(run)` on this clock; a training step does nothing else."""
+        function = getattr(module, name) if name != "_train_step" else lambda state: None
+
+        def slow(state, *rest):
+            self.now += seconds(state)
+            return function(state, *rest)
+
+        monkeypatch.setattr(module, name, slow)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    for module in (train, budget):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
+    return clock
+
+
+PACES = {
+    "steady": lambda step, seconds: seconds / 200,
+    "slower": lambda step, seconds: seconds / 200 * (1 if step < 80 else 3),
+    "faster": lambda step, seconds: seconds / 200 * (3 if step < 20 else 1),
+    "uneven": lambda step, seconds: seconds / 200 * (1 + step % 5),
+}
+
+
+@pytest.mark.parametrize("pace", PACES)
+@pytest.mark.parametrize(
+    ("seconds", "spent", "after"), [(60, 0, 8), (60, 20, 3), (600, 2, 25)], ids=["short", "prepared", "long"]
+)
+def test_a_budget_is_kept_within_a_twentieth_with_all_that_comes_before_and_after(
+    pace, seconds, spent, after, small_store, tiny_config, tmp_path, clock, monkeypatch
+):
+    """`after` is what the sampler takes; its fit on a quarter of the pictures foretells it."""
+    whole = min(train_pictures(small_store, tiny_config), budget.SAMPLER_PICTURES)
+    for module in (train, budget):
+        clock.takes(monkeypatch, module, "fit_sampler", lambda r: after * min(len(r.train_rows), whole) / whole)
+        clock.takes(monkeypatch, module, "save", lambda r: seconds / 100)
+    clock.takes(monkeypatch, train, "validate", lambda r: seconds / 100)
+    clock.takes(monkeypatch, train, "_train_step", lambda r: PACES[pace](r.step, seconds))
+    begun = clock.now - spent
+    settings = {"steps": 0, "budget": seconds, "batch": 16, "validations": 10}
+    model = train.fit(small_store, tiny_config.replace(settings), tmp_path, spent=spent)
+    assert clock.now - begun == pytest.approx(seconds, rel=0.05)
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
+    assert last["beta"] == 1
+    assert model.training["steps"] > 20
+
+
+def train_pictures(store, config) -> int:
+    return len(store.split(config.data.split, config.data.holdout)[0])
+
+
+@pytest.mark.parametrize("validations", [1, 2])
+def test_a_budget_with_few_validations_is_kept_too(validations, small_store, tiny_config, tmp_path, clock, monkeypatch):
+    whole = train_pictures(small_store, tiny_config)
+    for module in (train, budget):
+        clock.takes(monkeypatch, module, "fit_sampler", lambda r: 15 * len(r.train_rows) / whole)
+    clock.takes(monkeypatch, train, "validate", lambda r: 4)
+    clock.takes(monkeypatch, train, "_train_step", lambda r: 1)
+    begun = clock.now
+    settings = {"steps": 0, "budget": 120, "batch": 16, "validations": validations}
+    train.fit(small_store, tiny_config.replace(settings), tmp_path)
+    assert clock.now - begun == pytest.approx(120, rel=0.05)
+
+
+@pytest.mark.parametrize(("pace", "batch"), [(0.02, 32), (0.19, 32), (0.25, 16), (9.0, 16)])
+def test_short_budgets_take_smaller_batches(pace, batch, small_store, tiny_config, clock):
+    """60 s and steps of 0.2 s: 300 steps, below which batches are halved. The first step is not counted."""
+    state = run.set_up(small_store, tiny_config.replace({"steps": 0, "budget": 60}), None)
+
+    def step(state):
+        clock.now += pace if state.step else 20 * pace
+
+    assert budget.choose_batch(state, step, 60) == batch
+
+
+def test_what_is_chosen_is_written_down(small_store, tiny_config, tmp_path, clock, monkeypatch):
+    clock.takes(monkeypatch, train, "_train_step", lambda r: 5)
+    model = train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 0}), tmp_path)
+    assert model.config.train.batch == 16
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["train"]["batch"] == 16
+
+
+def test_a_batch_that_somebody_chose_stays(small_store, tiny_config, clock, monkeypatch):
+    clock.takes(monkeypatch, train, "_train_step", lambda r: 5)
+    model = train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 24}))
+    assert model.config.train.batch == 24
+    assert train.fit(small_store, tiny_config.replace({"steps": 2, "batch": 0})).config.train.batch == run.BATCH
+
+
+def test_measuring_leaves_no_trace(small_store, tiny_config, clock, monkeypatch):
+    """What is measured with is thrown away: the first step of the run starts from the seed."""
+    first = []
+    step = train._train_step
+
+    def watched(state):
+        clock.now += 0.02
+        if state.step == 0:
+            first.append((torch.cat([p.flatten() for p in state.vae.parameters()]).clone(), state.batch))
+        step(state)
+
+    monkeypatch.setattr(train, "_train_step", watched)
+    train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 2, "batch": 0}))
+    assert len(first) == 2
+    assert torch.equal(first[0][0], first[1][0])
+
+
+def test_preparing_that_takes_most_of_a_budget_leaves_half_of_it_to_training(
+    small_store, tiny_config, clock, monkeypatch, caplog
+):
+    clock.takes(monkeypatch, train, "_train_step", lambda r: 0.1)
+    begun = clock.now
+    with caplog.at_level(logging.WARNING, logger="betabloom"):
+        train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 20}), spent=100)
+    assert "preparing took 100 of the 20 s: training takes 10 more all the same" in caplog.text
+    assert clock.now - begun == pytest.approx(10, rel=0.05)
+
+
+def failing(state, monkeypatch, fits):
+    """Let the network refuse batches of more than `fits` pictures, as a full memory does."""
+    forward = state.vae.forward
+
+    def limited(x, noise):
+        if len(x) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(x, noise)
+
+    monkeypatch.setattr(state.vae, "forward", limited)
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_worked_through_in_parts(small_store, tiny_config, monkeypatch, caplog):
+    """Parts change no step but by rounding; one line says so."""
+    config = tiny_config.replace({"likelihood": "bernoulli", "clip": 0.0})
+    whole, parted = run.set_up(small_store, config, None), run.set_up(small_store, config, None)
+    failing(parted, monkeypatch, fits=5)
+    with caplog.at_level(logging.WARNING, logger="betabloom"):
+        for state in (whole, parted):
+            for state.step in range(3):
+                train._train_step(state)
+    assert parted.parts == 4
+    assert [r.getMessage() for r in caplog.records] == [
+        f"a batch of 16 does not fit in memory: it is worked through in {parts} parts" for parts in (2, 4)
+    ]
+    torch.testing.assert_close(parted.sums.values, whole.sums.values)
+    for one, other in zip(parted.vae.parameters(), whole.vae.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+def test_where_one_picture_does_not_fit_the_message_says_what_to_type(small_store, tiny_config, monkeypatch):
+    state = run.set_up(small_store, tiny_config, None)
+    failing(state, monkeypatch, fits=0)
+    with pytest.raises(train.BetabloomError, match=r"not even with one picture.*--size"):
+        train._train_step(state)
+
+
+def test_other_errors_are_no_lack_of_memory(small_store, tiny_config, monkeypatch):
+    state = run.set_up(small_store, tiny_config, None)
+    monkeypatch.setattr(state.vae, "forward", lambda x, noise: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        train._train_step(state)
+    assert state.parts == 1
+
+
+def test_memory_that_is_short_in_a_budget_makes_the_batch_smaller(small_store, tiny_config, clock):
+    state = run.set_up(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 32}), None)
+
+    def step(state):
+        clock.now += 0.01
+        state.parts = 4
+
+    assert budget.choose_batch(state, step, 60) == 8
+
+
+def test_parts_are_kept_by_a_checkpoint(small_store, tiny_config, tmp_path):
+    (tmp_path / "metrics.jsonl").touch()
+    state = run.set_up(small_store, tiny_config, tmp_path)
+    train._train_step(state)
+    state.step, state.parts = 1, 4
+    run.save(state)
+    again = run.set_up(small_store, tiny_config, tmp_path)
+    run.restore(again)
+    assert again.parts == 4
+
+
+@pytest.mark.slow
+def test_a_minute_is_a_minute(tmp_path, monkeypatch):
+    """In real time, from the command to its end, on drawn flowers that are prepared in it. A busy machine may miss it
+    once, not three times."""
+    monkeypatch.setenv("BETABLOOM_CACHE", str(tmp_path / "cache"))
+    program = "from betabloom.cli import main; main()"
+    missed = []
+    for number in itertools.count():
+        begun = time.monotonic()
+        command = [sys.executable, "-c", program, "train", "drawn:1500", "--budget", "60s", "-o", str(number)]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        missed.append(time.monotonic() - begun - 60)
+        if abs(missed[-1]) <= 3:
+            break
+        assert number < 2, missed

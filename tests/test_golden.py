@@ -1,0 +1,41 @@
+"""Golden files: a model of every format version that was released loads for ever, and draws what it drew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import betabloom
+from betabloom.checkpoint import FORMAT_VERSION
+
+GOLDEN = Path(__file__).parent / "golden"
+VERSIONS = sorted(path for path in GOLDEN.glob("version-*") if path.is_dir())
+
+
+def test_there_is_a_golden_model_of_every_version():
+    assert [path.name for path in VERSIONS] == [f"version-{number}" for number in range(1, FORMAT_VERSION + 1)]
+
+
+@pytest.mark.parametrize("folder", VERSIONS, ids=lambda path: path.name)
+def test_a_golden_model_loads_and_draws_what_it_drew(folder):
+    model = betabloom.load(folder)
+    with np.load(folder / "pictures.npz", allow_pickle=False) as file:
+        stored = dict(file)
+    drawn = {
+        "generated": model.generate(len(stored["generated"]), seed=7),
+        "from_prior": model.generate(len(stored["from_prior"]), seed=7, sampler="prior"),
+        "reconstructed": model.reconstruct(stored["originals"]),
+    }
+    for name, pictures in drawn.items():
+        difference = np.abs(pictures.astype(int) - stored[name])
+        assert difference.max() <= 2, name  # other processors round otherwise
+        assert pictures.std() > 10, name
+    mean, log_var = model.encode(stored["originals"])
+    np.testing.assert_allclose(mean, stored["mean"], atol=1e-3)
+    np.testing.assert_allclose(log_var, stored["log_var"], atol=1e-3)
+
+
+def test_golden_files_are_small():
+    assert sum(path.stat().st_size for path in GOLDEN.rglob("*") if path.is_file()) < 100_000 * len(VERSIONS)

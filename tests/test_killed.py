@@ -1,0 +1,209 @@
+"""`make test-slow`: killed at forty random instants, a run ends with the weights of the one that was let be."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
+]
+
+ROUNDS = 40
+SETTINGS = [
+    "--size", "16", "--preset", "tiny", "--steps", "24", "--device", "cpu", "--precision", "fp32",
+    *(f"--set={setting}" for setting in ("widths=8,16", "latents=6", "batch=16", "validations=3")),
+]  # fmt: skip
+
+# Forks a process of the command line, which has all imported already, for every line of words that it reads, and tells
+# its number; on "end NUMBER" waits for it and tells how it ended.
+SERVER = """
+import os, sys, signal
+import torch, matplotlib.backends.backend_agg, scipy
+from betabloom import cli, train, validate, library, data
+from betabloom.data import drawn, doctor
+torch.set_num_threads(1)
+train.CHECKPOINT_EVERY, train.LOG_EVERY = 0.05, 5
+for line in sys.stdin:
+    words = line.rstrip("\\n").split("\\t")
+    if words[0] == "end":
+        print(os.waitstatus_to_exitcode(os.waitpid(int(words[1]), 0)[1]), flush=True)
+        continue
+    pid = os.fork()
+    if not pid:
+        os.setpgid(0, 0)
+        os.dup2(os.open(words[0], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+        os.dup2(2, 1)
+        os.chdir(words[1])
+        sys.argv = ["betabloom", *words[2:]]
+        try:
+            cli.main()
+        except SystemExit as leaving:
+            os._exit(int(leaving.code or 0))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(99)
+        os._exit(0)
+    print(pid, flush=True)
+"""
+
+
+class Commands:
+    """Runs the command line many times without importing torch again."""
+
+    def __init__(self, cache: Path, log: Path) -> None:
+        environment = {**os.environ, "BETABLOOM_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.log = log
+
+    def start(self, folder: Path, *words: str) -> int:
+        return int(self._ask(str(self.log), str(folder), *words))
+
+    def end(self, pid: int) -> int:
+        return int(self._ask("end", str(pid)))
+
+    def run(self, folder: Path, *words: str) -> int:
+        return self.end(self.start(folder, *words))
+
+    def _ask(self, *words: str) -> str:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("\t".join(words) + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+@pytest.fixture
+def commands(tmp_path):
+    commands = Commands(tmp_path / "cache", tmp_path / "log.txt")
+    yield commands
+    commands.close()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """160 pictures, which take a while to be prepared."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(160):
+        coarse = np.random.default_rng(i).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((400, 300), Image.Resampling.BICUBIC).save(folder / f"{i}.jpg")
+    return folder
+
+
+def begin_or_resume(folder: Path, photos: Path) -> list[str]:
+    """What a person types: the same again, until there is a run to resume."""
+    if (folder / "run" / "config.yaml").exists():
+        return ["train", "--resume", "run"]
+    return ["train", str(photos), *SETTINGS, "-o", "run"]
+
+
+def result(folder: Path) -> tuple[object, ...]:
+    run = folder / "run"
+    weights = [(run / "model" / f"{name}.safetensors").read_bytes() for name in ("model", "sampler")]
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    metrics = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    pictures = {str(path.relative_to(run)): np.asarray(Image.open(path)).tobytes() for path in run.rglob("*.png")}
+    return weights, metrics, pictures
+
+
+def left_over(folder: Path) -> list[str]:
+    return [path.name for path in (folder / "run").rglob(".*")]
+
+
+@pytest.mark.parametrize(("name", "rounds"), [("SIGKILL", ROUNDS), ("SIGTERM", ROUNDS // 2)])
+def test_killed_at_random_instants_it_ends_as_if_it_had_not(name, rounds, commands, photos, tmp_path):
+    """While preparing, training, saving, sampling; half of the runs are killed a second time after they resumed."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    begun = time.monotonic()
+    assert commands.run(whole, *begin_or_resume(whole, photos)) == 0, (tmp_path / "log.txt").read_text()
+    seconds, expected = time.monotonic() - begun, result(whole)
+    random.seed(name)
+    stages: dict[str, int] = {}
+    for number in range(rounds):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # so that the pictures are prepared in each round
+        for _ in range(1 + number % 2):
+            pid = commands.start(folder, *begin_or_resume(folder, photos))
+            time.sleep(random.uniform(0, seconds))
+            os.killpg(pid, getattr(signal, name))
+            commands.end(pid)
+            stages[stage(folder)] = stages.get(stage(folder), 0) + 1
+        assert commands.run(folder, *begin_or_resume(folder, photos)) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+        assert result(folder) == expected, number
+        assert left_over(folder) == [], number
+        shutil.rmtree(folder)
+    print(f"{name}: stopped {stages}")
+    assert len(stages) > 2  # the instants are spread: there is something to see
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+def stage(folder: Path) -> str:
+    """How far a run has come, as its folder tells."""
+    run = folder / "run"
+    if not (run / "config.yaml").exists():
+        return "before the run"
+    if (run / "model" / "samples.png").exists():
+        return "finished"
+    saved = sorted((run / "checkpoints").glob("step-*")) if (run / "checkpoints").exists() else []
+    if not saved:
+        return "before the first checkpoint"
+    return "making the model" if saved[-1].name.endswith("24") else "training"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 400 KB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root on Linux")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("room", [40, 120, 250, 400, 550, 700])
+def test_with_a_full_disk_it_stops_with_the_reason_and_goes_on_when_there_is_room(
+    room, commands, photos, small_disk, tmp_path
+):
+    """The disk is full at another instant each time."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert commands.run(whole, *begin_or_resume(whole, photos)) == 0
+    subprocess.run(["mount", "-o", f"remount,size={room}k", small_disk], check=True)
+    log = tmp_path / "log.txt"
+    log.write_text("")
+    code = commands.run(small_disk, *begin_or_resume(small_disk, photos))
+    text = log.read_text()
+    assert code == 1, text
+    assert "is full" in text
+    assert "Traceback" not in text
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    assert commands.run(small_disk, *begin_or_resume(small_disk, photos)) == 0, log.read_text()
+    assert result(small_disk) == result(whole)
+    assert left_over(small_disk) == []
