@@ -1,0 +1,120 @@
+r"""Manifold Parzen windows: a density fitted to the codes of pictures that follows the lines along which they differ.
+
+One narrow Gaussian stands at the code m_i of each training picture, stretched towards its k nearest neighbours m_j
+(Vincent & Bengio 2002, https://papers.nips.cc/paper/2203-manifold-parzen-windows, with the neighbours themselves in
+place of the principal directions among them):
+
+    p(z) = 1/N Σ_i N(z; m_i, C_i),      C_i = h²/k Σ_j (m_j − m_i)(m_j − m_i)ᵀ + diag(s²).
+
+With h about 1 a code drawn from it is as far from m_i as a neighbour is, in a direction in which real pictures differ: a
+new picture, about as plausible as a reconstruction. Few-component mixtures have to fill the space between far clusters
+too, which is where codes decode to camouflage (docs/log.md has the numbers).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from betabloom.errors import UsageError
+from betabloom.posterior import LOG_2PI
+from betabloom.prior import Prior
+
+__all__ = ["NEIGHBOURS", "Parzen", "fit_parzen"]
+
+NEIGHBOURS = 8
+BANDWIDTHS = (0.5, 0.7, 1.0, 1.4)
+SMALLEST_SPREAD = 1e-3
+AT_ONCE = 128  # codes whose density is worked out at a time, to bound the memory
+
+
+class Parzen(Prior):
+    """p(z) = 1/N Σ_i N(m_i, h²/k Σ_j (m_j − m_i)(m_j − m_i)ᵀ + diag s²).
+
+    Arguments:
+        mean: m, shape (N, l), float16 (half the space; rounding is far below s).
+        near: Places of the neighbours j of each i, shape (N, k), int32.
+        spread: s, shape (l,), positive.
+        bandwidth: h > 0, a scalar tensor.
+    """
+
+    def __init__(self, mean: Tensor, near: Tensor, spread: Tensor, bandwidth: Tensor) -> None:
+        super().__init__()
+        self.latents = mean.shape[1]
+        self.mean: Tensor
+        self.near: Tensor
+        self.spread: Tensor
+        self.bandwidth: Tensor
+        self.register_buffer("mean", mean)
+        self.register_buffer("near", near)
+        self.register_buffer("spread", spread)
+        self.register_buffer("bandwidth", bandwidth)
+
+    def directions(self, i: Tensor) -> Tensor:
+        """h/√k (m_j − m_i) for the kernels i (n,), shape (n, k, l)."""
+        mean, near = self.mean.float(), self.near[i].long()
+        return (mean[near] - mean[i, None]) * (self.bandwidth / math.sqrt(near.shape[1]))
+
+    def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
+        """The kernel that `choice` falls on, and in it m_i + L ε with L Lᵀ = C_i."""
+        i = (choice.double() * len(self.mean)).long().clamp_max(len(self.mean) - 1)
+        v = self.directions(i)
+        covariance = v.mT @ v + torch.diag_embed(self.spread.square())
+        factor = torch.linalg.cholesky(covariance)
+        return self.mean[i].float() + torch.einsum("nij,nj->ni", factor, noise)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """By the identities of Woodbury and Sylvester, so that only k×k matrices are inverted."""
+        every = torch.arange(len(self.mean), device=z.device)
+        white = self.mean.float() / self.spread
+        u = self.directions(every) / self.spread  # (N, k, l)
+        factor = torch.linalg.cholesky(u @ u.mT + torch.eye(u.shape[1], device=z.device))
+        log_det = factor.diagonal(dim1=1, dim2=2).log().sum(1) + self.spread.log().sum()
+        at_mean = torch.einsum("nkl,nl->nk", u, white)
+        parts = []
+        for rows in torch.split(z / self.spread, AT_ONCE):
+            across = (u.flatten(0, 1) @ rows.T).view(*u.shape[:2], -1) - at_mean[:, :, None]  # (N, k, b)
+            inside = torch.linalg.solve_triangular(factor, across, upper=False).square().sum(1)
+            whole = torch.cdist(white, rows).square()
+            each = -0.5 * (whole - inside + self.latents * LOG_2PI) - log_det[:, None]
+            parts.append(torch.logsumexp(each, 0) - math.log(len(self.mean)))
+        return torch.cat(parts)
+
+
+def fit_parzen(
+    mean: Tensor, log_var: Tensor, held_out: Tensor | None = None, neighbours: int = NEIGHBOURS
+) -> Parzen:
+    """Fit manifold Parzen windows; of some bandwidths, take that which makes held-out codes likeliest.
+
+    Arguments:
+        mean: Posterior means μ of training pictures, shape (N, l), N ≥ 2.
+        log_var: Their log-variances, shape (N, l): s² is the mean of σ² over the pictures.
+        held_out: Samples of q(z|x) for held-out pictures, shape (M, l); without them the bandwidth is 1.
+        neighbours: k; at most N − 1.
+
+    Returns:
+        The density, in evaluation mode.
+    """
+    if len(mean) < 2:
+        raise UsageError(f"Parzen windows need at least 2 codes, not {len(mean)}.")
+    k = min(neighbours, len(mean) - 1)
+    near = torch.cat([_nearest(rows, mean, first, k) for first, rows in _chunks(mean)])
+    spread = log_var.exp().mean(0).sqrt().clamp_min(SMALLEST_SPREAD)
+    densities = [Parzen(mean.half(), near, spread, torch.tensor(h)).eval() for h in BANDWIDTHS]
+    if held_out is None or not len(held_out):
+        return densities[BANDWIDTHS.index(1.0)]
+    likelihoods = [density.log_prob(held_out).mean().item() for density in densities]
+    return densities[likelihoods.index(max(likelihoods))]
+
+
+def _chunks(codes: Tensor) -> list[tuple[int, Tensor]]:
+    return [(first, codes[first : first + 1024]) for first in range(0, len(codes), 1024)]
+
+
+def _nearest(rows: Tensor, codes: Tensor, first: int, k: int) -> Tensor:
+    """Places (n, k) of the codes nearest to those from place `first` on, themselves left out."""
+    distance = torch.cdist(rows, codes)
+    distance[torch.arange(len(rows)), torch.arange(first, first + len(rows))] = math.inf
+    return distance.topk(k, largest=False).indices.int()
