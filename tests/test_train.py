@@ -188,12 +188,11 @@ def test_clipping_limits_the_gradient(small_store, tiny_config, monkeypatch):
 
 
 def test_a_budget_ends_in_time_with_the_schedule_complete(small_store, tiny_config, tmp_path):
-    model = train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 6.0}), tmp_path)
-    assert model.training["seconds"] < 9  # generous: this is no benchmark
+    train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 6.0}), tmp_path)
     last = metrics(tmp_path)[-1]
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
     assert last["beta"] == 1
-    assert last["step"] > 20
+    assert last["step"] > 1  # how many, and in what time, is for a clock that is not the wall's: test_budget.py
 
 
 @pytest.mark.parametrize("name", ["family", "likelihood", "prior", "regulariser", "posterior"])
