@@ -114,7 +114,7 @@ def test_every_number_has_an_interval_sizes_and_a_seed_and_comes_again(model, sm
 
 def test_the_bounds_rise_from_the_elbo(found):
     values = [found.measure("likelihood", "held-out", name).value for name in ("elbo", "bound_4", "bound_5")]
-    assert values == sorted(values)
+    assert min(values[1:]) >= values[0]  # of the same samples; of one another, bounds rise in expectation only
     assert_allclose(found.measure("likelihood", "held-out", "bound_1").value, values[0])
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from betabloom.vae import VAE
 
-__all__ = ["OPTIMISERS", "Muon", "make_optimiser", "orthogonal"]
+__all__ = ["OPTIMISERS", "Muon", "make_optimiser", "memory", "orthogonal"]
 
 OPTIMISERS = ("muon", "adam")
 MUON_RATE = 20.0  # Muon's learning rate over Adam's: a matrix of singular values one has small entries
@@ -142,6 +142,16 @@ def make_optimiser(name: str, vae: VAE, lr: float, weight_decay: float, fused: b
         weight_decay,
         fused=fused,
     )
+
+
+def memory(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers of each weight, by number and name, as tensors without memory of their own."""
+    weights = [(weight, group) for group in optimiser.param_groups for weight in group["params"]]
+    return {
+        f"{number}.{name}": torch.empty(() if name == "step" else weight.shape, device="meta")
+        for number, (weight, group) in enumerate(weights)
+        for name in (("average",) if group.get("muon") else ("step", "exp_avg", "exp_avg_sq"))
+    }
 
 
 def _hidden(vae: VAE) -> set[int]:

@@ -19,7 +19,7 @@ from betabloom.durable import sync
 from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.hardware import choose_device, choose_precision, keep_memory
 from betabloom.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrelation, normalised_beta
-from betabloom.optimiser import make_optimiser
+from betabloom.optimiser import make_optimiser, memory
 from betabloom.plan import Plan
 from betabloom.rundir import latest_checkpoint, rewind_metrics, rewind_samples, save_checkpoint
 from betabloom.schedule import Linear, make_schedule
@@ -305,11 +305,7 @@ def _weights(run: Run) -> dict[str, Tensor]:
 def restore(run: Run) -> None:
     """Take up the newest intact checkpoint."""
     assert run.out is not None  # noqa: S101
-    moments = {
-        f"optimiser.{index}.{name}": torch.empty(() if name == "step" else parameter.shape, device="meta")
-        for index, parameter in enumerate(run.vae.parameters())
-        for name in ("step", "exp_avg", "exp_avg_sq")
-    }
+    moments = {f"optimiser.{name}": value for name, value in memory(run.optimiser).items()}
     found = latest_checkpoint(
         run.out / "checkpoints", _weights(run) | moments | {"sums": run.sums.values}, optional=moments
     )
