@@ -43,8 +43,11 @@ def test_load_gives_back_what_was_saved_in_evaluation_mode(model, small_store):
     assert loaded.fingerprint == trained.fingerprint
     for name, value in trained.vae.state_dict().items():
         assert torch.equal(loaded.vae.state_dict()[name], value), name
-    for name, value in trained.sampler.state_dict().items():
-        assert torch.equal(loaded.sampler.state_dict()[name], value), name
+    assert loaded.sampler == trained.sampler
+    assert loaded.samplers.keys() == trained.samplers.keys() >= {"gaussian", "parzen"}
+    for kind, density in trained.samplers.items():
+        for name, value in density.state_dict().items():
+            assert torch.equal(loaded.samplers[kind].state_dict()[name], value), (kind, name)
     pictures = np.asarray(small_store.pictures[:7])
     assert np.array_equal(loaded.generate(5, seed=2), trained.generate(5, seed=2))
     assert np.array_equal(loaded.reconstruct(pictures), trained.reconstruct(pictures))
@@ -94,7 +97,10 @@ def edit(folder, change):
         (lambda f: f.update(config=None), "does not describe a model"),
         (lambda f: f.pop("sha256"), "does not describe a model"),
         (lambda f: f["sha256"].update(model="0" * 64), "hash is not the one"),
-        (lambda f: f.update(components=10**9), "does not describe a model"),
+        (
+            lambda f: f["samplers"].update(parzen={"kernels": 10**9, "neighbours": 8}),
+            "a sampler with 1000000000 kernels",
+        ),
         (lambda f: f["pipeline"].update(steps=[{"op": "rm"}]), "does not describe a model"),
     ],
 )

@@ -132,7 +132,7 @@ def test_what_exists_is_never_overwritten_without_force(place):
         (["info", "photos"], "betabloom inspect photos"),
         (["train", "drawn", "--steps", "0", "--epochs", "0"], "nothing to train"),
         (["train", "--resume", "nowhere"], "There is no run nowhere"),
-        (["generate", "run", "--sampler", "magic"], "auto, fitted, prior"),
+        (["generate", "run", "--sampler", "magic"], "auto, prior, gaussian"),
         (["generate", "run", "-o", "no/such/a.png"], "no folder no/such"),
         (["generate", "run", "--device", "abacus"], "--device cpu"),
         (["generate", "run", "-n", "0"], "-n"),

@@ -110,7 +110,7 @@ def test_large_pictures_have_the_size_that_was_asked_for(run, tmp_path):
         ("--size huge", "WIDTHxHEIGHT"),
         ("--size 99999x99999", "--size 1920x1080"),
         ("--size 640x480 -o folder", ".png"),
-        ("--palette red --sampler magic", "auto, fitted, prior"),
+        ("--palette red --sampler magic", "auto, prior, gaussian"),
     ],
 )
 def test_wrong_use_says_what_to_type(run, options, message, tmp_path):

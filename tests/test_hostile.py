@@ -30,7 +30,9 @@ from betabloom.data import Pipeline
 from betabloom.errors import BetabloomError, FormatError, UsageError
 
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
-WHOLE = {name: (GOLDEN / name).read_bytes() for name in ("config.json", "model.safetensors", "sampler.safetensors")}
+WHOLE = {
+    name: (GOLDEN / name).read_bytes() for name in ("config.json", "model.safetensors", "sampler-parzen.safetensors")
+}
 bounded = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -97,7 +99,7 @@ def test_weights_that_are_a_trap_are_refused_though_their_hash_is_right(bomb, fo
 
 
 def test_files_of_ten_gigabytes_are_refused_before_they_are_read(folder):
-    for name in ("config.json", "model.safetensors", "sampler.safetensors"):
+    for name in ("config.json", "model.safetensors", "sampler-parzen.safetensors"):
         os.truncate(folder / name, 10 << 30)
         with pytest.raises(FormatError):
             betabloom.load(folder)
@@ -160,8 +162,11 @@ def test_settings_that_ask_for_terabytes_are_refused_before_anything_is_allocate
         (lambda f: f["pipeline"]["steps"][0].update(height=10**9), "'height' of 'resize'"),
         (lambda f: f["pipeline"]["steps"][0].update(height=32), "its pipeline makes pictures of 16x32"),
         (lambda f: f["pipeline"]["steps"][0].update(op=["resize"]), "does not describe a model"),
-        (lambda f: f.update(components=-1), "-1 components"),
-        (lambda f: f.update(components=float("inf")), "does not describe a model"),
+        (lambda f: f["samplers"].update(mixture={"components": -1}), "-1 components"),
+        (lambda f: f["samplers"].update(mixture={"components": float("inf")}), "does not describe a model"),
+        (lambda f: f["samplers"].update({"../../x": {"components": 1}}), "no sampler '../../x'"),
+        (lambda f: f.update(sampler="flow"), "no sampler 'flow'"),
+        (lambda f: f.update(samplers=7), "does not describe a model"),
         (lambda f: f.update(training=[1]), "does not describe a model"),
     ],
 )

@@ -30,7 +30,7 @@ def results(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {
         str(path.relative_to(folder)): np.asarray(Image.open(path)).tobytes() for path in sorted(folder.rglob("*.png"))
     }
-    for name in ("model/model.safetensors", "model/sampler.safetensors"):
+    for name in ("model/model.safetensors", "model/sampler-parzen.safetensors"):
         found[name] = (folder / name).read_bytes()
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     found["metrics"] = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]

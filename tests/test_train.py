@@ -100,7 +100,7 @@ def test_what_a_run_leaves(small_store, tiny_config, tmp_path):
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert {
         "config.yaml", "metrics.jsonl", "log.txt", "curves.png", "reconstructions.png", "model/model.safetensors",
-        "model/sampler.safetensors", "model/config.json", "model/README.md", "model/samples.png",
+        "model/sampler-parzen.safetensors", "model/config.json", "model/README.md", "model/samples.png",
     } <= left  # fmt: skip
     assert any(name.startswith("samples/step-") for name in left)
     assert not [name for name in left if "part" in name]

@@ -1,8 +1,8 @@
 """Models on disk: safetensors and JSON, never pickle.
 
-A *model directory* holds `model.safetensors` (the weights), `sampler.safetensors` (the density fitted to the aggregate
-posterior), `config.json` (format version, settings, pipeline, training
-facts, hash of the weights), `README.md` (the model card) and `samples.png`. It needs no code to load and can run none.
+A *model directory* holds `model.safetensors` (the weights), `sampler-NAME.safetensors` (densities fitted to
+the codes), `config.json` (format version, settings, pipeline, training facts, hashes of the weights), `README.md` (the
+model card) and `samples.png`. It needs no code to load and can run none.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import torch
 
 import betabloom
 from betabloom import sample
-from betabloom.aggregate import GaussianMixture
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.durable import replacing, write_json
 from betabloom.errors import FormatError, UsageError
 from betabloom.nn import count_parameters
+from betabloom.parzen import Parzen
+from betabloom.samplers import SAMPLERS, empty_sampler, sampler_sizes
 from betabloom.tensors import read_tensors, write_tensors
 from betabloom.vae import build_vae
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from PIL import Image
+    from torch import Tensor
 
     from betabloom.prior import Prior
     from betabloom.vae import VAE
@@ -48,12 +50,11 @@ __all__ = [
 
 FORMAT = "betabloom-model"
 FORMAT_VERSION = 1
-SAMPLERS = ("auto", "fitted", "prior")
 KEYS = {
-    "format", "format_version", "betabloom", "config", "pipeline", "training", "parameters", "sha256", "components",
+    "format", "format_version", "betabloom", "config", "pipeline", "training", "parameters", "sha256",
+    "sampler", "samplers",
 }  # fmt: skip
 LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
-LARGEST_MIXTURE = 1024  # components
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Model:
         config: The settings it was trained with.
         pipeline: How its pictures were prepared; pictures given to `encode` must be prepared the same way.
         training: Facts about the training: source, pictures, steps, seconds, versions, final measures.
-        sampler: The density fitted to the aggregate posterior, which `generate` draws from; None to use the prior.
+        samplers: Densities fitted to the codes of the training pictures, by name.
+        sampler: The name of the one that `generate` draws from by default, or "prior".
         fingerprint: First 16 hexadecimal digits of a hash of all weights; "" before they are saved.
     """
 
@@ -73,7 +75,8 @@ class Model:
     config: Config
     pipeline: Pipeline
     training: dict[str, Any]
-    sampler: GaussianMixture | None = None
+    samplers: Mapping[str, Prior] = dataclasses.field(default_factory=dict)
+    sampler: str = "prior"
     fingerprint: str = ""
 
     def generate(
@@ -86,18 +89,19 @@ class Model:
             seed: Names the series of pictures.
             temperature: Factor on the noise: below 1 more typical, above 1 more unusual.
             start: Number of the first picture in the series.
-            sampler: "fitted" draws codes from the density fitted to the aggregate posterior, "prior" from p(z);
-                "auto" is "fitted" where there is one.
+            sampler: A name of `betabloom.samplers`: "auto", "prior", "gaussian", "mixture" or "parzen".
         """
         return sample.generate(self.vae, n, seed, temperature, start, self.density(sampler))
 
     def density(self, sampler: str = "auto") -> Prior:
-        """Where the codes of a sampler ("auto", "fitted" or "prior") come from."""
-        if sampler not in SAMPLERS:
-            raise UsageError(f"Unknown sampler {sampler!r}. Choose one of: {', '.join(SAMPLERS)}.")
-        if sampler == "fitted" and self.sampler is None:
-            raise UsageError("This model has no fitted sampler. Use sampler 'prior'.")
-        return self.vae.prior if sampler == "prior" or self.sampler is None else self.sampler
+        """Where the codes of a sampler come from; "auto" is the one that was found to be best."""
+        name = self.sampler if sampler == "auto" else sampler
+        if name == "prior":
+            return self.vae.prior
+        if name in self.samplers:
+            return self.samplers[name]
+        known = ", ".join(["auto", "prior", *self.samplers])
+        raise UsageError(f"This model has no sampler {sampler!r}. It has: {known}.")
 
     def prepare(self, images: Iterable[Image.Image]) -> np.ndarray:
         """Prepare pictures of any size as the training pictures were: uint8 (N, H, W, C)."""
@@ -156,8 +160,8 @@ def save_model(model: Model, path: Path) -> Model:
     """Write a model directory; an existing one is replaced at once, never half."""
     with replacing(path) as part:
         digests = {"model": write_tensors(model.vae.state_dict(), part / "model.safetensors")}
-        if model.sampler:
-            digests["sampler"] = write_tensors(model.sampler.state_dict(), part / "sampler.safetensors")
+        for name, density in model.samplers.items():
+            digests[name] = write_tensors(density.state_dict(), part / f"sampler-{name}.safetensors")
         facts = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -167,7 +171,8 @@ def save_model(model: Model, path: Path) -> Model:
             "training": model.training,
             "parameters": count_parameters(model.vae),
             "sha256": digests,
-            "components": len(model.sampler.weight) if model.sampler else 0,
+            "sampler": model.sampler,
+            "samplers": {name: sampler_sizes(density) for name, density in model.samplers.items()},
         }
         write_json(part / "config.json", facts)
         (part / "README.md").write_text(_card(model, _fingerprint(digests)), encoding="utf-8")
@@ -203,29 +208,34 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Model:
             raise ValueError(f"its pipeline makes pictures of {pipeline.width}x{pipeline.height} pixels")
         with torch.device("meta"):
             expected = make_vae(config).state_dict()
-            density = _empty_mixture(int(facts["components"]), config.model.latents)
+            densities = _empty_samplers(facts, config.model.latents)
     except (UsageError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         raise FormatError(f"{folder / 'config.json'} does not describe a model: {str(error)[:500]}") from error
     weights = read_tensors(folder / "model.safetensors", expected, digests.get("model", ""))
-    vae, sampler = make_vae(config), None  # after its file is found to be as large: settings can ask for terabytes
+    vae = make_vae(config)  # after its file is found to be as large: settings can ask for terabytes
     vae.load_state_dict(weights)
     vae.requires_grad_(False).eval().to(device)
-    if density:
-        expected = density.state_dict()
-        weights = read_tensors(folder / "sampler.safetensors", expected, digests.get("sampler", ""))
-        sampler = GaussianMixture(**weights).eval().to(device)
-    return Model(vae, config, pipeline, training, sampler, _fingerprint(digests))
+    for name, density in densities.items():
+        file = folder / f"sampler-{name}.safetensors"
+        weights = read_tensors(file, density.state_dict(), digests.get(name, ""))
+        density.load_state_dict(weights, assign=True)
+        if isinstance(density, Parzen) and not _within(density.near, len(density.mean)):
+            raise FormatError(f"{file} is damaged: it names neighbours that are not there.")
+        density.requires_grad_(False).eval().to(device)
+    return Model(vae, config, pipeline, training, densities, str(facts["sampler"]), _fingerprint(digests))
 
 
-def _empty_mixture(components: int, latents: int) -> GaussianMixture | None:
-    """The shapes of a sampler, without memory."""
-    if not 0 <= components <= LARGEST_MIXTURE:
-        raise ValueError(f"a sampler of {components} components")
-    if not components:
-        return None
-    return GaussianMixture(
-        torch.empty(components), torch.empty(components, latents), torch.empty(components, latents, latents)
-    )
+def _empty_samplers(facts: Mapping[str, Any], latents: int) -> dict[str, Prior]:
+    """The fitted samplers of a model, without memory."""
+    densities = {str(name): empty_sampler(dict(sizes), latents) for name, sizes in facts["samplers"].items()}
+    unknown = sorted(densities.keys() - set(SAMPLERS[2:]))
+    if unknown or facts["sampler"] not in ("prior", *densities):
+        raise ValueError(f"it has no sampler {unknown[0] if unknown else facts['sampler']!r}")
+    return densities
+
+
+def _within(places: Tensor, count: int) -> bool:
+    return int(places.min()) >= 0 and int(places.max()) < count
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -243,7 +253,8 @@ def _described(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> dict[s
         "model": str(path),
         "fingerprint": _fingerprint(facts["sha256"]),
         "parameters": facts["parameters"],
-        "sampler": f"mixture of {facts['components']} Gaussians" if facts["components"] else "prior",
+        "sampler": facts["sampler"],
+        "samplers": ", ".join(["prior", *facts["samplers"]]),
         "size": f"{config['data']['width']}x{config['data']['height']}x{config['data']['channels']}",
         "pipeline": facts["pipeline"]["name"],
         **config["model"],

@@ -260,7 +260,6 @@ def _log_prior(model: Model) -> Callable[[np.ndarray], np.ndarray]:
 def _facts(
     model: Model, store: Store, pictures: _Pictures, seed: int, extractor: Extractor, sampler: str, samples: int
 ) -> dict[str, Any]:
-    fitted = sampler != "prior" and model.sampler is not None
     return {
         "model_path": "a model",
         "model": model.fingerprint,
@@ -272,7 +271,7 @@ def _facts(
             "held_out": len(pictures.held_out),
             "compared_for_copies": len(pictures.known),
         },
-        "sampler": f"fitted, {len(model.sampler.weight)} Gaussians" if fitted and model.sampler else "prior",
+        "sampler": model.sampler if sampler == "auto" else sampler,
         "seed": seed,
         "features": extractor.name,
         "samples_per_picture": samples,

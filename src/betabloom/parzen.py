@@ -6,8 +6,8 @@ place of the principal directions among them):
 
     p(z) = 1/N Σ_i N(z; m_i, C_i),      C_i = h²/k Σ_j (m_j − m_i)(m_j − m_i)ᵀ + diag(s²).
 
-With h about 1 a code drawn from it is as far from m_i as a neighbour is, in a direction in which real pictures differ: a
-new picture, about as plausible as a reconstruction. Few-component mixtures have to fill the space between far clusters
+With h about 1 a code drawn from it is as far from m_i as a neighbour is, in a direction in which real pictures differ:
+a new picture, about as plausible as a reconstruction. Mixtures of few components fill the space between far clusters
 too, which is where codes decode to camouflage (docs/log.md has the numbers).
 """
 
@@ -83,9 +83,7 @@ class Parzen(Prior):
         return torch.cat(parts)
 
 
-def fit_parzen(
-    mean: Tensor, log_var: Tensor, held_out: Tensor | None = None, neighbours: int = NEIGHBOURS
-) -> Parzen:
+def fit_parzen(mean: Tensor, log_var: Tensor, held_out: Tensor | None = None, neighbours: int = NEIGHBOURS) -> Parzen:
     """Fit manifold Parzen windows; of some bandwidths, take that which makes held-out codes likeliest.
 
     Arguments:

@@ -122,7 +122,8 @@ def _samples(run: Path, model: Model | None) -> str:
     if model is None:
         return ""
     sheet = _sheet(plot.grid(model.generate(64), columns=8), model.config, "64 pictures from the model")
-    text = f"Codes drawn from {'a mixture fitted to the codes of pictures' if model.sampler else 'the prior'}, decoded."
+    source = "the prior" if model.sampler == "prior" else f"a density fitted to the codes of pictures ({model.sampler})"
+    text = f"Codes drawn from {source}, decoded."
     return f"<section><h2>New pictures</h2><p>{text}</p><figure>{sheet}</figure></section>"
 
 

@@ -264,7 +264,8 @@ def _finish(run: Run) -> Model:
         "validation_images": len(run.validation_rows),
     }
     vae = run.averaged.requires_grad_(False).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    model = Model(vae, run.config, run.store.pipeline, facts, fit_sampler(run, vae))
+    samplers, best, measured = fit_sampler(run, vae)
+    model = Model(vae, run.config, run.store.pipeline, {**facts, "samplers": measured}, samplers, best)
     if not run.out:
         return model
     model = save_model(model, run.out / "model")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from betabloom import plot, sample
-from betabloom.aggregate import GaussianMixture, fit_aggregate, fit_mixture
+from betabloom.aggregate import fit_mixture
 from betabloom.doctor import spread
 from betabloom.metrics import active_units
 from betabloom.run import Run, check_finite, record, some, summary
+from betabloom.samplers import choose_sampler, fit_samplers
 from betabloom.vae import bits_per_dimension
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from betabloom.prior import Prior
     from betabloom.vae import VAE
 
 __all__ = ["SAMPLER_PICTURES", "fit_sampler", "validate"]
@@ -91,14 +93,23 @@ def _draw(run: Run, vae: VAE, codes: Tensor, out: Path) -> None:
     run.trackers.picture(run.step, "reconstructions", sheet)
 
 
-def fit_sampler(run: Run, vae: VAE) -> GaussianMixture | None:
-    """Fit a density to the codes of training pictures, judged by those of held-out ones."""
+def fit_sampler(run: Run, vae: VAE) -> tuple[dict[str, Prior], str, dict[str, Any]]:
+    """Fit the samplers to the codes of training pictures, and choose the best on held-out ones.
+
+    Returns:
+        The samplers by name, the name of the best, and what was measured of each.
+    """
     if len(run.train_rows) < 2:
-        return None
+        return {}, "prior", {}
     rng = np.random.default_rng([run.config.train.seed, 3])
     learned = np.sort(rng.permutation(run.train_rows)[:SAMPLER_PICTURES])
-    codes = []
-    for rows in (learned, run.validation_rows):
-        mean, log_var = sample.encode(vae, run.store.pictures[rows])
-        codes.append(torch.from_numpy(mean + np.exp(0.5 * log_var) * rng.standard_normal(mean.shape, np.float32)))
-    return fit_aggregate(codes[0], codes[1], run.config.train.seed).to(run.device)
+    known, held_out = (np.asarray(run.store.pictures[rows]) for rows in (learned, run.validation_rows))
+    mean, log_var = map(torch.from_numpy, sample.encode(vae, known))
+    other_mean, other_log_var = sample.encode(vae, held_out)
+    noise = rng.standard_normal(other_mean.shape, np.float32)
+    codes = torch.from_numpy(other_mean + np.exp(0.5 * other_log_var) * noise)
+    fitted = fit_samplers(mean, log_var, codes, run.config.train.seed)
+    on_device = {name: density.to(run.device) for name, density in fitted.items()}
+    best, measured = choose_sampler(vae, on_device, known, held_out, codes, run.config.train.seed)
+    log.info("codes are drawn from: %s", best)
+    return on_device, best, measured
