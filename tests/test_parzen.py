@@ -19,8 +19,8 @@ def ring(count: int, noise: float, seed: int) -> torch.Tensor:
     return torch.cat([plane, torch.zeros(count, 2)], 1) + noise * torch.randn(count, 4, generator=generator)
 
 
-def fitted(count: int = 300, held_out: torch.Tensor | None = None) -> Parzen:
-    return fit_parzen(ring(count, 0.05, 0), torch.full((count, 4), -5.0), held_out)
+def fitted(count: int = 300, bandwidth: float = 1.0) -> Parzen:
+    return fit_parzen(ring(count, 0.05, 0), torch.full((count, 4), -5.0), bandwidth, neighbours=8)
 
 
 def reference(density: Parzen) -> D.Distribution:
@@ -61,9 +61,18 @@ def test_samples_stay_on_the_ring_where_one_gaussian_fills_it():
     assert ((radius - 3).abs() < 0.6).float().mean() > 0.98
 
 
-def test_held_out_codes_choose_the_bandwidth():
-    wide, narrow = fitted(300, ring(300, 0.6, 1)), fitted(300, ring(300, 0.02, 1))
-    assert wide.bandwidth > narrow.bandwidth
+def test_the_bandwidth_is_how_far_samples_go_in_units_of_the_neighbours_distances():
+    noise, choice = base_noise(1, 4000, 4)
+    i = (choice.double() * 300).long()
+    moved = []
+    for bandwidth in (0.5, 1.0):
+        density = fitted(300, bandwidth)
+        density.spread.fill_(1e-6)
+        moved.append((density.sample(noise, choice) - density.mean[i].float()).square().sum(1).mean())
+    mean = fitted(300).mean.float()
+    distances = (mean[fitted(300).near.long()] - mean[:, None]).square().sum(2).mean()
+    torch.testing.assert_close(moved[1], distances, rtol=0.1, atol=0)
+    torch.testing.assert_close(moved[1] / moved[0], torch.tensor(4.0), rtol=0.01, atol=0)
 
 
 def test_each_picture_keeps_its_code_however_many_are_drawn():

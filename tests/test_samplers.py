@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from betabloom import samplers
+from betabloom.metrics import open_extractor
 from betabloom.nn import Decoder
 from betabloom.samplers import choose_sampler, empty_sampler, fit_samplers, sampler_sizes
 from betabloom.vae import build_vae
@@ -42,37 +44,47 @@ def shown(vae, codes: torch.Tensor) -> np.ndarray:
     return sample.decode(vae, codes.numpy())
 
 
+def chosen(vae, known: torch.Tensor, held_out: torch.Tensor, log_var: float = -7.0, **settings):
+    fitted = fit_samplers(known, torch.full_like(known, log_var), held_out)
+    return (*choose_sampler(vae, fitted, shown(vae, known), shown(vae, held_out), held_out, **settings), fitted)
+
+
 def test_the_sampler_that_follows_the_codes_is_chosen(painter):
-    known, held_out = curve(600, 0), curve(200, 1)
-    fitted = fit_samplers(known, torch.full_like(known, -7.0), held_out)
-    best, measured = choose_sampler(painter, fitted, shown(painter, known), shown(painter, held_out), held_out)
+    best, measured, _ = chosen(painter, curve(600, 0), curve(800, 1), extractor=open_extractor("pixels"))
     assert best in ("mixture", "parzen")
-    assert measured[best]["interval"][1] < measured["gaussian"]["interval"][0]
-    assert measured["gaussian"]["kernel_distance"] < measured["prior"]["kernel_distance"]
+    distance = {name: found["kernel_distance"] for name, found in measured.items() if "kernel_distance" in found}
+    assert distance[best] == min(distance.values()) < distance["gaussian"] < distance["prior"]
 
 
 def test_where_codes_follow_the_prior_the_choice_is_no_worse_than_the_prior(painter):
     generator = torch.Generator().manual_seed(2)
-    known, held_out = torch.randn(800, 4, generator=generator), torch.randn(300, 4, generator=generator)
-    fitted = fit_samplers(known, torch.full_like(known, -4.0), held_out)
-    best, measured = choose_sampler(painter, fitted, shown(painter, known), shown(painter, held_out), held_out)
+    known, held_out = torch.randn(800, 4, generator=generator), torch.randn(800, 4, generator=generator)
+    best, measured, _ = chosen(painter, known, held_out, -4.0, extractor=open_extractor("pixels"))
     assert measured[best]["kernel_distance"] <= measured["prior"]["interval"][1]
 
 
-def test_a_sampler_that_repeats_training_pictures_is_left_out(painter):
-    known, held_out = curve(600, 0), curve(200, 1)
-    fitted = fit_samplers(known, torch.full_like(known, -7.0), held_out)
-    fitted["parzen"].bandwidth.fill_(1e-6)
-    fitted["parzen"].spread.fill_(1e-6)
-    best, measured = choose_sampler(painter, fitted, shown(painter, known), shown(painter, held_out), held_out)
-    assert measured["parzen"]["near_copies"] > 0.9
+def test_parzen_windows_are_widened_until_they_draw_new_pictures(painter):
+    generator = torch.Generator().manual_seed(4)
+    known, held_out = torch.randn(40, 4, generator=generator), torch.randn(200, 4, generator=generator)
+    _, measured, fitted = chosen(painter, known, held_out)
+    assert measured["parzen"]["near_copies"] <= 0.02 or fitted["parzen"].bandwidth == samplers.BANDWIDTHS[-1]
+
+
+def test_a_sampler_that_repeats_training_pictures_is_left_out(painter, monkeypatch):
+    monkeypatch.setattr(samplers, "BANDWIDTHS", (1e-6,))
+    best, measured, _ = chosen(painter, curve(600, 0), curve(200, 1), log_var=-20.0)
+    assert measured["parzen"]["near_copies"] > 0.5
     assert best != "parzen"
+
+
+def test_without_a_feature_network_new_pictures_near_the_codes_are_preferred(painter):
+    best, measured, _ = chosen(painter, curve(600, 0), curve(200, 1), log_var=-3.0)
+    assert (best == "parzen") == (measured["parzen"]["near_copies"] <= 0.02)
 
 
 def test_few_held_out_pictures_choose_by_the_likelihood_of_their_codes(painter):
     known, held_out = curve(300, 0), curve(10, 1)
-    fitted = fit_samplers(known, torch.full_like(known, -5.0), held_out)
-    best, measured = choose_sampler(painter, fitted, shown(painter, known), shown(painter, held_out), held_out)
+    best, measured, _ = chosen(painter, known, held_out)
     values = {name: found["log_density_of_held_out_codes"] for name, found in measured.items()}
     assert values[best] == max(values.values())
 

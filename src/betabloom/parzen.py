@@ -6,9 +6,10 @@ place of the principal directions among them):
 
     p(z) = 1/N Σ_i N(z; m_i, C_i),      C_i = h²/k Σ_j (m_j − m_i)(m_j − m_i)ᵀ + diag(s²).
 
-With h about 1 a code drawn from it is as far from m_i as a neighbour is, in a direction in which real pictures differ:
-a new picture, about as plausible as a reconstruction. Mixtures of few components fill the space between far clusters
-too, which is where codes decode to camouflage (docs/log.md has the numbers).
+With h about 1 a code drawn from it is as far from m_i as a neighbour is, in directions in which real pictures differ: a
+new picture, about as plausible as a reconstruction. Mixtures of few components fill the space between far clusters too,
+which is where codes decode to camouflage (docs/log.md has the numbers). The bandwidth h is no matter of likelihood,
+since real codes never lie in so few directions exactly: `betabloom.samplers` widens it until pictures are new.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from betabloom.prior import Prior
 
 __all__ = ["NEIGHBOURS", "Parzen", "fit_parzen"]
 
-NEIGHBOURS = 8
-BANDWIDTHS = (0.5, 0.7, 1.0, 1.4)
+NEIGHBOURS = 16
 SMALLEST_SPREAD = 1e-3
 AT_ONCE = 128  # codes whose density is worked out at a time, to bound the memory
 
@@ -83,13 +83,13 @@ class Parzen(Prior):
         return torch.cat(parts)
 
 
-def fit_parzen(mean: Tensor, log_var: Tensor, held_out: Tensor | None = None, neighbours: int = NEIGHBOURS) -> Parzen:
-    """Fit manifold Parzen windows; of some bandwidths, take that which makes held-out codes likeliest.
+def fit_parzen(mean: Tensor, log_var: Tensor, bandwidth: float = 1.0, neighbours: int = NEIGHBOURS) -> Parzen:
+    """Fit manifold Parzen windows.
 
     Arguments:
         mean: Posterior means μ of training pictures, shape (N, l), N ≥ 2.
         log_var: Their log-variances, shape (N, l): s² is the mean of σ² over the pictures.
-        held_out: Samples of q(z|x) for held-out pictures, shape (M, l); without them the bandwidth is 1.
+        bandwidth: h.
         neighbours: k; at most N − 1.
 
     Returns:
@@ -100,11 +100,7 @@ def fit_parzen(mean: Tensor, log_var: Tensor, held_out: Tensor | None = None, ne
     k = min(neighbours, len(mean) - 1)
     near = torch.cat([_nearest(rows, mean, first, k) for first, rows in _chunks(mean)])
     spread = log_var.exp().mean(0).sqrt().clamp_min(SMALLEST_SPREAD)
-    densities = [Parzen(mean.half(), near, spread, torch.tensor(h)).eval() for h in BANDWIDTHS]
-    if held_out is None or not len(held_out):
-        return densities[BANDWIDTHS.index(1.0)]
-    likelihoods = [density.log_prob(held_out).mean().item() for density in densities]
-    return densities[likelihoods.index(max(likelihoods))]
+    return Parzen(mean.half(), near, spread, torch.tensor(bandwidth)).eval()
 
 
 def _chunks(codes: Tensor) -> list[tuple[int, Tensor]]:

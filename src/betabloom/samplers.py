@@ -7,8 +7,10 @@
 | `mixture` | as many Gaussians as make held-out codes likeliest, where more than one does |
 | `parzen` | manifold Parzen windows: the code of a training picture, moved as its neighbours differ from it |
 
-They are fitted after training and kept in the model directory. `auto` is the one whose pictures come nearest to
-held-out pictures by kernel distance, of those that do not repeat training pictures.
+They are fitted after training and kept in the model directory. Parzen windows are widened until they hardly ever draw a
+near copy of a training picture. `auto` is the sampler whose pictures come nearest to held-out ones by kernel distance,
+of those that do not repeat training pictures; without a feature network to tell (extra `metrics`), it is the Parzen
+windows.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import torch
 
 from betabloom import sample
 from betabloom.aggregate import GaussianMixture, fit_aggregate, fit_mixture
-from betabloom.metrics import features, kernel_distance, open_extractor
+from betabloom.metrics import features, kernel_distance
 from betabloom.metrics.novelty import Limits, nearest, pixel_rows
 from betabloom.parzen import Parzen, fit_parzen
 
@@ -29,15 +31,19 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from betabloom.metrics import Extractor
+    from betabloom.metrics.novelty import Nearest
     from betabloom.prior import Prior
     from betabloom.vae import VAE
 
 __all__ = ["SAMPLERS", "choose_sampler", "empty_sampler", "fit_samplers", "sampler_sizes"]
 
 SAMPLERS = ("auto", "prior", "gaussian", "mixture", "parzen")
-COMPARED = 1024  # pictures of each sampler that are compared with as many held-out ones
+COMPARED = 4  # one in so many held-out pictures is compared, with as many of each sampler
+JUDGED = 512  # pictures of a sampler that are looked through for near copies, at most
 FEWEST = 32  # held-out pictures; with fewer the likelihood of their codes decides
-MOST_COPIES = 0.1  # share of near copies from which on a sampler repeats the training pictures
+MOST_COPIES = 0.02  # share of near copies above which a sampler repeats the training pictures
+BANDWIDTHS = (1.0, 1.2, 1.4, 1.7, 2.0)
 LARGEST = 1 << 24  # components, kernels or neighbours that a file may ask for
 
 
@@ -56,21 +62,28 @@ def fit_samplers(mean: Tensor, log_var: Tensor, held_out: Tensor, seed: int = 0)
     mixture = fit_aggregate(z, held_out, seed)
     if len(mixture.weight) > 1:
         fitted["mixture"] = mixture
-    fitted["parzen"] = fit_parzen(mean, log_var, held_out)
+    fitted["parzen"] = fit_parzen(mean, log_var)
     return fitted
 
 
 def choose_sampler(
-    vae: VAE, fitted: Mapping[str, Prior], known: np.ndarray, held_out: np.ndarray, codes: Tensor, seed: int = 0
+    vae: VAE,
+    fitted: Mapping[str, Prior],
+    known: np.ndarray,
+    held_out: np.ndarray,
+    codes: Tensor,
+    extractor: Extractor | None = None,
+    seed: int = 0,
 ) -> tuple[str, dict[str, Any]]:
-    """Name the sampler whose pictures come nearest to held-out ones and are not copies of training pictures.
+    """Name the sampler to draw from by default; sets the bandwidth of Parzen windows.
 
     Arguments:
         vae: The model, in evaluation mode.
         fitted: Samplers by name, beside the prior.
         known: Training pictures, uint8 (N, H, W, C).
         held_out: Held-out pictures, uint8 (M, H, W, C).
-        codes: Samples of their q(z|x), shape (M, l), on the CPU.
+        codes: Samples of their q(z|x), shape (M, l), where the samplers are.
+        extractor: Tells how like held-out pictures generated ones are; None if there is none.
         seed: Of the pictures that are drawn.
 
     Returns:
@@ -78,28 +91,62 @@ def choose_sampler(
     """
     densities: dict[str, Prior] = {"prior": vae.prior, **fitted}
     if len(held_out) < FEWEST:
-        likelihood = {name: density.cpu().log_prob(codes).mean().item() for name, density in densities.items()}
-        measured = {name: {"log_density_of_held_out_codes": round(value, 3)} for name, value in likelihood.items()}
-        return max(likelihood, key=likelihood.__getitem__), measured
-    real = held_out[:COMPARED]
-    extractor = open_extractor("pixels")
-    of_real, rows = features(real, extractor), pixel_rows(known)
-    limits = Limits.learned(nearest(pixel_rows(held_out), rows, pixel_rows(held_out[:, :, ::-1])))
-    found: dict[str, Any] = {}
-    for name, density in densities.items():
-        drawn = sample.generate(vae, len(real), seed, density=density)
+        return _likeliest(densities, codes)
+    copies = _Copies(vae, known, held_out, seed)
+    if "parzen" in fitted:
+        _widen(fitted["parzen"], copies)
+    found: dict[str, dict[str, Any]] = {name: {"near_copies": copies(density)} for name, density in densities.items()}
+    new = [name for name in found if found[name]["near_copies"] <= MOST_COPIES] or ["prior"]
+    if extractor is None:
+        likeliest = _likeliest({name: densities[name] for name in new if name != "parzen"}, codes)[0]
+        return ("parzen" if "parzen" in new else likeliest), found
+    real = held_out[::COMPARED]
+    of_real = features(real, extractor)
+    for name in new:
+        drawn = sample.generate(vae, len(real), seed, density=densities[name])
         distance = kernel_distance(of_real, features(drawn, extractor))
-        copies = limits.exceeded_by(nearest(pixel_rows(drawn), rows, pixel_rows(drawn[:, :, ::-1]))).mean()
-        found[name] = {
+        found[name] |= {
             "kernel_distance": round(distance.value, 6),
             "interval": [round(distance.low, 6), round(distance.high, 6)],
-            "near_copies": round(float(copies), 4),
             "pictures": len(real),
             "features": extractor.name,
             "seed": seed,
         }
-    new = [name for name in found if found[name]["near_copies"] <= MOST_COPIES] or ["prior"]
     return min(new, key=lambda name: float(found[name]["kernel_distance"])), found
+
+
+def _likeliest(densities: Mapping[str, Prior], codes: Tensor) -> tuple[str, dict[str, Any]]:
+    """The sampler under which held-out codes are likeliest; of Parzen windows that says nothing (see there)."""
+    names = [name for name in densities if name != "parzen"]
+    likelihood = {name: densities[name].log_prob(codes).mean().item() for name in names}
+    measured = {name: {"log_density_of_held_out_codes": round(value, 3)} for name, value in likelihood.items()}
+    return max(likelihood, key=likelihood.__getitem__), measured
+
+
+class _Copies:
+    """The share of near copies of training pictures among what a sampler draws; held-out pictures say what is near."""
+
+    def __init__(self, vae: VAE, known: np.ndarray, held_out: np.ndarray, seed: int) -> None:
+        self.vae, self.seed = vae, seed
+        self.rows = pixel_rows(known)
+        self.limits = Limits.learned(self._nearest(held_out))
+        self.count = min(JUDGED, len(held_out))
+
+    def __call__(self, density: Prior) -> float:
+        drawn = sample.generate(self.vae, self.count, self.seed, density=density)
+        return round(float(self.limits.exceeded_by(self._nearest(drawn)).mean()), 4)
+
+    def _nearest(self, pictures: np.ndarray) -> Nearest:
+        return nearest(pixel_rows(pictures), self.rows, pixel_rows(pictures[:, :, ::-1]))
+
+
+def _widen(density: Prior, copies: _Copies) -> None:
+    """Take the narrowest bandwidth with which Parzen windows do not repeat training pictures."""
+    assert isinstance(density, Parzen)  # noqa: S101  (for the type checker)
+    for bandwidth in BANDWIDTHS:
+        density.bandwidth.fill_(bandwidth)
+        if copies(density) <= MOST_COPIES:
+            return
 
 
 def sampler_sizes(density: Prior) -> dict[str, int]:

