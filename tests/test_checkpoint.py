@@ -165,3 +165,14 @@ def test_prepare_makes_any_picture_fit(model):
     prepared = model[0].prepare([Image.new("RGB", (200, 90), "red"), Image.new("L", (5, 5))])
     assert prepared.shape == (2, 16, 16, 3)
     assert prepared[0].mean((0, 1)).tolist() == [255, 0, 0]
+
+
+def test_half_the_space_is_hardly_a_grey_level(trained, tmp_path):
+    trained.save(tmp_path / "whole")
+    trained.save(tmp_path / "half", half=True)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.7 * sizes[0]
+    whole, half = (betabloom.load(tmp_path / name) for name in ("whole", "half"))
+    difference = np.abs(whole.generate(8, seed=1).astype(int) - half.generate(8, seed=1))
+    assert difference.max() <= 2
+    assert half.fingerprint != whole.fingerprint

@@ -51,9 +51,11 @@ __all__ = [
 FORMAT = "betabloom-model"
 FORMAT_VERSION = 1
 KEYS = {
-    "format", "format_version", "betabloom", "config", "pipeline", "training", "parameters", "sha256",
+    "format", "format_version", "betabloom", "config", "pipeline", "training", "parameters", "half", "sha256",
     "sampler", "samplers",
 }  # fmt: skip
+MODELS = Path(__file__).parent / "models"
+BUNDLED = "flowers64"  # the model that comes with betabloom
 LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
 
 
@@ -123,10 +125,15 @@ class Model:
         """Variations, uint8 (n, H, W, C), on one prepared picture (H, W, C). See `betabloom.sample.vary`."""
         return sample.vary(self.vae, self._check(picture[None])[0], n, seed, amount)
 
-    def save(self, path: str | os.PathLike[str]) -> Model:
-        """Write the model directory and return the model with its fingerprint."""
+    def save(self, path: str | os.PathLike[str], half: bool = False) -> Model:
+        """Write the model directory and return the model with its fingerprint.
+
+        Arguments:
+            path: The directory; one that exists is replaced.
+            half: Store the weights in 16 bits: half the space, and hardly a grey level's difference.
+        """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return save_model(self, Path(path))
+        return save_model(self, Path(path), half)
 
     def _check(self, pictures: np.ndarray) -> np.ndarray:
         channels, height, width = self.config.shape
@@ -156,10 +163,11 @@ def make_vae(config: Config) -> VAE:
     )
 
 
-def save_model(model: Model, path: Path) -> Model:
-    """Write a model directory; an existing one is replaced at once, never half."""
+def save_model(model: Model, path: Path, half: bool = False) -> Model:
+    """Write a model directory; an existing one is replaced at once, never in part. `half`: weights in 16 bits."""
     with replacing(path) as part:
-        digests = {"model": write_tensors(model.vae.state_dict(), part / "model.safetensors")}
+        weights = _halved(model.vae.state_dict()) if half else model.vae.state_dict()
+        digests = {"model": write_tensors(weights, part / "model.safetensors")}
         for name, density in model.samplers.items():
             digests[name] = write_tensors(density.state_dict(), part / f"sampler-{name}.safetensors")
         facts = {
@@ -170,6 +178,7 @@ def save_model(model: Model, path: Path) -> Model:
             "pipeline": model.pipeline.to_dict(),
             "training": model.training,
             "parameters": count_parameters(model.vae),
+            "half": half,
             "sha256": digests,
             "sampler": model.sampler,
             "samplers": {name: sampler_sizes(density) for name, density in model.samplers.items()},
@@ -179,26 +188,31 @@ def save_model(model: Model, path: Path) -> Model:
     return dataclasses.replace(model, fingerprint=_fingerprint(digests))
 
 
+def _halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same in float16, where it is float32."""
+    return {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}
+
+
 def _fingerprint(digests: Mapping[str, str]) -> str:
     """One short name for all weights: pictures are the same wherever it is."""
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load(path: str | os.PathLike[str], device: str = "cpu") -> Model:
+def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Model:
     """Load a model directory, or the `model/` in a run directory, in evaluation mode.
 
     Nothing that is loaded can run code: weights are safetensors, everything else is JSON, and names, shapes and types
     are compared with the settings before any weight is read.
 
     Arguments:
-        path: The directory.
+        path: The directory, or the name of a model that comes with betabloom; None for "flowers64", which does.
         device: Where the weights go.
 
     Raises:
         UsageError: There is no model there.
         FormatError: There is one, but it is damaged, foreign or of a newer version.
     """
-    folder = _model_folder(Path(path))
+    folder = _model_folder(path)
     facts = _read_facts(folder)
     try:
         config = Config.from_dict(facts["config"])
@@ -208,6 +222,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Model:
             raise ValueError(f"its pipeline makes pictures of {pipeline.width}x{pipeline.height} pixels")
         with torch.device("meta"):
             expected = make_vae(config).state_dict()
+            expected = _halved(expected) if facts["half"] else expected
             densities = _empty_samplers(facts, config.model.latents)
     except (UsageError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         raise FormatError(f"{folder / 'config.json'} does not describe a model: {str(error)[:500]}") from error
@@ -238,19 +253,19 @@ def _within(places: Tensor, count: int) -> bool:
     return int(places.min()) >= 0 and int(places.max()) < count
 
 
-def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+def describe(path: str | os.PathLike[str] | None) -> dict[str, Any]:
     """Facts about the model at `path`, without loading its weights."""
-    facts = _read_facts(_model_folder(Path(path)))
+    facts = _read_facts(_model_folder(path))
     try:
         return _described(path, facts)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"The config.json of {path} does not describe a model: it lacks {error}.") from error
 
 
-def _described(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> dict[str, Any]:
+def _described(path: str | os.PathLike[str] | None, facts: Mapping[str, Any]) -> dict[str, Any]:
     config, training = facts["config"], facts["training"]
     return {
-        "model": str(path),
+        "model": str(path or BUNDLED),
         "fingerprint": _fingerprint(facts["sha256"]),
         "parameters": facts["parameters"],
         "sampler": facts["sampler"],
@@ -264,7 +279,10 @@ def _described(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> dict[s
     }
 
 
-def _model_folder(path: Path) -> Path:
+def _model_folder(given: str | os.PathLike[str] | None) -> Path:
+    path = Path(given or BUNDLED)
+    if not path.exists() and len(path.parts) == 1 and (MODELS / path / "config.json").is_file():
+        return MODELS / path
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():
             return folder

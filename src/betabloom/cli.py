@@ -311,11 +311,11 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what a model, picture or code file is, and how a picture was made."""
-    from betabloom.checkpoint import describe
+    from betabloom.checkpoint import BUNDLED, describe
     from betabloom.codes import load_codes
     from betabloom.plot import read_png
 
-    if not what.exists():
+    if not what.exists() and str(what) != BUNDLED:
         raise UsageError(f"There is no file or folder {what}.")
     if what.is_file() and zipfile.is_zipfile(what):
         codes = load_codes(what)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, free_path, say
+from betabloom.cli_options import AnyModel, Device, Force, Json, Out, free_path, say
 from betabloom.cli_pictures import training_pictures
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ app = typer.Typer()
 
 @app.command()
 def evaluate(
-    model: ModelArgument,
+    model: AnyModel = None,
     source: Annotated[
         str | None, typer.Argument(metavar="SOURCE", help="Real pictures; those of the training if left out.")
     ] = None,
@@ -43,7 +43,7 @@ def evaluate(
 ) -> None:
     """Measure fidelity, novelty, likelihood and codes, with intervals: a report, -o report.md or report.json."""
     from betabloom import metrics, plot
-    from betabloom.checkpoint import load
+    from betabloom.checkpoint import BUNDLED, load
     from betabloom.console import progress
     from betabloom.data.cache import cache_folder
     from betabloom.evaluate import evaluate as measure
@@ -56,7 +56,7 @@ def evaluate(
     loaded = load(model, str(choose_device(device)))
     store = training_pictures(loaded, source)
     found = measure(loaded, store, n, real, seed, extractor, sampler, samples, cache_folder(), progress)
-    found.facts["model_path"] = str(model)
+    found.facts["model_path"] = str(model or BUNDLED)
     _write(found, path)
     if pairs:
         record = {"verb": "evaluate", **found.facts, "nearest": found.pair_facts}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Seed, apart, free_path, say
+from betabloom.cli_options import AnyModel, Device, Force, Json, Out, Seed, apart, free_path, say
 from betabloom.cli_pictures import load_model, read_pictures, record_of, training_pictures, write_pictures
 from betabloom.errors import UsageError
 
@@ -29,7 +29,7 @@ TILE_SIZE = "512x512"
 
 @app.command()
 def generate(
-    model: ModelArgument,
+    model: AnyModel = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 64,
     seed: Seed = 0,
     start: Annotated[int, typer.Option(min=0, help="Number of the first picture in the seed's series.")] = 0,

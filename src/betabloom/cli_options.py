@@ -12,6 +12,7 @@ import typer
 from betabloom.errors import UsageError
 
 __all__ = [
+    "AnyModel",
     "Device",
     "Force",
     "Json",
@@ -25,7 +26,10 @@ __all__ = [
     "say_lines",
 ]
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a model directory.")]
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A run or model directory, or flowers64.")]
+AnyModel = Annotated[
+    Path | None, typer.Argument(metavar="MODEL", help="A run or model directory; the flowers that come along if none.")
+]
 Pictures = Annotated[list[str], typer.Argument(metavar="PICTURES", help="Picture files, or one folder or source.")]
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="Where the result goes.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]

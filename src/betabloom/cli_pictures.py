@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["load_model", "read_pictures", "record_of", "training_pictures", "write_pictures"]
 
 
-def load_model(path: Path, device: str) -> Model:
+def load_model(path: Path | None, device: str) -> Model:
     """The model at a path, on a device."""
     from betabloom.checkpoint import load
     from betabloom.hardware import choose_device
@@ -73,18 +73,19 @@ def _read_file(path: Path, model: Model) -> np.ndarray:
         raise PictureError(f"{path}: {error}") from error
 
 
-def record_of(model: Model, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def record_of(model: Model, path: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
     """What a picture carries, so that it can be made again."""
     import betabloom
+    from betabloom.checkpoint import BUNDLED
 
-    return {**facts, "model": model.fingerprint, "model_path": str(path), "betabloom": betabloom.__version__}
+    return {**facts, "model": model.fingerprint, "model_path": str(path or BUNDLED), "betabloom": betabloom.__version__}
 
 
 def write_pictures(
     pictures: np.ndarray,
     path: Path,
     model: Model,
-    model_path: Path,
+    model_path: Path | None,
     facts: dict[str, Any],
     names: Sequence[str],
     columns: int = 0,

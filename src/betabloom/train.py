@@ -82,7 +82,7 @@ def fit(
         Interrupted: The process was asked to stop; the run is saved and can be resumed.
         BetabloomError: The loss is no longer finite, or `out` can no longer be written.
     """
-    config = config or Config()
+    config = config or Config.preset()
     spent = counted(config.train.budget, spent)
     started = time.monotonic() - spent
     if resume and not out:
