@@ -167,7 +167,8 @@ def test_prepare_makes_any_picture_fit(model):
     assert prepared[0].mean((0, 1)).tolist() == [255, 0, 0]
 
 
-def test_half_the_space_is_hardly_a_grey_level(trained, tmp_path):
+def test_half_the_space_is_hardly_a_grey_level(model, tmp_path):
+    trained, _ = model
     trained.save(tmp_path / "whole")
     trained.save(tmp_path / "half", half=True)
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
