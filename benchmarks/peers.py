@@ -82,7 +82,7 @@ LIKELIHOODS["pytorch-vae"] = partial(Gaussian, scale=(12288 / 8000) ** 0.5 / 2)
 # ½ Σ (x − μ)² + KL: a Gaussian with σ = 1 on [0, 1].
 LIKELIHOODS["pythae"] = partial(Gaussian, scale=1.0)
 
-ALIKE = {"beta_schedule": "constant", "clip": 0.0}
+ALIKE = {"beta_schedule": "constant", "clip": 0.0, "optimiser": "adam"}
 RECIPES: dict[str, dict[str, Any]] = {
     "burgess": {**ALIKE, "family": "burgess", "latents": 64, "likelihood": "bernoulli", "beta": 4.0, "batch": 64},
     "pytorch-vae": {

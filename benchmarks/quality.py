@@ -1,53 +1,133 @@
 """Whose pictures are best after the same time of training?
 
     python benchmarks/quality.py train NAME [--minutes 20] [--cores 2]    # burgess, pytorch-vae, pythae or ours
+    python benchmarks/quality.py table [NAME …] [-n 5000] [--model DIR …]
 
 Everybody trains from nothing on the training and test pictures of Oxford 102 Flowers at 64 px with our own loop, on
-one core for cores × minutes of processor time: what neighbours on the machine are doing then matters little.
+one core for cores × minutes of processor time: what neighbours on the machine are doing then matters little. The time
+contains the samplers. `table` draws n pictures of each with its published sampler (ours: the default) and compares them
+with the training pictures by two feature networks, neither of which any recipe was trained with. Needs the extra
+`metrics`, and the official layout of the data set in $BETABLOOM_TEST_DATA/flowers-102 or ../shared/data/flowers-102.
+Models lie in runs/quality/NAME; the table goes to benchmarks/results/quality.json too.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
+import torch
+from peers import RECIPES
+
+import betabloom
+from betabloom import metrics, sample
+from betabloom.aggregate import fit_mixture
+from betabloom.data.cache import cache_folder
+from betabloom.metrics.extractors import cached_features
+
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("BETABLOOM_TEST_DATA", ROOT.parent / "shared" / "data")) / "flowers-102"
 RUNS = ROOT / "runs" / "quality"
+FEATURES = ("lite0", "lite1")
 
 
 def train(name: str, seconds: float) -> None:
-    """Train a recipe for so many seconds of processor time; the model goes to runs/quality/NAME."""
-    from peers import RECIPES
-
-    import betabloom
-
+    """Train a recipe for so many seconds of processor time."""
+    if name != "ours" and name not in RECIPES:
+        sys.exit(f"unknown recipe {name!r}: ours, {', '.join(RECIPES)}")
     last = [0.0]
 
     def report(step: int, steps: int, text: str) -> None:
-        if time.monotonic() - last[0] > 30:
-            last[0] = time.monotonic()
+        if time.perf_counter() - last[0] > 30:
+            last[0] = time.perf_counter()
             print(f"{step}/{steps} {text}", file=sys.stderr, flush=True)
 
-    settings = RECIPES.get(name, {})
-    with mock.patch("betabloom.train.time.monotonic", time.process_time):
-        betabloom.fit(betabloom.prepare(DATA), out=RUNS / name, progress=report, budget=seconds, **settings)
+    pictures = betabloom.prepare(DATA)
+    with mock.patch("time.monotonic", time.process_time):
+        betabloom.fit(pictures, out=RUNS / name, progress=report, budget=seconds, **RECIPES.get(name, {}))
+
+
+def drawn(name: str, model: betabloom.Model, store: Any, n: int) -> np.ndarray:
+    """Pictures of a model, with its published sampler."""
+    if name in ("burgess", "pytorch-vae"):
+        return model.generate(n, seed=1, sampler="prior")
+    if name == "pythae":  # a mixture of ten Gaussians fitted to the codes
+        mean, log_var = (torch.from_numpy(part) for part in model.encode(np.asarray(store.pictures[store.split()[0]])))
+        codes = mean + torch.exp(0.5 * log_var) * torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
+        return sample.generate(model.vae, n, 1, density=fit_mixture(codes, 10, 1))
+    return model.generate(n, seed=1)
+
+
+def row(name: str, path: Path, n: int) -> dict[str, Any]:
+    """What is measured of one model."""
+    model, store = betabloom.load(path), betabloom.prepare(DATA)
+    rows = store.split()[0]
+    known = np.asarray(store.pictures[rows])
+    pictures = {"generated": drawn(name, model, store, n), "from the prior": model.generate(n, seed=1, sampler="prior")}
+    pictures["reconstructed"] = model.reconstruct(known[np.random.default_rng(1).permutation(len(known))[:n]])
+    result: dict[str, Any] = {
+        "sampler": model.sampler if name not in RECIPES else "published", "n": n, "seed": 1,
+        "pictures seen": model.training["images_seen"], "seconds": model.training["seconds"],
+    }  # fmt: skip
+    for kind in FEATURES:
+        extractor = metrics.open_extractor(kind)
+        real = cached_features(store.pictures, rows, extractor, store.fingerprint, cache_folder())
+        for what, drawings in pictures.items():
+            found = metrics.features(drawings, extractor)
+            measures = [metrics.frechet_distance(real, found), metrics.kernel_distance(real, found)]
+            if what == "generated":
+                measures += metrics.precision_recall(real, found)
+            for each in measures:
+                result[f"{extractor.name}, {what}, {each.name}"] = [
+                    round(x, 5) for x in (each.value, each.low, each.high)
+                ]
+    return result
+
+
+def table(names: list[str], models: list[str], n: int) -> None:
+    """Measure, print and keep."""
+    found = {name: row(name, RUNS / name, n) for name in names}
+    found |= {model: row(model, Path(model), n) for model in models}
+    keys = dict.fromkeys(key for values in found.values() for key in values)
+    for key in keys:
+        cells = [values.get(key, "") for values in found.values()]
+        texts = [
+            f"{cell[0]:.4g} [{cell[1]:.4g}, {cell[2]:.4g}]" if isinstance(cell, list) else str(cell) for cell in cells
+        ]
+        print(f"{key:48s}", *(f"{text:>28s}" for text in texts))
+    machine = {"system": platform.system(), "machine": platform.machine(), "torch": torch.__version__}
+    kept = {
+        "machine": machine,
+        "command": " ".join(["python", "benchmarks/quality.py", *sys.argv[1:]]),
+        "models": found,
+    }
+    path = ROOT / "benchmarks" / "results" / "quality.json"
+    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description="Compare recipes after the same time of training.")
-    options.add_argument("what", choices=["train"])
-    options.add_argument("name")
+    options.add_argument("what", choices=["train", "table"])
+    options.add_argument("names", nargs="*")
     options.add_argument("--minutes", type=float, default=20)
     options.add_argument("--cores", type=int, default=2)
+    options.add_argument("--model", action="append", default=[], help="another model directory to measure")
+    options.add_argument("-n", type=int, default=5000)
     given = options.parse_args()
-    train(given.name, 60 * given.minutes * given.cores)
+    if given.what == "table":
+        table(given.names, given.model, given.n)
+    for name in given.names if given.what == "train" else []:
+        train(name, 60 * given.minutes * given.cores)
 
 
 if __name__ == "__main__":
