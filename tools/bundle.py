@@ -3,8 +3,8 @@
     python tools/bundle.py RUN DATA [--measures quality.json]
 
 Fits and chooses the samplers anew on the pictures of DATA (the official layout of Oxford 102 Flowers), with the feature
-network of the extra `metrics`, stores the weights in 16 bits in src/betabloom/models/flowers64, and writes its card. With
-the JSON of `benchmarks/quality.py table --model RUN`, the card has the measures too.
+network of the extra `metrics`, stores the weights in 16 bits in src/betabloom/models/flowers64, and writes its card.
+With the JSON of `benchmarks/quality.py table --model RUN`, the card has the measures too.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from betabloom.samplers import choose_sampler, fit_samplers
 CARD = """
 ## Where it comes from
 
-Trained by betabloom from nothing on the {images:,} pictures of the official training and test splits of the Oxford 102
-flowers at 64×64 (Maria-Elena Nilsback and Andrew Zisserman, *Automated flower classification over a large number of classes*,
-ICVGIP 2008), mirrored at random, for {seconds:,.0f} s on {threads} thread(s) of a CPU without bf16. The {held_out:,} pictures of the
-official validation split were not learned from. No picture of the data set is part of this model; the photographs belong to
-their authors.
+Trained by betabloom from nothing on the {images:,} pictures of the official training and test splits of the
+Oxford 102 flowers at 64×64 (Maria-Elena Nilsback and Andrew Zisserman, *Automated flower classification over a
+large number of classes*, ICVGIP 2008), mirrored at random, for {seconds:,.0f} s on {threads} thread(s) of a CPU
+without bf16. The {held_out:,} pictures of the official validation split were not learned from. No picture of
+the data set is part of this model; the photographs belong to their authors.
 
 ## How codes are drawn
 
@@ -40,14 +40,15 @@ By default: `{sampler}`. What was measured of each sampler, on held-out pictures
 |---|---|---|
 {samplers}
 
-Parzen windows keep the codes of the training pictures: who has this model can decode them into what the model remembers of
-those pictures. New pictures are moved away from them until hardly any is a near copy; `generate --novel` leaves out the rest.
+Parzen windows keep the codes of the training pictures: who has this model can decode them into what the model
+remembers of those pictures. New pictures are moved away from them until hardly any is a near copy; `generate
+--novel` leaves out the rest.
 {measures}
 ## Its limits
 
-Pictures are 64×64 and softer than photographs: fine texture is the first thing that a code of this size leaves out. It knows
-garden flowers in front of blurred greenery, and nothing else. What it draws can resemble what it learned from. It is made
-for pictures, lessons and experiments, not for decisions about anything.
+Pictures are 64×64 and softer than photographs: fine texture is the first thing that a code of this size leaves
+out. It knows garden flowers in front of blurred greenery, and nothing else. What it draws can resemble what it
+learned from. It is made for pictures, lessons and experiments, not for decisions about anything.
 """
 
 

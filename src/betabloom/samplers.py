@@ -43,7 +43,7 @@ COMPARED = 4  # one in so many held-out pictures is compared, with as many of ea
 JUDGED = 512  # pictures of a sampler that are looked through for near copies, at most
 FEWEST = 32  # held-out pictures; with fewer the likelihood of their codes decides
 MOST_COPIES = 0.02  # share of near copies above which a sampler repeats the training pictures
-BANDWIDTHS = (1.0, 1.2, 1.4, 1.7, 2.0)
+BANDWIDTHS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0)
 LARGEST = 1 << 24  # components, kernels or neighbours that a file may ask for
 
 
