@@ -255,7 +255,7 @@ def test_pictures_that_went_away_are_missed_by_name(place):
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
 def test_a_name_with_a_line_break_is_one_line(place):
     out, _ = betabloom("generate", "run", "-n", 1, "-o", "a\nb\x1b[31m.png", cwd=place)
-    assert out == "1 new pictures: a\\nb\\x1b[31m.png\n"
+    assert out == "1 new picture: a\\nb\\x1b[31m.png\n"
     (place / "a\nb\x1b[31m.png").unlink()
 
 

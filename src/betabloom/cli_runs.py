@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli_options import Force, Json, free_path, say
+from betabloom.cli_options import Force, Json, free_path, say, say_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ def runs(
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}. Name the one that runs are in: betabloom runs FOLDER")
     found = [_figures(path.parent) for path in sorted(folder.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime)]
-    say(as_json, "\n".join(_table(found)) if found else f"There are no runs in {folder}.", runs=found)
+    say_lines(as_json, _table(found) if found else [f"There are no runs in {folder}."], runs=found)
 
 
 @app.command()

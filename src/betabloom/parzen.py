@@ -27,6 +27,7 @@ __all__ = ["NEIGHBOURS", "Parzen", "fit_parzen"]
 
 NEIGHBOURS = 16
 SMALLEST_SPREAD = 1e-3
+LARGEST_MEAN = 6e4  # float16 ends at 65504
 AT_ONCE = 128  # codes whose density is worked out at a time, to bound the memory
 
 
@@ -58,12 +59,17 @@ class Parzen(Prior):
         return (mean[near] - mean[i, None]) * (self.bandwidth / math.sqrt(near.shape[1]))
 
     def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
-        """The kernel that `choice` falls on, and in it m_i + L ε with L Lᵀ = C_i."""
+        """The kernel that `choice` falls on, and in it m_i + C_i^½ ε with the factor of C_i below.
+
+        With U = h/√k (m_j − m_i) / s, of shape (k, l), and the eigenvectors Q and values λ of U Uᵀ (k×k),
+        diag(s) (I + Uᵀ U)^½ = diag(s) (I + Uᵀ Q diag(1 / (1 + √(1 + λ))) Qᵀ U): nothing of l×l is ever made.
+        """
         i = (choice.double() * len(self.mean)).long().clamp_max(len(self.mean) - 1)
-        v = self.directions(i)
-        covariance = v.mT @ v + torch.diag_embed(self.spread.square())
-        factor = torch.linalg.cholesky(covariance)
-        return self.mean[i].float() + torch.einsum("nij,nj->ni", factor, noise)
+        u = self.directions(i) / self.spread
+        value, vector = torch.linalg.eigh(u @ u.mT)
+        along = torch.einsum("nkq,nkl->nql", vector, u)  # Qᵀ U
+        weight = torch.einsum("nql,nl->nq", along, noise) / (1 + (1 + value.clamp_min(0)).sqrt())
+        return self.mean[i].float() + self.spread * (noise + torch.einsum("nq,nql->nl", weight, along))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """By the identities of Woodbury and Sylvester, so that only k×k matrices are inverted."""
@@ -100,7 +106,8 @@ def fit_parzen(mean: Tensor, log_var: Tensor, bandwidth: float = 1.0, neighbours
     k = min(neighbours, len(mean) - 1)
     near = torch.cat([_nearest(rows, mean, first, k) for first, rows in _chunks(mean)])
     spread = log_var.exp().mean(0).sqrt().clamp_min(SMALLEST_SPREAD)
-    return Parzen(mean.half(), near, spread, torch.tensor(bandwidth)).eval()
+    # A model that diverged may have codes beyond what 16 bits hold: they are kept at the edge.
+    return Parzen(mean.clamp(-LARGEST_MEAN, LARGEST_MEAN).half(), near, spread, torch.tensor(bandwidth)).eval()
 
 
 def _chunks(codes: Tensor) -> list[tuple[int, Tensor]]:

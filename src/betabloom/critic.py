@@ -1,0 +1,210 @@
+r"""A critic that teaches a trained decoder to draw sharp pictures.
+
+A likelihood with independent pixels has its optimum at the mean of all pictures that a code may stand for, and that mean is
+blurred. So, after training, the decoder alone goes on for a while against a critic (Larsen et al. 2016, "Autoencoding
+beyond pixels using a learned similarity metric", https://arxiv.org/abs/1512.09300; on patches as Isola et al. 2017,
+https://arxiv.org/abs/1611.07004, section 3.2.2). Encoder, prior and fitted samplers, and with them the rate, stay what they
+are; the distortion is now
+
+    −log p(x|z)  +  Σ_l ‖D_l(x) − D_l(x̂)‖₁  −  D(x̂),        x̂ = E[x|z],
+
+with D_l the features of the critic and D its verdict, which learns by the hinge loss to tell pictures from x̂. x̂ are
+reconstructions, z ~ q(z|x), and new pictures, z ~ the sampler of `generate`, which have the last term only. The gradients of the
+terms with respect to x̂ are brought to given shares (Défossez et al. 2022, https://arxiv.org/abs/2210.13438, section
+3.4), so that no weight depends on the scale of a term.
+
+What it costs: reconstructions are further from their pictures, so the likelihood is lower; what it brings is measured by
+`benchmarks/quality.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from betabloom import sample
+from betabloom.errors import UsageError
+from betabloom.hardware import choose_precision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from betabloom.checkpoint import Model
+    from betabloom.prior import Prior
+    from betabloom.vae import VAE
+
+__all__ = ["Critic", "Shares", "sharpen"]
+
+BATCH = 32  # real pictures in a step; with as many reconstructions and half as many new ones
+LEARNING_RATE = 3e-4
+AVERAGING = 0.999
+WIDTHS = (64, 128, 256)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """How strongly each term pulls at a picture: the norms that its gradients are brought to.
+
+    Attributes:
+        likelihood: Towards the picture that was encoded, pixel by pixel.
+        features: Towards it in the eyes of the critic.
+        verdict: Towards what the critic takes for a picture.
+    """
+
+    likelihood: float = 1.0
+    features: float = 1.0
+    verdict: float = 1.0
+
+
+class Critic(nn.Module):
+    """x (B, C, H, W) in [0, 1] → the features of each level, and a verdict on every patch (B, 1, H/8, W/8).
+
+    Strided 4×4 convolutions with spectral normalisation (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        sizes = zip((channels, *widths), widths, strict=False)
+        self.levels = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in sizes)
+        self.verdict = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        features, h = list[Tensor](), 2 * x - 1
+        for level in self.levels:
+            h = F.leaky_relu(level(h), 0.2)
+            features.append(h)
+        verdict: Tensor = self.verdict(h)
+        return features, verdict.float()
+
+
+def sharpen(
+    model: Model,
+    pictures: np.ndarray,
+    steps: int = 0,
+    seconds: float = 0.0,
+    seed: int = 0,
+    shares: Shares | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Model:
+    """Train the decoder of a model against a critic, and nothing else of it.
+
+    Arguments:
+        model: A trained model; it is left as it is.
+        pictures: The pictures that it was trained with, uint8 (N, H, W, C).
+        steps: How many steps, or
+        seconds: for how long.
+        seed: Of everything that is drawn.
+        shares: How strongly each term pulls.
+        progress: Called as progress(step, steps, text).
+
+    Returns:
+        The model with the averaged weights of the decoder; its samplers and their codes are the same.
+
+    Raises:
+        UsageError: Neither or both of steps and seconds are given, or pictures are too few or too small.
+    """
+    if bool(steps) == bool(seconds):
+        raise UsageError("Say either how many steps or how many seconds to sharpen for.")
+    if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
+        raise UsageError(f"A critic needs at least 2 pictures of 8×8 or more, not {pictures.shape}.")
+    torch.manual_seed(seed)
+    lesson = _Lesson(model, pictures, seed, shares or Shares())
+    begun, step, t = time.monotonic(), 0, 0.0
+    while t < 1:
+        lesson.step(step, min(1.0, 2 * (1 - t)))
+        step += 1
+        t = step / steps if steps else (time.monotonic() - begun) / seconds
+        if progress:
+            progress(step, steps or math.ceil(step / t), f"critic {lesson.seen:.2f}")
+    vae = copy.deepcopy(model.vae)
+    vae.decoder.load_state_dict(lesson.averaged.state_dict())
+    training = {**model.training, "sharpened": {"steps": step, "seconds": round(time.monotonic() - begun, 1)}}
+    return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
+
+
+class _Lesson:
+    """The decoder, the critic and their optimisers."""
+
+    def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares) -> None:
+        self.vae: VAE = copy.deepcopy(model.vae).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.pictures, self.seed, self.shares = pictures, seed, shares
+        self.density: Prior = model.density()
+        self.device = next(self.vae.parameters()).device
+        self.dtype = choose_precision("auto", self.device)
+        # Both ways round, since a picture and its mirror image have codes of their own.
+        both = [sample.encode(model.vae, part) for part in (pictures, np.ascontiguousarray(pictures[:, :, ::-1]))]
+        self.mean = torch.from_numpy(np.stack([mean for mean, _ in both]))
+        self.std = torch.from_numpy(np.stack([np.exp(0.5 * log_var) for _, log_var in both]))
+        self.averaged = copy.deepcopy(self.vae.decoder)
+        critic = Critic(pictures.shape[3]).to(self.device)
+        self.critic: Critic = critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.Adam(self.vae.decoder.parameters(), LEARNING_RATE, (0.5, 0.99))
+        self.critics = torch.optim.Adam(self.critic.parameters(), LEARNING_RATE, (0.5, 0.99))
+        self.seen = 0.0  # how well the critic tells pictures from x̂: 1 is always, 0 never
+
+    def step(self, step: int, rate: float) -> None:
+        """One step of the critic and one of the decoder, both with `rate` times the learning rate."""
+        for group in (*self.optimiser.param_groups, *self.critics.param_groups):
+            group["lr"] = rate * LEARNING_RATE
+        x, z = self._drawn(step)
+        with self._autocast():
+            made = self.vae.decode(z.to(self.device)).contiguous(memory_format=torch.channels_last)
+        self._judge(x, made.detach())
+        pull = self._pull(x, made.detach().requires_grad_())
+        self.optimiser.zero_grad(set_to_none=True)
+        made.backward(pull)
+        self.optimiser.step()
+        decay = min(AVERAGING, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_([*self.averaged.parameters()], [*self.vae.decoder.parameters()], 1 - decay)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
+        """Pictures (B, C, H, W), and codes (B + B/2, l): theirs, then new ones."""
+        rng = np.random.default_rng([self.seed, step])
+        rows, mirrored = rng.integers(len(self.pictures), size=BATCH), rng.integers(2, size=BATCH)
+        chosen = self.pictures[rows]
+        chosen = np.where(mirrored[:, None, None, None] == 1, chosen[:, :, ::-1], chosen)
+        latents, fresh = self.mean.shape[2], BATCH // 2
+        noise = torch.from_numpy(rng.standard_normal((BATCH + fresh, latents), np.float32))
+        codes = self.mean[mirrored, rows] + self.std[mirrored, rows] * noise[:BATCH]
+        with torch.no_grad():
+            new = self.density.sample(noise[BATCH:].to(self.device), torch.from_numpy(rng.random(fresh)).to(self.device))
+        x = sample.to_tensor(chosen, self.device).contiguous(memory_format=torch.channels_last)
+        return x, torch.cat([codes.to(self.device), new])
+
+    def _judge(self, x: Tensor, made: Tensor) -> None:
+        """The critic learns to tell pictures from x̂ by the hinge loss."""
+        with self._autocast():
+            _, verdicts = self.critic(torch.cat([x, made]))
+        real, fake = verdicts[: len(x)], verdicts[len(x) :]
+        loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        self.critics.zero_grad(set_to_none=True)
+        loss.backward()
+        self.critics.step()
+        self.seen = 0.99 * self.seen + 0.01 * (1 - 0.5 * loss.item())
+
+    def _pull(self, x: Tensor, made: Tensor) -> Tensor:
+        """Which way each x̂ is to change: the terms' gradients, brought to their shares."""
+        with self._autocast():
+            with torch.no_grad():
+                wanted, _ = self.critic(x)
+            features, verdicts = self.critic(made)
+            apart = sum((a[: len(x)] - b).abs().float().mean() for a, b in zip(features, wanted, strict=True))
+        (by_features,) = torch.autograd.grad(apart, made, retain_graph=True)
+        (by_verdict,) = torch.autograd.grad(-verdicts.mean(), made)
+        by_pixels = torch.zeros_like(made)
+        by_pixels[: len(x)] = made.detach()[: len(x)] - x
+        terms = (by_pixels, self.shares.likelihood), (by_features, self.shares.features), (by_verdict, self.shares.verdict)
+        return sum((share / gradient.norm().clamp_min(1e-12)) * gradient for gradient, share in terms)  # type: ignore[return-value]
