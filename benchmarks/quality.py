@@ -6,7 +6,8 @@
 Everybody trains from nothing on the training and test pictures of Oxford 102 Flowers at 64 px with our own loop, on
 one core for cores × minutes of processor time: what neighbours on the machine are doing then matters little. The time
 contains the samplers. `table` draws n pictures of each with its published sampler (ours: the default) and compares them
-with the training pictures by two feature networks, neither of which any recipe was trained with. Needs the extra
+with the training pictures by two feature networks, neither of which any recipe was trained with (reconstructions and
+pictures from the prior by the first only). What was measured of other models before stays in the table. Needs the extra
 `metrics`, and the official layout of the data set in $BETABLOOM_TEST_DATA/flowers-102 or ../shared/data/flowers-102.
 Models lie in runs/quality/NAME; the table goes to benchmarks/results/quality.json too.
 """
@@ -82,7 +83,7 @@ def row(name: str, path: Path, n: int) -> dict[str, Any]:
     for kind in FEATURES:
         extractor = metrics.open_extractor(kind)
         real = cached_features(store.pictures, rows, extractor, store.fingerprint, cache_folder())
-        for what, drawings in pictures.items():
+        for what, drawings in pictures.items() if kind == FEATURES[0] else [("generated", pictures["generated"])]:
             found = metrics.features(drawings, extractor)
             measures = [metrics.frechet_distance(real, found), metrics.kernel_distance(real, found)]
             if what == "generated":
@@ -95,9 +96,11 @@ def row(name: str, path: Path, n: int) -> dict[str, Any]:
 
 
 def table(names: list[str], models: list[str], n: int) -> None:
-    """Measure, print and keep."""
-    found = {name: row(name, RUNS / name, n) for name in names}
-    found |= {model: row(model, Path(model), n) for model in models}
+    """Measure, print and keep, beside what was measured of other models before."""
+    path = ROOT / "benchmarks" / "results" / "quality.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["models"] if path.exists() else {}
+    found |= {name: row(name, RUNS / name, n) for name in names}
+    found |= {Path(model).name: row(model, Path(model), n) for model in models}
     keys = dict.fromkeys(key for values in found.values() for key in values)
     for key in keys:
         cells = [values.get(key, "") for values in found.values()]
@@ -111,7 +114,6 @@ def table(names: list[str], models: list[str], n: int) -> None:
         "command": " ".join(["python", "benchmarks/quality.py", *sys.argv[1:]]),
         "models": found,
     }
-    path = ROOT / "benchmarks" / "results" / "quality.json"
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 

@@ -46,8 +46,10 @@ __all__ = ["Critic", "Shares", "sharpen"]
 
 BATCH = 32  # real pictures in a step; with as many reconstructions and half as many new ones
 LEARNING_RATE = 3e-4
+CRITIC_RATE = 1e-3  # the critic has to be ahead of the decoder
 AVERAGING = 0.999
-WIDTHS = (64, 128, 256)
+WIDTHS = (32, 64, 128, 256)
+JUDGES = 2  # so many of the last levels have a verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,24 +68,25 @@ class Shares:
 
 
 class Critic(nn.Module):
-    """x (B, C, H, W) in [0, 1] → the features of each level, and a verdict on every patch (B, 1, H/8, W/8).
+    """x (B, C, H, W) in [0, 1] → the features of each level, and verdicts on patches (B, P).
 
-    Strided 4×4 convolutions with spectral normalisation (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
+    Strided 4×4 convolutions with spectral normalisation (Miyato et al. 2018, https://arxiv.org/abs/1802.05957). The last two
+    levels have a verdict on each of their places: the patches have sides of 22 and 46 pixels.
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         sizes = zip((channels, *widths), widths, strict=False)
         self.levels = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in sizes)
-        self.verdict = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+        self.judges = nn.ModuleList(spectral_norm(nn.Conv2d(a, 1, 1)) for a in widths[-JUDGES:])
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         features, h = list[Tensor](), 2 * x - 1
         for level in self.levels:
             h = F.leaky_relu(level(h), 0.2)
             features.append(h)
-        verdict: Tensor = self.verdict(h)
-        return features, verdict.float()
+        verdicts = [judge(h).flatten(1) for judge, h in zip(self.judges, features[-JUDGES:], strict=True)]
+        return features, torch.cat(verdicts, 1).float()
 
 
 def sharpen(
@@ -115,7 +118,7 @@ def sharpen(
     if bool(steps) == bool(seconds):
         raise UsageError("Say either how many steps or how many seconds to sharpen for.")
     if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
-        raise UsageError(f"A critic needs at least 2 pictures of 8×8 or more, not {pictures.shape}.")
+        raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
     torch.manual_seed(seed)
     lesson = _Lesson(model, pictures, seed, shares or Shares())
     begun, step, t = time.monotonic(), 0, 0.0
@@ -145,16 +148,19 @@ class _Lesson:
         self.mean = torch.from_numpy(np.stack([mean for mean, _ in both]))
         self.std = torch.from_numpy(np.stack([np.exp(0.5 * log_var) for _, log_var in both]))
         self.averaged = copy.deepcopy(self.vae.decoder)
+        self.vae.decoder.requires_grad_(requires_grad=True)
         critic = Critic(pictures.shape[3]).to(self.device)
         self.critic: Critic = critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.Adam(self.vae.decoder.parameters(), LEARNING_RATE, (0.5, 0.99))
-        self.critics = torch.optim.Adam(self.critic.parameters(), LEARNING_RATE, (0.5, 0.99))
+        self.critics = torch.optim.Adam(self.critic.parameters(), CRITIC_RATE, (0.5, 0.99))
+        for group in (*self.optimiser.param_groups, *self.critics.param_groups):
+            group["initial_lr"] = group["lr"]
         self.seen = 0.0  # how well the critic tells pictures from x̂: 1 is always, 0 never
 
     def step(self, step: int, rate: float) -> None:
         """One step of the critic and one of the decoder, both with `rate` times the learning rate."""
         for group in (*self.optimiser.param_groups, *self.critics.param_groups):
-            group["lr"] = rate * LEARNING_RATE
+            group["lr"] = rate * group["initial_lr"]
         x, z = self._drawn(step)
         with self._autocast():
             made = self.vae.decode(z.to(self.device)).contiguous(memory_format=torch.channels_last)
