@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom import cli_cache, cli_data, cli_evaluate, cli_generate, cli_runs
+from betabloom import cli_cache, cli_data, cli_evaluate, cli_generate, cli_runs, cli_sharpen
 from betabloom.cli_options import (
     Device,
     Force,
@@ -57,6 +57,7 @@ app.add_typer(cli_generate.app)
 app.add_typer(cli_runs.app)
 app.add_typer(cli_cache.app, name="cache")
 app.add_typer(cli_evaluate.app)
+app.add_typer(cli_sharpen.app)
 
 
 def main() -> None:

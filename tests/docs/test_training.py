@@ -42,7 +42,8 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
         logs = words[words.index("--log") + 1].split(",") if "--log" in words else []
         if any(name != "csv" and (name != "tensorboard" or not importlib.util.find_spec(name)) for name in logs):
             continue  # tests/test_trackers.py has those that are large
-        monkeypatch.setattr(sys, "argv", [*words, *(SHORT if words[1] == "train" else [])])
+        shorter = {"train": SHORT, "sharpen": ["--steps", "2"]}
+        monkeypatch.setattr(sys, "argv", [*words, *shorter.get(words[1], [])])
         code = 0
         try:
             cli.main()
@@ -51,7 +52,13 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
         assert not code, (words, capsys.readouterr().err)
         ran.append(words[1])
     assert {"train", "runs", "report"} <= set(ran)
-    for name in ("runs/mine/report.html", "mine.html", "runs/logged/metrics.csv", "runs/mine/advice.json"):
+    for name in (
+        "runs/mine/report.html",
+        "mine.html",
+        "runs/mine-sharp/samples.png",
+        "runs/logged/metrics.csv",
+        "runs/mine/advice.json",
+    ):
         assert (place / name).is_file()
 
 

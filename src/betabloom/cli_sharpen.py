@@ -1,0 +1,60 @@
+"""`betabloom sharpen`: the decoder of a trained model goes on against a critic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Seed, say
+from betabloom.cli_pictures import load_model, training_pictures
+from betabloom.errors import UsageError
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def sharpen(
+    model: ModelArgument,
+    source: Annotated[
+        str | None, typer.Argument(metavar="SOURCE", help="Its training pictures; where they were if left out.")
+    ] = None,
+    budget: Annotated[str, typer.Option(help="Time for it, as 90s, 20m or 1h30m.")] = "20m",
+    steps: Annotated[int, typer.Option(min=0, help="Steps in place of a time.")] = 0,
+    seed: Seed = 0,
+    out: Out = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Teach the decoder with a critic: sharper pictures that follow the pixels less. -o is a new model directory."""
+    from betabloom import plot
+    from betabloom.config import parse_duration
+    from betabloom.console import progress
+    from betabloom.critic import sharpen as teach
+
+    path = _free_folder(out or model.parent / f"{model.name}-sharp", force)
+    seconds = 0.0 if steps else parse_duration(budget)
+    loaded = load_model(model, device)
+    store, d = training_pictures(loaded, source), loaded.config.data
+    rows, _ = store.split(d.split, d.holdout)
+    with progress("sharpening") as report:
+        sharper = teach(loaded, store.pictures[rows], steps, seconds, seed, progress=report).save(path)
+    record = {"verb": "generate", "model": sharper.fingerprint, "model_path": str(path), "n": 64, "seed": 0}
+    plot.save_png(plot.grid(sharper.generate(64), columns=8), path / "samples.png", record)
+    facts = sharper.training["sharpened"]
+    say(as_json, f"Sharpened for {facts['steps']:,} steps: {path}", made=str(path), model=sharper.fingerprint, **facts)
+
+
+def _free_folder(path: Path, force: bool) -> Path:
+    """The folder, if a model may be written there: a new one, or with --force an earlier model."""
+    if not path.exists():
+        return path
+    if not force:
+        raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
+    if not (path / "config.json").is_file():
+        raise UsageError(f"{path} is not a model, so it is not replaced. Choose another name with -o.")
+    return path

@@ -1,0 +1,97 @@
+"""A decoder taught by a critic: what changes, what does not, and that it learns what it is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import betabloom
+from betabloom import critic
+from betabloom.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:16, :16] / 16
+    waves = np.sin(6 * (rng.random((60, 1, 1)) + x * rng.uniform(0.5, 2, (60, 1, 1)) + y * rng.random((60, 1, 1))))
+    return np.repeat((127 + 120 * waves).astype(np.uint8)[..., None], 3, 3)
+
+
+@pytest.fixture(scope="module")
+def model(pictures):
+    store = betabloom.prepare(betabloom.data.Arrays(pictures), size=16)
+    return betabloom.fit(store, "tiny", steps=30, latents=4, widths=(8, 8), batch=8)
+
+
+def test_only_the_decoder_changes(model, pictures):
+    before = {name: value.clone() for name, value in model.vae.state_dict().items()}
+    sharper = critic.sharpen(model, pictures, steps=3)
+    after = sharper.vae.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed == {f"decoder.{name}" for name, _ in model.vae.decoder.named_parameters()}
+    assert all(torch.equal(value, model.vae.state_dict()[name]) for name, value in before.items())
+    assert (sharper.sampler, sharper.samplers) == (model.sampler, model.samplers)
+    assert np.array_equal(sharper.encode(pictures)[0], model.encode(pictures)[0])
+    assert sharper.training["sharpened"]["steps"] == 3
+
+
+def test_the_same_seed_makes_the_same_decoder(model, pictures):
+    one, same, other = (critic.sharpen(model, pictures, steps=2, seed=seed) for seed in (1, 1, 2))
+    drawn = [each.decode(np.zeros((1, 4), np.float32)) for each in (one, same, other)]
+    weights = [next(each.vae.decoder.parameters()) for each in (one, same, other)]
+    assert np.array_equal(drawn[0], drawn[1])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_pulled_by_the_pixels_alone_it_is_an_auto_encoder_that_learns(model, pictures):
+    def error(some):
+        return np.square(some.reconstruct(pictures).astype(float) - pictures).mean()
+
+    alone = critic.sharpen(model, pictures, steps=40, shares=critic.Shares(1.0, 0.0, 0.0))
+    assert error(alone) < error(model)
+
+
+def test_the_critic_learns_to_tell_pictures_from_what_is_made(model, pictures):
+    lesson = critic._Lesson(model, pictures, 0, critic.Shares(1.0, 0.0, 0.0))
+    torch.manual_seed(0)
+    for step in range(40):
+        lesson.step(step, 1.0)
+    with torch.no_grad():
+        real = lesson.critic(betabloom.sample.to_tensor(pictures))[1].mean()
+        made = lesson.critic(betabloom.sample.to_tensor(model.generate(60)))[1].mean()
+    assert real > made
+
+
+def test_the_pull_has_the_shares_that_were_asked_for(model, pictures):
+    for shares in (critic.Shares(2.0, 0.0, 0.0), critic.Shares(0.0, 0.0, 0.5), critic.Shares(0.0, 3.0, 0.0)):
+        lesson = critic._Lesson(model, pictures, 0, shares)
+        x, z = lesson._drawn(0)
+        pull = lesson._pull(x, model.vae.decode(z).detach().clone().requires_grad_())
+        assert pull.norm().item() == pytest.approx(max(shares.likelihood, shares.features, shares.verdict), rel=1e-3)
+        if not shares.verdict:  # new pictures have no picture to be near to
+            assert pull[len(x) :].abs().max() == 0
+
+
+def test_a_patch_is_as_large_as_documented():
+    judge = critic.Critic(3).double().eval()
+    x = torch.rand(1, 3, 128, 128, dtype=torch.double, requires_grad=True)
+    features, _ = judge(x)
+    for level, side in ((2, 22), (3, 46)):
+        middle = features[level].shape[2] // 2
+        (slope,) = torch.autograd.grad(features[level][0, :, middle, middle].sum(), x, retain_graph=True)
+        rows = slope[0].abs().sum((0, 2)).nonzero().flatten()
+        assert rows.max() - rows.min() + 1 == side
+
+
+@pytest.mark.parametrize("wrong", [{}, {"steps": 3, "seconds": 1.0}], ids=["neither", "both"])
+def test_how_long_is_said_once(model, pictures, wrong):
+    with pytest.raises(UsageError, match="either how many steps or how many seconds"):
+        critic.sharpen(model, pictures, **wrong)
+
+
+def test_too_few_pictures_are_refused(model, pictures):
+    with pytest.raises(UsageError, match="at least 2 pictures"):
+        critic.sharpen(model, pictures[:1], steps=1)
