@@ -4,7 +4,7 @@
 
 Needs `make bench-peers`. The same network, batch, number of epochs and pictures of Oxford flowers at 64 px, in memory,
 for our loop and for theirs: each side in a process of its own with one thread, in turn. Ours is `betabloom.fit` as it
-comes (averaged weights, mirroring, log, a validation with sheets of pictures every epoch, checkpoints), with Adam as the
+comes (averaged weights, mirroring, log, a validation with sheets of pictures every epoch, checkpoints), with Adam as
 peers have it, in the precision that the machine has arithmetic for; `--set optimiser=muon` or `--set precision=fp32`
 changes that. `trainers.py` says exactly what is counted. The seed's photos, 227 px, are prepared to 136 px in every
 epoch by the seed, as its notebook does, and once by us: the cost of a picture in ten epochs is put together from
@@ -25,7 +25,7 @@ import numpy as np
 from measuring import FLOWERS, PACKAGES, PEERS, PHOTOS, in_process, keep, machine
 
 WANTED = {"pythae": 1.9, "disent": 2.2, "pytorch-vae": 2.6, "seed": 4.0}
-# Pictures, epochs, held out. pythae's network takes 30 times the arithmetic of ours, the seed's moves 400 MB of weights.
+# Pictures, epochs, held out: few where a network is slow.
 SIZES = {"pythae": (448, 1, 64), "disent": (2048, 4, 128), "pytorch-vae": (2048, 2, 128), "seed": (256, 1, 16)}
 QUICK = {"pythae": (64, 1, 16), "disent": (256, 1, 32), "pytorch-vae": (256, 1, 32), "seed": (64, 1, 16)}
 SEED_EPOCHS = 10

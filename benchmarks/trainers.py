@@ -5,10 +5,11 @@
 SIDE is ours, pythae, disent (these two in .venv-peers), pytorch-vae or seed. PICTURES.npy holds uint8 (N, H, W, 3), of
 which HELD_OUT are for validation, where a side validates. Batches of 64, the seed's of 32.
 
-What is counted is `time.process_time()`, user and system of all threads, from the call that trains to its return:
-for peers that of their own trainer, for ours that of `betabloom.fit` up to the last step and what belongs to it. Fitting
-the samplers, writing the model and drawing from it, which peers leave to others, stand apart as "finish"; imports,
-reading the pictures and building a peer's network (ours builds its own within) stand apart as "set-up".
+What is counted is `time.process_time()`, user and system of all threads, from the first step to the last and what belongs
+to them: of peers all that their own trainer does between its beginning and its end, of ours the whole loop of
+`betabloom.fit` with its log, averaged weights, validations and checkpoints. Imports, reading the pictures and building
+network and optimiser stand apart as "set-up", and what `fit` does after the last step, which peers leave to others
+(fitting the samplers, writing the model, drawing from it), as "finish".
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def ours(pictures: np.ndarray, epochs: int, held_out: int, recipe: str, settings
 
         recipes = dict(RECIPES[recipe])
     preset = "seed" if recipe == "seed" else "flowers64"
-    parts = dict.fromkeys(("_validate", "save", "_finish"), 0.0)
+    parts = dict.fromkeys(("_loop", "_validate", "save", "_finish"), 0.0)
 
     def timed(name: str) -> None:
         work = getattr(train, name)
@@ -71,12 +72,10 @@ def ours(pictures: np.ndarray, epochs: int, held_out: int, recipe: str, settings
         batch = 32 if recipe == "seed" else int(settings.get("batch", BATCH))
         steps = max(1, learned * epochs // batch)
         given = {"holdout": share, "validations": epochs, "batch": batch, **recipes, **settings, "steps": steps}
-        begun = time.process_time()
         model = betabloom.fit(store, preset, Path(folder) / "run", progress=lambda *_: None, **given)
-        took = time.process_time() - begun
     return {
-        "pictures": steps * batch, "seconds": took - parts["_finish"], "validation": parts["_validate"],
-        "checkpoints": parts["save"], "finish": parts["_finish"], "set-up": begun,
+        "pictures": steps * batch, "seconds": parts["_loop"], "validation": parts["_validate"],
+        "checkpoints": parts["save"], "finish": parts["_finish"], "set-up": time.process_time() - parts["_loop"] - parts["_finish"],
         "precision": model.training["precision"], "optimiser": model.config.train.optimiser,
     }  # fmt: skip
 
@@ -125,6 +124,15 @@ def disent(pictures: np.ndarray, epochs: int, held_out: int) -> dict[str, Any]:
     network = AutoEncoder(
         EncoderConv64(x_shape=shape, z_size=LATENTS, z_multiplier=2), DecoderConv64(x_shape=shape, z_size=LATENTS)
     )
+    clock: dict[str, float] = {}
+
+    class Clock(lightning.Callback):
+        def on_train_start(self, *_: Any) -> None:
+            clock["begun"] = time.process_time()
+
+        def on_train_end(self, *_: Any) -> None:
+            clock["ended"] = time.process_time()
+
     module = BetaVae(model=network, cfg=BetaVae.cfg(optimizer="adam", optimizer_kwargs={"lr": 1e-3}))
     x = _tensor(pictures)[held_out:]
     loader = DataLoader(DisentDataset(ArrayDataset(x)), batch_size=BATCH, shuffle=True)
@@ -135,8 +143,11 @@ def disent(pictures: np.ndarray, epochs: int, held_out: int) -> dict[str, Any]:
         enable_progress_bar=False,
         enable_model_summary=False,
         accelerator="cpu",
+        callbacks=[Clock()],
     )
-    return _counted(epochs * len(x), lambda: trainer.fit(module, loader))
+    trainer.fit(module, loader)
+    seconds = clock["ended"] - clock["begun"]
+    return {"pictures": epochs * len(x), "seconds": seconds, "set-up": clock["begun"]}
 
 
 def pytorch_vae(pictures: np.ndarray, epochs: int, held_out: int) -> dict[str, Any]:
