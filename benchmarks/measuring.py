@@ -79,6 +79,8 @@ def in_process(script: str, *arguments: object, python: Path | str = sys.executa
 def show(value: dict[str, Any], indent: int = 0) -> None:
     """Print nested results as a table."""
     for key, inner in value.items():
+        if isinstance(inner, list):
+            continue  # single runs are for the file
         if isinstance(inner, dict):
             print(" " * indent + key)
             show(inner, indent + 2)

@@ -5,8 +5,8 @@
 SIDE is ours, pythae, disent (these two in .venv-peers), pytorch-vae or seed. PICTURES.npy holds uint8 (N, H, W, 3), of
 which HELD_OUT are for validation, where a side validates. Batches of 64, the seed's of 32.
 
-What is counted is `time.process_time()`, user and system of all threads, from the first step to the last and what belongs
-to them: of peers all that their own trainer does between its beginning and its end, of ours the whole loop of
+What is counted is `time.process_time()`, user and system of all threads, from the first step to the last and what
+belongs to them: of peers all that their own trainer does between its beginning and its end, of ours the whole loop of
 `betabloom.fit` with its log, averaged weights, validations and checkpoints. Imports, reading the pictures and building
 network and optimiser stand apart as "set-up", and what `fit` does after the last step, which peers leave to others
 (fitting the samplers, writing the model, drawing from it), as "finish".
@@ -49,6 +49,7 @@ def ours(pictures: np.ndarray, epochs: int, held_out: int, recipe: str, settings
         recipes = dict(RECIPES[recipe])
     preset = "seed" if recipe == "seed" else "flowers64"
     parts = dict.fromkeys(("_loop", "_validate", "save", "_finish"), 0.0)
+    calls = dict.fromkeys(parts, 0)
 
     def timed(name: str) -> None:
         work = getattr(train, name)
@@ -57,6 +58,7 @@ def ours(pictures: np.ndarray, epochs: int, held_out: int, recipe: str, settings
             begun = time.process_time()
             done = work(*given)
             parts[name] += time.process_time() - begun
+            calls[name] += 1
             return done
 
         setattr(train, name, wrapper)
@@ -73,9 +75,12 @@ def ours(pictures: np.ndarray, epochs: int, held_out: int, recipe: str, settings
         steps = max(1, learned * epochs // batch)
         given = {"holdout": share, "validations": epochs, "batch": batch, **recipes, **settings, "steps": steps}
         model = betabloom.fit(store, preset, Path(folder) / "run", progress=lambda *_: None, **given)
+    apart = parts["_loop"] + parts["_finish"]
     return {
-        "pictures": steps * batch, "seconds": parts["_loop"], "validation": parts["_validate"],
-        "checkpoints": parts["save"], "finish": parts["_finish"], "set-up": time.process_time() - parts["_loop"] - parts["_finish"],
+        "pictures": steps * batch, "seconds": parts["_loop"],
+        "validation": parts["_validate"], "validations": calls["_validate"],
+        "checkpoints": parts["save"], "saves": calls["save"],
+        "finish": parts["_finish"], "set-up": time.process_time() - apart,
         "precision": model.training["precision"], "optimiser": model.config.train.optimiser,
     }  # fmt: skip
 

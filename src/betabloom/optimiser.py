@@ -34,7 +34,7 @@ QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the iteration, chosen by 
 def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
     """U S Vᵀ → about U Vᵀ, by Newton–Schulz iteration X ← PX with P = aI + bA + cA² and A = XXᵀ.
 
-    X enters only as the small square A, which becomes PAP: the product Q of all P is gathered there, and X is multiplied
+    X enters only as the small square A, which becomes PAP: the product of all P is gathered there, and X is multiplied
     once, at the end. In exact arithmetic that is the same; for layers of 3×3 kernels it is a third of the work.
 
     Arguments:
