@@ -80,13 +80,17 @@ def trained(kind: str, steps: int) -> None:
         import plain
 
         x = torch.from_numpy(pictures(136).pictures[:SEED_PICTURES]).permute(0, 3, 1, 2).float().div_(255)
-        plain.fit(plain.Seed(), x[: 32 * steps].contiguous(), 1, 32, 3e-4)
+        plain.fit(plain.Seed(), x, 1, 32, 3e-4, steps)
         return
     if kind == "imports":
         return
-    settings = {"flowers64": {}, "seed": {"split": "train"}}[kind]
     with tempfile.TemporaryDirectory() as folder:
-        store = pictures(136 if kind == "seed" else 64)
+        store, settings = pictures(136 if kind == "seed" else 64), {}
+        if kind == "seed":  # as few pictures as the plain loop keeps
+            few = betabloom.data.Arrays(store.pictures[: SEED_PICTURES + 64])
+            square = betabloom.data.Pipeline.named("square", (136, 136))
+            store = betabloom.data.prepare(few, square, cache=Path(folder) / "cache", workers=1)
+            settings = {"split": "auto", "holdout": 64 / len(store.pictures)}
         betabloom.fit(store, kind, Path(folder) / "run", lambda *_: None, steps=steps, validations=1, **settings)
 
 

@@ -70,12 +70,12 @@ class Seed(nn.Module):
         return F.binary_cross_entropy(y, x, reduction="sum") + 4.0 * kl
 
 
-def fit(model: PyTorchVAE | Seed, x: Tensor, epochs: int, batch: int, rate: float) -> None:
-    """Train on pictures x (N, C, H, W): shuffle, step, keep the loss, and nothing else."""
+def fit(model: PyTorchVAE | Seed, x: Tensor, epochs: int, batch: int, rate: float, steps: int = 10**9) -> None:
+    """Train on pictures x (N, C, H, W): shuffle, step, look at the loss, nothing else; `steps` of an epoch at most."""
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     loader = DataLoader(TensorDataset(x), batch_size=batch, shuffle=True)
     for _ in range(epochs):
-        for (pictures,) in loader:
+        for (pictures,) in itertools.islice(loader, steps):
             optimiser.zero_grad()
             loss = model.loss(pictures)
             loss.backward()
