@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-peers
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
 DATA ?=
 MODEL ?= demo/run
 
-.PHONY: setup demo gallery test test-slow check format clean
+.PHONY: setup demo gallery bench-peers test test-slow check format clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)  ## make the virtual environment with the tested versions
@@ -30,6 +31,16 @@ demo: $(READY)  ## train the default for two minutes (on DATA=folder, else on dr
 gallery: $(READY)  ## make docs/gallery with MODEL=run or model directory
 	$(BIN)/python docs/gallery/make.py '$(MODEL)'
 
+bench-peers: $(PEERS)/.ready  ## a virtual environment with pythae and disent, which benchmarks compare with
+
+$(PEERS)/.ready: benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --requirement benchmarks/requirements-peers.txt
+	$(PEERS)/bin/pip install --quiet --no-deps pythae==0.1.2 disent==0.8.0
+	echo '$(CURDIR)/benchmarks/stubs' > "$$($(PEERS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/stubs.pth"
+	$(PEERS)/bin/python -c 'import disent.frameworks.vae, lightning, pythae.trainers'
+	touch $@
+
 test: $(READY)  ## the tests (minutes)
 	$(PYTEST) -n auto -m "not slow"
 
@@ -50,5 +61,5 @@ format: $(READY)  ## put the code in form
 	$(BIN)/ruff format .
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

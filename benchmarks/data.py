@@ -11,19 +11,17 @@ clock. Writes benchmarks/results/data.json and prints the same as a table.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from measuring import FLOWERS, PHOTOS, in_turn, keep, machine, ratio
 from PIL import Image
 
 from betabloom.data import Folder, Pipeline, prepare
@@ -32,9 +30,6 @@ from betabloom.data.pieces import piece_size, prepare_piece
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("BETABLOOM_TEST_DATA", ROOT.parent / "shared" / "data"))
-PHOTOS, FLOWERS = DATA / "flower-photos", DATA / "flowers-102"
 SIZES = (32, 64)
 
 
@@ -46,31 +41,13 @@ def main() -> None:
     rounds, step = (2, 10) if given.quick else (given.rounds, 1)
     if not PHOTOS.is_dir():
         sys.exit(f"no photos in {PHOTOS}: set BETABLOOM_TEST_DATA to the folder that holds flower-photos")
-    result: dict[str, Any] = {"machine": machine(), "rounds": rounds, "load before": os.getloadavg()[0]}
+    result: dict[str, Any] = {"machine": machine(), "rounds": rounds}
     result["one picture"] = {f"{size} px": one_picture(size, rounds, 4 * step) for size in SIZES}
     result["whole folder"] = {"square": whole_folder("square", rounds, step)}
     result["whole folder"]["enhance"] = whole_folder("enhance", max(2, rounds // 2), 4 * step)
     result["second start"] = second_start(rounds) if FLOWERS.is_dir() else None
     result["batches"] = batches(4 * rounds)
-    result["load after"] = os.getloadavg()[0]
-    show(result)
-    if not given.quick:
-        path = ROOT / "benchmarks" / "results" / "data.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers depend on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next((line.partition(":")[2].strip() for line in info.open() if line.startswith("model name")), cpu)
-    packages = {name: version(name) for name in ("betabloom", "numpy", "pillow", "scipy", "torch")}
-    return {
-        "cpu": cpu, "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version(),
-        **packages, "command": "python " + " ".join(["benchmarks/data.py", *sys.argv[1:]]),
-    }  # fmt: skip
+    keep("data", result, given.quick)
 
 
 def plainly(path: Path, size: int) -> np.ndarray:
@@ -208,32 +185,6 @@ def batches(rounds: int) -> dict[str, Any]:
         "milliseconds": {name: 1e3 * statistics.median(of) for name, of in took.items()},
         "share of a step": ratio(took["batch"], took["step"]),
     }
-
-
-def in_turn(rounds: int, runs: dict[str, Callable[[], object]], clock: Callable[[], float]) -> dict[str, list[float]]:
-    """Run everything in turn, so that a busy moment of the machine hits all; seconds of each round."""
-    took: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = clock()
-            run()
-            took[name].append(clock() - start)
-    return took
-
-
-def ratio(one: list[float], other: list[float]) -> float:
-    """The median over the rounds of `one` by `other`."""
-    return statistics.median(a / b for a, b in zip(one, other, strict=True))
-
-
-def show(value: Any, indent: int = 0) -> None:
-    """Print nested results as a table."""
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            print(" " * indent + key)
-            show(inner, indent + 2)
-        else:
-            print(f"{' ' * indent + key:<44} {f'{inner:,.3g}' if isinstance(inner, float) else inner}")
 
 
 if __name__ == "__main__":

@@ -75,18 +75,37 @@ def pythae_celeba(shape: Shape, latents: int, widths: Sequence[int], kernel: int
     return Encoder(nn.Sequential(*down), widths[3] * 16, latents), Decoder(nn.Sequential(*up))
 
 
+def disent_conv64(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tuple[Encoder, Decoder]:
+    """disent's `EncoderConv64` and `DecoderConv64`: 4×4 strided convolutions, two linear layers, ReLU."""
+    down: list[nn.Module] = []
+    for before, after in itertools.pairwise([shape[0], *widths]):
+        down += [nn.Conv2d(before, after, kernel, stride=2, padding=2), nn.ReLU(inplace=True)]
+    down += [nn.Flatten(), nn.Linear(widths[-1] * 25, 256), nn.ReLU(inplace=True)]
+    up: list[nn.Module] = [nn.Linear(latents, 256), nn.ReLU(inplace=True)]
+    up += [nn.Linear(256, widths[-1] * 16), nn.ReLU(inplace=True), nn.Unflatten(1, (widths[-1], 4, 4))]
+    for before, after in zip(reversed(widths), [*reversed(widths[:-1]), shape[0]], strict=True):
+        up += [nn.ConvTranspose2d(before, after, kernel, stride=2, padding=1), nn.ReLU(inplace=True)]
+    return Encoder(nn.Sequential(*down), 256, latents), Decoder(nn.Sequential(*up[:-1]))
+
+
+FAMILIES["disent-conv64"] = Family(disent_conv64, (32, 32, 64, 64), 4)
 FAMILIES["pytorch-vae"] = Family(pytorch_vae, (32, 64, 128, 256, 512), 3, even=False)
 FAMILIES["pythae-celeba"] = Family(pythae_celeba, (128, 256, 512, 1024), 4)
 # Mean squared error on [−1, 1] + 0.00025 · KL is, times 4000, a Gaussian of σ² = 12288 / (2 · 4000) there, and β = 1.
 LIKELIHOODS["pytorch-vae"] = partial(Gaussian, scale=(12288 / 8000) ** 0.5 / 2)
 # ½ Σ (x − μ)² + KL: a Gaussian with σ = 1 on [0, 1].
 LIKELIHOODS["pythae"] = partial(Gaussian, scale=1.0)
+# Mean squared error + 0.003 · mean KL of l latents is, times 12288, a Gaussian of σ² = ½, linear, and β = 36.864 / l.
+LIKELIHOODS["disent"] = partial(Gaussian, scale=0.5**0.5, link="identity")
 
 ALIKE = {"beta_schedule": "constant", "clip": 0.0, "optimiser": "adam"}
 RECIPES: dict[str, dict[str, Any]] = {
     "burgess": {**ALIKE, "family": "burgess", "latents": 64, "likelihood": "bernoulli", "beta": 4.0, "batch": 64},
     "pytorch-vae": {
         **ALIKE, "family": "pytorch-vae", "latents": 128, "likelihood": "pytorch-vae", "beta": 1.0, "batch": 64,
+    },
+    "disent": {
+        **ALIKE, "family": "disent-conv64", "latents": 64, "likelihood": "disent", "beta": 0.576, "batch": 64,
     },
     "pythae": {**ALIKE, "family": "pythae-celeba", "latents": 64, "likelihood": "pythae", "beta": 1.0, "batch": 64},
 }  # fmt: skip

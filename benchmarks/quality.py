@@ -1,6 +1,6 @@
 """Whose pictures are best after the same time of training?
 
-    python benchmarks/quality.py train NAME [--minutes 20] [--cores 2]    # burgess, pytorch-vae, pythae or ours
+    python benchmarks/quality.py train NAME [--minutes 20] [--cores 2]    # burgess, disent, pytorch-vae, pythae or ours
     python benchmarks/quality.py table [NAME …] [-n 5000] [--model DIR …]
 
 Everybody trains from nothing on the training and test pictures of Oxford 102 Flowers at 64 px with our own loop, on
@@ -60,7 +60,7 @@ def train(name: str, seconds: float) -> None:
 
 def drawn(name: str, model: betabloom.Model, store: Any, n: int) -> np.ndarray:
     """Pictures of a model, with its published sampler."""
-    if name in ("burgess", "pytorch-vae"):
+    if name in ("burgess", "disent", "pytorch-vae"):
         return model.generate(n, seed=1, sampler="prior")
     if name == "pythae":  # a mixture of ten Gaussians fitted to the codes
         mean, log_var = (torch.from_numpy(part) for part in model.encode(np.asarray(store.pictures[store.split()[0]])))

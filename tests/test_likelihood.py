@@ -180,3 +180,13 @@ def test_impossible_scales_and_links_are_refused():
         Gaussian(-1)
     with pytest.raises(UsageError, match="'sigmoid' or 'identity', not 'tanh'"):
         Laplace(link="tanh")
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("training", [True, False])
+def test_distortion_is_minus_the_sum_of_the_log_probabilities(name, training):
+    generator = torch.Generator().manual_seed(5)
+    eta = torch.randn(4, 3, 6, 5, generator=generator)
+    x = torch.randint(0, 256, eta.shape, generator=generator) / 255
+    one, other = (LIKELIHOODS[name]().train(training) for _ in range(2))
+    torch.testing.assert_close(one.distortion(eta, x), -other.log_prob(eta, x).flatten(1).sum(1), atol=1e-2, rtol=1e-5)

@@ -27,6 +27,34 @@ def test_the_scale_of_the_gradient_does_not_matter():
     torch.testing.assert_close(orthogonal(1000 * matrix), orthogonal(matrix), atol=1e-4, rtol=1e-4)
 
 
+def plainly(matrix: torch.Tensor) -> torch.Tensor:
+    """The iteration as its author wrote it, X ← aX + (bA + cA²)X."""
+    x = matrix / matrix.norm()
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x
+
+
+@pytest.mark.parametrize("rank", [1, 3, 16])
+def test_gathering_the_small_squares_changes_nothing_even_for_matrices_of_low_rank(rank):
+    generator = torch.Generator().manual_seed(rank)
+    matrix = torch.randn(16, rank, generator=generator) @ torch.randn(rank, 144, generator=generator)
+    torch.testing.assert_close(orthogonal(matrix).double(), plainly(matrix.double()), atol=1e-4, rtol=0)
+
+
+def test_the_layout_of_a_weight_in_memory_does_not_matter():
+    weight = torch.randn(8, 6, 3, 3, generator=torch.Generator().manual_seed(2))
+    bias = torch.zeros(2)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        w, b, muon = both(weight.contiguous(memory_format=layout), bias)
+        w.grad, b.grad = weight.square().contiguous(memory_format=layout), bias.clone()
+        muon.step()
+        found.append(w.detach())
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
+
+
 def both(weight: torch.Tensor, bias: torch.Tensor, **settings: float) -> tuple[nn.Parameter, nn.Parameter, Muon]:
     w, b = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
     return w, b, Muon([w], [b], fused=True, **settings)

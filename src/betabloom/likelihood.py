@@ -72,7 +72,7 @@ class Likelihood(nn.Module, abc.ABC):
 
     def distortion(self, output: Tensor, x: Tensor) -> Tensor:
         """−log p(x|η), summed over pixels and channels: nats per image, shape (B,)."""
-        return -self.log_prob(output, x).flatten(1).sum(1)
+        return -self.log_prob(output, x).sum((1, 2, 3))
 
     def floor(self, x: Tensor) -> Tensor | None:
         """Smallest distortion that any output can reach on x, shape (B,), where that is not 0 and has a closed form.
@@ -177,9 +177,21 @@ class _LocationScale(Likelihood):
 class _Normal(_LocationScale):
     """N(μ, σ²) with σ = exp(log_scale)."""
 
+    def _log_variance(self, error: Tensor) -> Tensor:
+        """Log σ², a scalar, for squared errors (x − μ)², of which `error` may also hold means over whole pictures."""
+        return 2 * self.log_scale
+
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        z = (x - self.location(output)) * torch.exp(-self.log_scale)
-        return -0.5 * (LOG_2PI + z.square()) - self.log_scale
+        error = (x - self.location(output)).square()
+        log_var = self._log_variance(error)
+        return -0.5 * (LOG_2PI + log_var + error * torch.exp(-log_var))
+
+    def distortion(self, output: Tensor, x: Tensor) -> Tensor:
+        """½ N (log 2π + log σ²) + Σ (x − μ)² / 2σ²: the sum over N pixels and channels first, which is quicker."""
+        error = F.mse_loss(self.location(output), x, reduction="none").sum((1, 2, 3))
+        pixels = math.prod(x.shape[1:])
+        log_var = self._log_variance(error / pixels)
+        return 0.5 * (pixels * (LOG_2PI + log_var) + error * torch.exp(-log_var))
 
     def sample(self, output: Tensor, uniform: Tensor) -> Tensor:
         return self.location(output) + torch.exp(self.log_scale) * math.sqrt(2) * torch.erfinv(2 * uniform - 1)
@@ -214,14 +226,13 @@ class OptimalGaussian(_Normal):
         self.momentum = momentum
         self.smallest = smallest
 
-    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+    def _log_variance(self, error: Tensor) -> Tensor:
         if not self.training:
-            return super().log_prob(output, x)
-        error = (x - self.location(output)).square()
-        variance = error.mean().clamp_min(self.smallest**2)
+            return super()._log_variance(error)
+        log_var = error.mean().clamp_min(self.smallest**2).log()
         with torch.no_grad():
-            self.log_scale.lerp_(0.5 * variance.log(), self.momentum)
-        return -0.5 * (LOG_2PI + variance.log() + error / variance)
+            self.log_scale.lerp_(0.5 * log_var, self.momentum)
+        return log_var
 
 
 class Laplace(_LocationScale):

@@ -32,7 +32,10 @@ QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the iteration, chosen by 
 
 
 def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """U S Vᵀ → about U Vᵀ, by Newton–Schulz iteration X ← aX + (bA + cA²)X with A = XXᵀ.
+    """U S Vᵀ → about U Vᵀ, by Newton–Schulz iteration X ← PX with P = aI + bA + cA² and A = XXᵀ.
+
+    X enters only as the small square A, which becomes PAP: the product of all P is gathered there, and X is multiplied
+    once, at the end. In exact arithmetic that is the same; for layers of 3×3 kernels it is a third of the work.
 
     Arguments:
         matrix: Any real matrix (m, n).
@@ -42,11 +45,23 @@ def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
     x = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    for _ in range(iterations):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.T if tall else x
-    return result
+    gram, product = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
+    for i in range(iterations):
+        factor = torch.addmm(b * gram, gram, gram, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor @ product if i else factor
+        if i < iterations - 1:
+            gram = factor @ gram @ factor
+    result: Tensor = product @ x
+    return result.T if tall else result
+
+
+def _orthogonal(weight: Tensor) -> Tensor:
+    """The same for a weight (m, …), of which all dimensions but the first are taken as one, in the order of memory."""
+    if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
+        rows = weight.permute(0, 2, 3, 1)  # the order of columns does not matter, and this one needs no copy
+        return orthogonal(rows.flatten(1)).reshape(rows.shape).permute(0, 3, 1, 2)
+    return orthogonal(weight.flatten(1)).reshape(weight.shape)
 
 
 class Muon(torch.optim.Optimizer):
@@ -83,22 +98,26 @@ class Muon(torch.optim.Optimizer):
             (self._muon if group["muon"] else self._adam)(group)
 
     def _muon(self, group: dict[str, Any]) -> None:
-        rate, found_inf = MUON_RATE * group["lr"], getattr(self, "found_inf", None)
-        for weight in group["params"]:
-            if weight.grad is None:
-                continue
-            state = self.state[weight]
-            if not state:
-                state["average"] = torch.zeros_like(weight)
-            average = state["average"].lerp(weight.grad, 1 - group["momentum"])
-            ahead = weight.grad.lerp(average, group["momentum"]).flatten(1)
-            size = max(1.0, ahead.shape[0] / ahead.shape[1]) ** 0.5
-            moved = weight * (1 - rate * group["weight_decay"]) - rate * size * orthogonal(ahead).view(weight.shape)
-            if found_inf is not None:
-                average = torch.where(found_inf > 0, state["average"], average)
-                moved = torch.where(found_inf > 0, weight, moved)
-            state["average"].copy_(average)
-            weight.copy_(moved)
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
+        if found_inf is not None and found_inf.device.type == "cpu":  # a look costs nothing here
+            if found_inf:
+                return
+            found_inf = None
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight]["average"] = torch.zeros_like(weight)
+        averages = [self.state[weight]["average"] for weight in weights]
+        gradients = [weight.grad for weight in weights]
+        if found_inf is not None:
+            gradients = [torch.where(found_inf > 0, old, new) for old, new in zip(averages, gradients, strict=True)]
+        torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
+        rate = MUON_RATE * group["lr"]
+        for weight, gradient in zip(weights, ahead, strict=True):
+            size = max(1.0, len(gradient) / gradient[0].numel()) ** 0.5
+            moved = weight * (1 - rate * group["weight_decay"]) - rate * size * _orthogonal(gradient)
+            weight.copy_(moved if found_inf is None else torch.where(found_inf > 0, weight, moved))
 
     def _adam(self, group: dict[str, Any]) -> None:
         weights = [weight for weight in group["params"] if weight.grad is not None]
