@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from betabloom.prior import Prior
     from betabloom.vae import VAE
 
-__all__ = ["Model", "load", "make_vae", "save_model"]
+__all__ = ["Model", "laid_out", "load", "make_vae", "save_model"]
 
 
 @dataclass(frozen=True)
@@ -195,9 +195,15 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
     weights = read_tensors(about.folder / "model.safetensors", expected, about.digests.get("model", ""))
     vae = make_vae(about.config)  # after its file is found to be as large: settings can ask for terabytes
     vae.load_state_dict(weights)
-    vae.requires_grad_(False).eval().to(device)
+    laid_out(vae.requires_grad_(False).eval().to(device))
     densities = {name: _load_sampler(name, about).to(device) for name in about.samplers}
     return Model(vae, about.config, about.pipeline, about.training, densities, about.sampler, about.fingerprint)
+
+
+def laid_out(vae: VAE) -> VAE:
+    """The same model, with its weights as its device reads them fastest: on a CPU the channels of a pixel together."""
+    on_cpu = next(vae.parameters()).device.type == "cpu"
+    return vae.to(memory_format=torch.channels_last if on_cpu else torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
 def _load_sampler(name: str, about: Description) -> Prior:
