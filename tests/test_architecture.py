@@ -18,6 +18,8 @@ README = Path(__file__).parents[1] / "README.md"
 # A module may import from its own level and those below it.
 LEVELS = [
     {"errors", "locking", "durable"},
+    {"header", "noise", "series"},
+    {"layers"},
     {
         "posterior",
         "schedule",
@@ -40,8 +42,9 @@ LEVELS = [
     {"likelihood", "prior"},
     {"objective", "nn", "aggregate", "parzen"},
     {"vae"},
-    {"config", "sample", "data", "wish"},
-    {"guide", "optimiser", "samplers"},
+    {"config", "sample", "data", "wish", "lean_decoder"},
+    {"guide", "optimiser", "samplers", "modeldir"},
+    {"lean"},
     {"checkpoint", "rundir"},
     {"run", "novel", "evaluation"},
     {"memory"},
@@ -55,7 +58,7 @@ LEVELS = [
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-MODEL_CODE = {name for names in LEVELS[2:5] for name in names} | {
+MODEL_CODE = {name for names in LEVELS[4:7] for name in names} | {
     "posterior",
     "schedule",
     "sample",

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 import betabloom
 from betabloom import colour
-from betabloom.checkpoint import BUNDLED, MODELS
 from betabloom.cli import app
+from betabloom.modeldir import BUNDLED, MODELS
 
 FOLDER = MODELS / BUNDLED
 

@@ -23,11 +23,11 @@ from safetensors.torch import load_file, save_file
 
 import betabloom
 from betabloom import durable, rundir, tensors
-from betabloom.checkpoint import describe
 from betabloom.codes import Codes, load_codes, save_codes
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import BetabloomError, FormatError, UsageError
+from betabloom.modeldir import describe
 
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
 WHOLE = {

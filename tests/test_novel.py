@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.novel import AT_ONCE, Novelty, by_numbers, generate_novel, numbers_text, parse_numbers
+from betabloom.novel import AT_ONCE, Novelty, novel_pieces
+from betabloom.series import numbers_text, parse_numbers, pieces_of
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +26,19 @@ def series(small_store):
     return pictures
 
 
+def joined(pieces):
+    pieces = list(pieces)
+    return np.concatenate([pictures for pictures, _ in pieces]), [i for _, numbers in pieces for i in numbers]
+
+
 def test_copies_are_left_out_and_numbers_name_the_rest(series, novelty):
     draw = lambda first, count: series[first : first + count]  # noqa: E731
-    pictures, numbers = generate_novel(draw, novelty, 90, start=4)
+    pictures, numbers = joined(novel_pieces(draw, novelty, 90, start=4))
     assert numbers == [number for number in range(4, 400) if number % 3][:90]
     assert np.array_equal(pictures, series[numbers])
-    assert np.array_equal(by_numbers(draw, numbers), pictures)
+    again, same = joined(pieces_of(draw, numbers, at_once=2))
+    assert same == numbers
+    assert np.array_equal(again, pictures)
 
 
 def test_the_pictures_that_were_held_out_are_no_copies(small_store, novelty):
@@ -42,7 +50,7 @@ def test_a_model_that_only_copies_ends_with_a_sentence(small_store, novelty):
     train, _ = small_store.split("auto", 0.2)
     copies = np.resize(small_store.pictures[train], (AT_ONCE, 16, 16, 3))
     with pytest.raises(BetabloomError, match=r"Only 0 of .* by heart"):
-        generate_novel(lambda first, count: copies, novelty, 2)
+        list(novel_pieces(lambda first, count: copies, novelty, 2))
 
 
 def test_numbers_are_written_and_read():

@@ -10,6 +10,7 @@ from torch import nn
 
 from betabloom import samplers
 from betabloom.metrics import open_extractor
+from betabloom.modeldir import sampler_entries
 from betabloom.nn import Decoder
 from betabloom.samplers import choose_sampler, empty_sampler, fit_samplers, sampler_sizes
 from betabloom.vae import build_vae
@@ -93,7 +94,7 @@ def test_sizes_make_a_sampler_of_the_same_shapes():
     known = curve(50, 0)
     for name, density in fit_samplers(known, torch.full_like(known, -5.0), curve(20, 1)).items():
         with torch.device("meta"):
-            empty = empty_sampler(sampler_sizes(density), 4)
+            empty = empty_sampler(sampler_entries(sampler_sizes(density), 4))
         shapes = {key: (value.shape, value.dtype) for key, value in density.state_dict().items()}
         assert {key: (value.shape, value.dtype) for key, value in empty.state_dict().items()} == shapes, name
 
@@ -101,4 +102,4 @@ def test_sizes_make_a_sampler_of_the_same_shapes():
 @pytest.mark.parametrize("sizes", [{}, {"kernels": 3}, {"components": 0}, {"components": True}, {"components": "2"}])
 def test_sizes_that_no_sampler_has_are_refused(sizes):
     with pytest.raises(ValueError, match="a sampler with"):
-        empty_sampler(sizes, 4)
+        sampler_entries(sizes, 4)

@@ -20,7 +20,7 @@ import torch
 
 import betabloom
 from betabloom import metrics, plot, sample
-from betabloom.checkpoint import BUNDLED, MODELS
+from betabloom.modeldir import BUNDLED, MODELS
 from betabloom.samplers import choose_sampler, fit_samplers
 
 CARD = """

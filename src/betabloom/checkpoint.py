@@ -1,16 +1,8 @@
-"""Models on disk: safetensors and JSON, never pickle.
-
-A *model directory* holds `model.safetensors` (the weights), `sampler-NAME.safetensors` (densities fitted to
-the codes), `config.json` (format version, settings, pipeline, training facts, hashes of the weights), `README.md` (the
-model card) and `samples.png`. It needs no code to load and can run none.
-"""
+"""Models on disk: safetensors and JSON, never pickle. What the files are called and must hold: `modeldir`."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +12,20 @@ import torch
 
 import betabloom
 from betabloom import sample
-from betabloom.config import Config
-from betabloom.data import Pipeline
 from betabloom.durable import replacing, write_json
-from betabloom.errors import FormatError, UsageError
+from betabloom.errors import UsageError
+from betabloom.modeldir import (
+    FORMAT,
+    FORMAT_VERSION,
+    check_neighbours,
+    fingerprint_of,
+    read_description,
+    refusing,
+    sampler_name,
+)
 from betabloom.nn import count_parameters
 from betabloom.parzen import Parzen
-from betabloom.samplers import SAMPLERS, empty_sampler, sampler_sizes
+from betabloom.samplers import empty_sampler, sampler_sizes
 from betabloom.tensors import read_tensors, write_tensors
 from betabloom.vae import build_vae
 
@@ -37,26 +36,13 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from betabloom.config import Config
+    from betabloom.data import Pipeline
+    from betabloom.modeldir import Description
     from betabloom.prior import Prior
     from betabloom.vae import VAE
 
-__all__ = [
-    "Model",
-    "describe",
-    "load",
-    "make_vae",
-    "save_model",
-]
-
-FORMAT = "betabloom-model"
-FORMAT_VERSION = 1
-KEYS = {
-    "format", "format_version", "betabloom", "config", "pipeline", "training", "parameters", "half", "sha256",
-    "sampler", "samplers",
-}  # fmt: skip
-MODELS = Path(__file__).parent / "models"
-BUNDLED = "flowers64"  # the model that comes with betabloom
-LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
+__all__ = ["Model", "laid_out", "load", "make_vae", "save_model"]
 
 
 @dataclass(frozen=True)
@@ -97,13 +83,8 @@ class Model:
 
     def density(self, sampler: str = "auto") -> Prior:
         """Where the codes of a sampler come from; "auto" is the one that was found to be best."""
-        name = self.sampler if sampler == "auto" else sampler
-        if name == "prior":
-            return self.vae.prior
-        if name in self.samplers:
-            return self.samplers[name]
-        known = ", ".join(["auto", "prior", *self.samplers])
-        raise UsageError(f"This model has no sampler {sampler!r}. It has: {known}.")
+        name = sampler_name(sampler, self.sampler, self.samplers)
+        return self.vae.prior if name == "prior" else self.samplers[name]
 
     def prepare(self, images: Iterable[Image.Image]) -> np.ndarray:
         """Prepare pictures of any size as the training pictures were: uint8 (N, H, W, C)."""
@@ -184,18 +165,13 @@ def save_model(model: Model, path: Path, half: bool = False) -> Model:
             "samplers": {name: sampler_sizes(density) for name, density in model.samplers.items()},
         }
         write_json(part / "config.json", facts)
-        (part / "README.md").write_text(_card(model, _fingerprint(digests)), encoding="utf-8")
-    return dataclasses.replace(model, fingerprint=_fingerprint(digests))
+        (part / "README.md").write_text(_card(model, fingerprint_of(digests)), encoding="utf-8")
+    return dataclasses.replace(model, fingerprint=fingerprint_of(digests))
 
 
 def _halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same in float16, where it is float32."""
     return {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}
-
-
-def _fingerprint(digests: Mapping[str, str]) -> str:
-    """One short name for all weights: pictures are the same wherever it is."""
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Model:
@@ -212,109 +188,33 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
         UsageError: There is no model there.
         FormatError: There is one, but it is damaged, foreign or of a newer version.
     """
-    folder = _model_folder(path)
-    facts = _read_facts(folder)
-    try:
-        config = Config.from_dict(facts["config"])
-        pipeline = Pipeline.from_dict(facts["pipeline"])
-        training, digests = dict(facts["training"]), {str(k): str(v) for k, v in facts["sha256"].items()}
-        if (pipeline.channels, pipeline.height, pipeline.width) != config.shape:
-            raise ValueError(f"its pipeline makes pictures of {pipeline.width}x{pipeline.height} pixels")
-        with torch.device("meta"):
-            expected = make_vae(config).state_dict()
-            expected = _halved(expected) if facts["half"] else expected
-            densities = _empty_samplers(facts, config.model.latents)
-    except (UsageError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
-        raise FormatError(f"{folder / 'config.json'} does not describe a model: {str(error)[:500]}") from error
-    weights = read_tensors(folder / "model.safetensors", expected, digests.get("model", ""))
-    vae = make_vae(config)  # after its file is found to be as large: settings can ask for terabytes
+    about = read_description(path)
+    with refusing(about.folder), torch.device("meta"):
+        expected = make_vae(about.config).state_dict()
+        expected = _halved(expected) if about.half else expected
+    weights = read_tensors(about.folder / "model.safetensors", expected, about.digests.get("model", ""))
+    vae = make_vae(about.config)  # after its file is found to be as large: settings can ask for terabytes
     vae.load_state_dict(weights)
-    vae.requires_grad_(False).eval().to(device)
-    for name, density in densities.items():
-        file = folder / f"sampler-{name}.safetensors"
-        weights = read_tensors(file, density.state_dict(), digests.get(name, ""))
-        density.load_state_dict(weights, assign=True)
-        if isinstance(density, Parzen) and not _within(density.near, len(density.mean)):
-            raise FormatError(f"{file} is damaged: it names neighbours that are not there.")
-        density.requires_grad_(False).eval().to(device)
-    return Model(vae, config, pipeline, training, densities, str(facts["sampler"]), _fingerprint(digests))
+    laid_out(vae.requires_grad_(False).eval().to(device))
+    densities = {name: _load_sampler(name, about).to(device) for name in about.samplers}
+    return Model(vae, about.config, about.pipeline, about.training, densities, about.sampler, about.fingerprint)
 
 
-def _empty_samplers(facts: Mapping[str, Any], latents: int) -> dict[str, Prior]:
-    """The fitted samplers of a model, without memory."""
-    densities = {str(name): empty_sampler(dict(sizes), latents) for name, sizes in facts["samplers"].items()}
-    unknown = sorted(densities.keys() - set(SAMPLERS[2:]))
-    if unknown or facts["sampler"] not in ("prior", *densities):
-        raise ValueError(f"it has no sampler {unknown[0] if unknown else facts['sampler']!r}")
-    return densities
+def laid_out(vae: VAE) -> VAE:
+    """The same model, with its weights as its device reads them fastest: on a CPU the channels of a pixel together."""
+    on_cpu = next(vae.parameters()).device.type == "cpu"
+    return vae.to(memory_format=torch.channels_last if on_cpu else torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
-def _within(places: Tensor, count: int) -> bool:
-    return int(places.min()) >= 0 and int(places.max()) < count
-
-
-def describe(path: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """Facts about the model at `path`, without loading its weights."""
-    facts = _read_facts(_model_folder(path))
-    try:
-        return _described(path, facts)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(f"The config.json of {path} does not describe a model: it lacks {error}.") from error
-
-
-def _described(path: str | os.PathLike[str] | None, facts: Mapping[str, Any]) -> dict[str, Any]:
-    config, training = facts["config"], facts["training"]
-    return {
-        "model": str(path or BUNDLED),
-        "fingerprint": _fingerprint(facts["sha256"]),
-        "parameters": facts["parameters"],
-        "sampler": facts["sampler"],
-        "samplers": ", ".join(["prior", *facts["samplers"]]),
-        "size": f"{config['data']['width']}x{config['data']['height']}x{config['data']['channels']}",
-        "pipeline": facts["pipeline"]["name"],
-        **config["model"],
-        **config["objective"],
-        **training,
-        "betabloom": facts["betabloom"],
-    }
-
-
-def _model_folder(given: str | os.PathLike[str] | None) -> Path:
-    path = Path(given or BUNDLED)
-    if not path.exists() and len(path.parts) == 1 and (MODELS / path / "config.json").is_file():
-        return MODELS / path
-    for folder in (path / "model", path):
-        if (folder / "config.json").is_file():
-            return folder
-    if (path / "checkpoints").is_dir():
-        raise UsageError(f"The training in {path} is not finished. Type: betabloom train --resume {path}")
-    if not path.exists():
-        raise UsageError(f"There is no model at {path}. Train one: betabloom train drawn -o {path}")
-    raise UsageError(
-        f"{path} is not a model directory: it has no config.json. To look at a folder of pictures, type: "
-        f"betabloom inspect {shlex.quote(str(path))}"
-    )
-
-
-def _read_facts(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if path.stat().st_size > LARGEST_CONFIG:
-        raise FormatError(f"{path} has {path.stat().st_size:,} bytes; a model's has some thousand.")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise FormatError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise FormatError(f"{path} does not belong to a betabloom model.")
-    version = facts.get("format_version")
-    if version != FORMAT_VERSION:
-        raise FormatError(
-            f"{path} has format version {version!r}; betabloom {betabloom.__version__} reads version "
-            f"{FORMAT_VERSION}. Type: pip install --upgrade betabloom"
-        )
-    if unknown := facts.keys() - KEYS:
-        raise FormatError(f"{path} has {min(unknown)[:100]!r}, which no model of format version {version} has.")
-    return facts
+def _load_sampler(name: str, about: Description) -> Prior:
+    """A fitted sampler of a model."""
+    file = about.folder / f"sampler-{name}.safetensors"
+    with torch.device("meta"):
+        density = empty_sampler(about.samplers[name])
+    density.load_state_dict(read_tensors(file, density.state_dict(), about.digests.get(name, "")), assign=True)
+    if isinstance(density, Parzen):
+        check_neighbours(int(density.near.min()), int(density.near.max()), len(density.mean), file)
+    return density.requires_grad_(False).eval()
 
 
 def _card(model: Model, fingerprint: str) -> str:

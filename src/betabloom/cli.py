@@ -312,8 +312,8 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what a model, picture or code file is, and how a picture was made."""
-    from betabloom.checkpoint import BUNDLED, describe
     from betabloom.codes import load_codes
+    from betabloom.modeldir import BUNDLED, describe
     from betabloom.plot import read_png
 
     if not what.exists() and str(what) != BUNDLED:

@@ -43,11 +43,12 @@ def evaluate(
 ) -> None:
     """Measure fidelity, novelty, likelihood and codes, with intervals: a report, -o report.md or report.json."""
     from betabloom import metrics, plot
-    from betabloom.checkpoint import BUNDLED, load
+    from betabloom.checkpoint import load
     from betabloom.console import progress
     from betabloom.data.cache import cache_folder
     from betabloom.evaluate import evaluate as measure
     from betabloom.hardware import choose_device
+    from betabloom.modeldir import BUNDLED
 
     path = out or Path("evaluation.md")
     path = free_path(path, force, suffix=".json" if path.suffix.lower() == ".json" else ".md")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,21 +13,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from betabloom.cli_options import AnyModel, Device, Force, Json, Out, Seed, apart, free_path, say
-from betabloom.cli_pictures import load_model, read_pictures, record_of, training_pictures, write_pictures
+from betabloom.cli_pictures import load_model, read_pictures, record_of, training_pictures, write_each
 from betabloom.errors import UsageError
+from betabloom.series import numbers_text, parse_numbers, pieces_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import numpy as np
     from PIL import Image
 
     from betabloom.checkpoint import Model
+    from betabloom.cli_pictures import File
+    from betabloom.lean import Lean
+    from betabloom.series import Piece
     from betabloom.wish import Wish
+
+    Described = tuple[np.ndarray, list[int], dict[str, list[Any]]]
 
 __all__ = ["again", "app"]
 
 app = typer.Typer()
 
 TILE_SIZE = "512x512"
+BATCH = 64  # pictures that are decoded together: pieces are multiples of it, so that they change nothing
+MOST_AT_ONCE = 8 * BATCH  # pictures that are drawn before they are written
+BYTES_AT_ONCE = 1 << 23  # bytes of them, where pictures are large
 
 
 @app.command()
@@ -56,42 +70,58 @@ def generate(
     path = free_path(out or Path(f"generated-{seed}.png"), force, folder=not (size or tile))
     apart(path, [like] if like else [])
     canvas = _canvas(size or (TILE_SIZE if tile else None))
-    loaded = load_model(model, device)
+    wishful = colourful or any(each is not None for each in (palette, hue, like, avoid))
+    only_novel = novel or known is not None
+    loaded = _open(model, device, wishful, only_novel)
     like = _two_colours(like, loaded)
-    wishes, wished = _wishes(palette, hue, like, colourful, avoid)
+    wishes, wished = _wishes(palette, hue, like, colourful, avoid) if wishful else ([], "")
     options = {"palette": palette, "hue": hue, "like": like, "colourful": colourful, "avoid": avoid, "named": named}
     options |= {"size": f"{canvas[0]}x{canvas[1]}" if canvas else None, "tile": tile}
     series = _Series(loaded, wishes, seed, temperature, sampler)
-    pictures, chosen = _chosen(series, n, start, numbers, novel or known is not None, known)
-    record = {"verb": "generate", "seed": seed, "start": chosen[0], "temperature": temperature, "sampler": sampler}
+    pieces = series.described(_pieces(series, n, start, numbers, only_novel, known), named)
+    record = {"verb": "generate", "seed": seed, "temperature": temperature, "sampler": sampler}
     record |= {key: value for key, value in options.items() if value not in (None, False)}
-    if chosen != list(range(chosen[0], chosen[0] + len(chosen))):
-        from betabloom.novel import numbers_text
-
-        record["numbers"] = numbers_text(chosen)
-    details: dict[str, list[Any]] = {"satisfied": [series.satisfied[i] for i in chosen]} if wishes else {}
-    if named:
-        details["name"] = _names(pictures)
-    if canvas:
-        whole = record_of(loaded, model, {**record, "n": len(chosen), **details})
-        _save_large(pictures, canvas, path, whole, seed, tile)
-        made = [str(path)]
+    record = record_of(loaded, model, record)
+    made: list[str] = []
+    details: dict[str, list[Any]] = {}
+    if path.suffix and not path.is_dir():
+        pictures, chosen, details = _joined(pieces)
+        count, made = len(chosen), [str(path)]
+        record |= {"n": count, **_numbering(chosen), **details}
+        _save(pictures, canvas, columns, path, record, seed, tile)
     else:
-        names = [each.replace(", ", "-").replace(" ", "-") for each in details.get("name", [])] or [*map(str, chosen)]
-        made = write_pictures(pictures, path, loaded, model, record, names, columns, details, chosen)
-    facts = {"made": made, "n": len(chosen), "seed": seed, "model": loaded.fingerprint, **details}
-    what = f"{len(chosen)} new pictures" if len(chosen) > 1 else "1 new picture"
+        total = len(parse_numbers(numbers)) if numbers else n
+        with _progress(total) as report:
+            files = _files(pieces, record, details, lambda done: report(done, total))
+            count = write_each(files, path, made if as_json else None)
+    facts = {"made": made, "n": count, "seed": seed, "model": loaded.fingerprint, **details}
+    what = f"{count} new pictures" if count > 1 else "1 new picture"
     if wishes:
         hits = sum(details["satisfied"])
         what += f", {hits} of them {wished}"
-        facts |= {"wished": wished, "hits": hits, "hit_rate": hits / len(chosen)}
+        facts |= {"wished": wished, "hits": hits, "hit_rate": hits / count}
     say(as_json, f"{what}: {path}", **facts)
+
+
+def _open(path: Path | None, device: str, wishful: bool, only_novel: bool) -> Model | Lean:
+    """The model, without torch where that will do: importing it takes longer than drawing."""
+    if device == "cpu" and not wishful:
+        if not only_novel and "numpy" not in sys.modules:  # `Lean` shares the work among threads of its own
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        from betabloom.lean import open_lean
+
+        lean = open_lean(path)
+        if lean:
+            return lean
+    return load_model(path, device)
 
 
 class _Series:
     """The pictures of a seed by their numbers; remembers which of them are as wished."""
 
-    def __init__(self, model: Model, wishes: list[list[Wish]], seed: int, temperature: float, sampler: str) -> None:
+    def __init__(
+        self, model: Model | Lean, wishes: list[list[Wish]], seed: int, temperature: float, sampler: str
+    ) -> None:
         self.model = model
         self.wishes = wishes
         self.satisfied: dict[int, bool] = {}
@@ -101,35 +131,100 @@ class _Series:
         seed, temperature, sampler = self._how
         if not self.wishes:
             return self.model.generate(count, seed, temperature, first, sampler)
+        from betabloom.checkpoint import Model
         from betabloom.console import progress
         from betabloom.guide import guided
 
+        assert isinstance(self.model, Model)  # noqa: S101  (for the type checker: `_open` saw to it)
         with progress("searching", "pictures") as report:
             density = self.model.density(sampler)
             found = guided(self.model.vae, self.wishes, count, seed, temperature, first, density, report)
         self.satisfied |= dict(zip(range(first, first + count), found.satisfied.tolist(), strict=True))
         return found.pictures
 
+    def described(self, pieces: Iterator[Piece], named: bool) -> Iterator[Described]:
+        """The pieces, each with what there is to say of every picture."""
+        for pictures, numbers in pieces:
+            details: dict[str, list[Any]] = {}
+            if self.wishes:
+                details["satisfied"] = [self.satisfied[i] for i in numbers]
+                self.satisfied.clear()
+            if named:
+                details["name"] = _names(pictures)
+            yield pictures, numbers, details
 
-def _chosen(
+
+def _pieces(
     series: _Series, n: int, start: int, numbers: str | None, only_novel: bool, known: str | None
-) -> tuple[np.ndarray, list[int]]:
-    """The pictures, and their numbers in the series."""
+) -> Iterator[Piece]:
+    """The pictures with their numbers in the series, some at a time."""
+    if numbers is not None and only_novel:
+        raise UsageError("--numbers names the pictures, so --novel has no choice. Leave one of them out.")
+    if not only_novel:
+        chosen = parse_numbers(numbers) if numbers is not None else range(start, start + n)
+        return pieces_of(series, chosen, _at_once(series.model))
     from betabloom import novel
 
-    if numbers is not None:
-        if only_novel:
-            raise UsageError("--numbers names the pictures, so --novel has no choice. Leave one of them out.")
-        chosen = novel.parse_numbers(numbers)
-        return novel.by_numbers(series, chosen), chosen
-    if not only_novel:
-        return series(start, n), list(range(start, start + n))
     d = series.model.config.data
     judge = novel.Novelty.of(training_pictures(series.model, known), d.split, d.holdout)
-    pictures, chosen = novel.generate_novel(series, judge, n, start)
-    left_out = chosen[-1] + 1 - start - n
-    print(f"betabloom: {left_out} near copies of training pictures left out", file=sys.stderr)  # noqa: T201
-    return pictures, chosen
+    return _counted(novel.novel_pieces(series, judge, n, start), n, start)
+
+
+def _counted(pieces: Iterator[Piece], n: int, start: int) -> Iterator[Piece]:
+    """The same, and in the end a line that says how many pictures were left out."""
+    last = start - 1
+    for pictures, numbers in pieces:
+        last = numbers[-1]
+        yield pictures, numbers
+    print(f"betabloom: {last + 1 - start - n} near copies of training pictures left out", file=sys.stderr)  # noqa: T201
+
+
+def _at_once(model: Model | Lean) -> int:
+    """How many pictures are in memory at a time: whole batches, some megabytes of them."""
+    return min(MOST_AT_ONCE, max(BATCH, BYTES_AT_ONCE // math.prod(model.config.shape) // BATCH * BATCH))
+
+
+def _progress(total: int) -> contextlib.AbstractContextManager[Callable[..., None]]:
+    """A bar with the time left, where it takes long enough to be read."""
+    if total <= MOST_AT_ONCE:
+        return contextlib.nullcontext(lambda *_: None)
+    from betabloom.console import progress
+
+    return progress("generating", "pictures")
+
+
+def _joined(pieces: Iterator[Described]) -> tuple[np.ndarray, list[int], dict[str, list[Any]]]:
+    """All pieces in one."""
+    import numpy as np
+
+    every = list(pieces)
+    details = {key: [value for piece in every for value in piece[2][key]] for key in every[0][2]}
+    return np.concatenate([piece[0] for piece in every]), [i for piece in every for i in piece[1]], details
+
+
+def _numbering(chosen: list[int]) -> dict[str, Any]:
+    """What says which numbers of the series were chosen."""
+    if chosen == list(range(chosen[0], chosen[0] + len(chosen))):
+        return {"start": chosen[0]}
+    return {"start": chosen[0], "numbers": numbers_text(chosen)}
+
+
+def _files(
+    pieces: Iterator[Described], record: dict[str, Any], details: dict[str, list[Any]], report: Callable[[int], None]
+) -> Iterator[list[File]]:
+    """Each picture with its name and record; adds what there is to say of them to `details`."""
+    done = 0
+    for pictures, numbers, own in pieces:
+        for key, values in own.items():
+            details.setdefault(key, []).extend(values)
+        names = [each.replace(", ", "-").replace(" ", "-") for each in own.get("name", [])] or numbers
+        each_own = [{key: values[place] for key, values in own.items()} for place in range(len(numbers))]
+        yield [
+            (name, picture, {**record, "n": 1, "start": number, **of_it, "alone": True})
+            for name, picture, number, of_it in zip(names, pictures, numbers, each_own, strict=True)
+        ]
+        done += len(numbers)
+        report(done)
 
 
 def _wishes(
@@ -154,7 +249,7 @@ def _wishes(
     return [kind + common for kind in kinds if kind or common], ", ".join(text for text in texts if text)
 
 
-def _two_colours(like: str | None, model: Model) -> str | None:
+def _two_colours(like: str | None, model: Model | Lean) -> str | None:
     """What --like says: two colours, or a picture, of which the colours of centre and surroundings are taken."""
     if like is None or like.startswith("#"):
         return like
@@ -183,11 +278,22 @@ def _canvas(size: str | None) -> tuple[int, int] | None:
     return width, height
 
 
-def _save_large(
-    pictures: np.ndarray, canvas: tuple[int, int], path: Path, record: dict[str, Any], seed: int, tile: bool
+def _save(
+    pictures: np.ndarray,
+    canvas: tuple[int, int] | None,
+    columns: int,
+    path: Path,
+    record: dict[str, Any],
+    seed: int,
+    tile: bool,
 ) -> None:
-    """Write one large picture of all; of a single one, it is that picture enlarged."""
-    from betabloom import plot, wallpaper
+    """Write a grid, or one large picture of all; of a single one, it is that picture enlarged."""
+    from betabloom import plot
+
+    if not canvas:
+        plot.save_png(plot.grid(pictures, columns), path, {**record, "columns": columns})
+        return
+    from betabloom import wallpaper
 
     image: Image.Image
     if len(pictures) == 1 and not tile:

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 from betabloom.errors import PictureError, SourceError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from concurrent.futures import Future
 
     import numpy as np
 
     from betabloom.checkpoint import Model
     from betabloom.data import Store
+    from betabloom.lean import Lean
 
-__all__ = ["load_model", "read_pictures", "record_of", "training_pictures", "write_pictures"]
+    File = tuple[str | int, np.ndarray, Mapping[str, Any]]
+
+__all__ = ["load_model", "read_pictures", "record_of", "training_pictures", "write_each", "write_pictures"]
 
 
 def load_model(path: Path | None, device: str) -> Model:
@@ -27,7 +31,9 @@ def load_model(path: Path | None, device: str) -> Model:
     return load(path, str(choose_device(device)))
 
 
-def read_pictures(given: Sequence[str], model: Model, limit: int | None = None) -> tuple[np.ndarray, list[str], Any]:
+def read_pictures(
+    given: Sequence[str], model: Model | Lean, limit: int | None = None
+) -> tuple[np.ndarray, list[str], Any]:
     """Pictures prepared as the model's were, their names, and labels if the source has them."""
     import numpy as np
 
@@ -43,7 +49,7 @@ def read_pictures(given: Sequence[str], model: Model, limit: int | None = None) 
     return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
 
 
-def training_pictures(model: Model, source: str | None) -> Store:
+def training_pictures(model: Model | Lean, source: str | None) -> Store:
     """The pictures of `source`, or else those that the model was trained on, prepared as for the training."""
     from betabloom import data
     from betabloom.console import progress
@@ -63,7 +69,7 @@ def training_pictures(model: Model, source: str | None) -> Store:
         return data.prepare(opened, model.pipeline, progress=report)
 
 
-def _read_file(path: Path, model: Model) -> np.ndarray:
+def _read_file(path: Path, model: Model | Lean) -> np.ndarray:
     """One picture file, prepared as the model's pictures were."""
     if not path.is_file():
         raise UsageError(f"There is no picture {path}.")
@@ -73,10 +79,10 @@ def _read_file(path: Path, model: Model) -> np.ndarray:
         raise PictureError(f"{path}: {error}") from error
 
 
-def record_of(model: Model, path: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
+def record_of(model: Model | Lean, path: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
     """What a picture carries, so that it can be made again."""
     import betabloom
-    from betabloom.checkpoint import BUNDLED
+    from betabloom.modeldir import BUNDLED
 
     return {**facts, "model": model.fingerprint, "model_path": str(path or BUNDLED), "betabloom": betabloom.__version__}
 
@@ -89,38 +95,83 @@ def write_pictures(
     facts: dict[str, Any],
     names: Sequence[str],
     columns: int = 0,
-    details: Mapping[str, Sequence[Any]] | None = None,
-    numbers: Sequence[int] | None = None,
 ) -> list[str]:
-    """Write a grid to a .png, or one file each to a folder; return the names of what was written.
-
-    A grid carries the lists in `details`, and a single picture its own element of each and, where the pictures have
-    numbers in the series of a seed, its own number.
-    """
+    """Write a grid to a .png, or one file each to a folder; return the names of what was written."""
     from betabloom import plot
 
-    record, details = record_of(model, model_path, facts), details or {}
-    if path.suffix:
-        whole = {"n": len(pictures), "columns": columns, **{key: list(values) for key, values in details.items()}}
-        plot.save_png(plot.grid(pictures, columns), path, {**record, **whole})
+    record = record_of(model, model_path, facts)
+    if path.suffix and not path.is_dir():
+        plot.save_png(plot.grid(pictures, columns), path, {**record, "n": len(pictures), "columns": columns})
         return [str(path)]
-    path.mkdir(parents=True, exist_ok=True)
     made: list[str] = []
-    record.pop("numbers", None)
-    for place, (name, picture) in enumerate(zip(names, pictures, strict=True)):
-        file = path / f"{_file_name(name, made)}.png"
-        alone = {"n": 1, "start": numbers[place]} if numbers else {"picture": name}
-        own = {key: values[place] for key, values in details.items()}
-        plot.save_png(plot.grid(picture[None], gap=0), file, {**record, **alone, **own, "alone": True})
-        made.append(str(file))
+    alone = [{**record, "n": 1, "picture": name, "alone": True} for name in names]
+    write_each([list(zip(names, pictures, alone, strict=True))], path, made)
     return made
 
 
-def _file_name(name: str, made: Sequence[str]) -> str:
-    """A file name without ending for a picture of that name, unlike those in `made`."""
+def write_each(pieces: Iterable[Sequence[File]], folder: Path, made: list[str] | None = None) -> int:
+    """Write every picture to a file of its own, while the next piece is made.
+
+    Arguments:
+        pieces: Some pictures at a time, each with its name or number in a series, and its record; two pieces are in
+            memory at most.
+        folder: Made when the first piece is there.
+        made: Where the names of the files go, if they are wanted.
+
+    Returns:
+        How many were written.
+    """
+    from collections import deque
+    from concurrent.futures import ThreadPoolExecutor
+
+    from betabloom.lean import cores
+
+    count, taken = 0, set[str]()
+    waiting: deque[list[Future[None]]] = deque()
+    with ThreadPoolExecutor(cores()) as pool:
+        try:
+            for piece in pieces:
+                folder.mkdir(parents=True, exist_ok=True)
+                files = [folder / f"{_file_name(name, taken)}.png" for name, _, _ in piece]
+                if made is not None:
+                    made += map(str, files)
+                waiting.append(
+                    [
+                        pool.submit(_write_one, file, picture, record)
+                        for file, (_, picture, record) in zip(files, piece, strict=True)
+                    ]
+                )
+                count += len(piece)
+                if len(waiting) > 1:
+                    _wait(waiting.popleft())
+            while waiting:
+                _wait(waiting.popleft())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return count
+
+
+def _wait(writing: list[Future[None]]) -> None:
+    for each in writing:
+        each.result()
+
+
+def _write_one(file: Path, picture: np.ndarray, record: Mapping[str, Any]) -> None:
+    from betabloom import plot
+
+    plot.save_png(plot.grid(picture[None], gap=0), file, record)
+
+
+def _file_name(name: str | int, taken: set[str]) -> str:
+    """A file name without ending for a picture of that name, unlike those in `taken`, which it joins."""
+    if isinstance(name, int):  # its number in a series, which no other has: nothing to remember, however many there are
+        return f"{name:06}"
     from betabloom import data
 
     plain = name.zfill(6) if name.isdigit() else str(Path(name).with_suffix("")).replace("/", "-").replace("\\", "-")
-    plain, taken = data.shown(plain, 120), {Path(file).stem for file in made}
+    plain = data.shown(plain, 120)
     numbers = itertools.chain([plain], (f"{plain}-{i}" for i in itertools.count(2)))
-    return next(each for each in numbers if each not in taken)
+    free = next(each for each in numbers if each not in taken)
+    taken.add(free)
+    return free

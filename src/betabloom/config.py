@@ -8,6 +8,7 @@ in `config.yaml`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import numbers
 import os
 import re
@@ -172,7 +173,7 @@ class Config:
         changes: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
             section, name = _locate(key)
-            changes.setdefault(section, {})[name] = _convert(name, SECTIONS[section], value)
+            changes.setdefault(section, {})[name] = _convert(name, value)
         sections = {name: dataclasses.replace(getattr(self, name), **new) for name, new in changes.items()}
         return dataclasses.replace(self, **sections).check()
 
@@ -243,9 +244,14 @@ def _locate(key: str) -> tuple[str, str]:
     return SECTION_OF[name], name
 
 
-def _convert(name: str, section: type[Any], value: Any) -> Any:
+@functools.cache
+def _types(section: str) -> dict[str, Any]:
+    return typing.get_type_hints(SECTIONS[section])
+
+
+def _convert(name: str, value: Any) -> Any:
     """Convert a value, often text from a command line, to the setting's type."""
-    kind = typing.get_type_hints(section)[name]
+    kind = _types(SECTION_OF[name])[name]
     if name == "budget" and isinstance(value, str):
         return parse_duration(value)
     try:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def replacing_file(path: Path, synced: bool = True) -> Iterator[Path]:
     Raises:
         OSError: It cannot be written; the error names `path`.
     """
-    part = path.with_name(f".{os.getpid()}.part")
+    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         yield part
         if synced:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from betabloom import sample
+from betabloom.noise import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +77,7 @@ def guided(
         density: Where codes come from; the model's prior if None.
         progress: Called as progress(done, total).
     """
-    sample.check(n, temperature)
+    check(n, temperature)
     codes = sample.draw(vae, PROBES, PROBE_SEED, density=density).astype(np.float64)
     pictures = sample.decode(vae, codes)
     guides = [Guide.fit(vae, each, density, codes, pictures) for each in wishes]

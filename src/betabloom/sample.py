@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from betabloom.errors import UsageError
+from betabloom.noise import base_noise as draw_noise
+from betabloom.noise import check, check_count
 from betabloom.posterior import DiagonalNormal
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from betabloom.vae import VAE
 
 __all__ = [
-    "base_noise", "check", "decode", "draw", "encode", "generate", "reconstruct", "to_pictures", "to_tensor",
+    "base_noise", "decode", "draw", "encode", "generate", "reconstruct", "to_pictures", "to_tensor",
     "traverse", "vary",
 ]  # fmt: skip
 
@@ -35,11 +37,7 @@ Codes = np.ndarray
 
 def base_noise(seed: int, n: int, latents: int, start: int = 0) -> tuple[Tensor, Tensor]:
     """Standard normal noise (n, l) and uniform choices (n,) for the pictures start … start + n − 1 of a seed."""
-    noise, choice = np.empty((n, latents), np.float32), np.empty(n)
-    for row in range(n):
-        rng = np.random.default_rng([seed, start + row])
-        choice[row] = rng.random()
-        noise[row] = rng.standard_normal(latents)
+    noise, choice = draw_noise(seed, n, latents, start)
     return torch.from_numpy(noise), torch.from_numpy(choice)
 
 
@@ -130,7 +128,7 @@ def vary(vae: VAE, picture: Pictures, n: int, seed: int = 0, amount: float = 1.0
     Returns:
         uint8 pictures (n, H, W, C).
     """
-    _at_least_one(n)
+    check_count(n)
     if not 0 <= amount < math.inf:
         raise UsageError(f"'amount' must be 0 or a positive number, not {amount}.")
     mean, log_var = encode(vae, picture[None])
@@ -154,18 +152,6 @@ def traverse(vae: VAE, code: Codes, dimensions: Sequence[int], offsets: Sequence
     changes[np.arange(len(dimensions)), :, list(dimensions)] = offsets
     pictures = decode(vae, (code + changes).reshape(-1, len(code)))
     return pictures.reshape(len(dimensions), len(offsets), *pictures.shape[1:])
-
-
-def check(n: int, temperature: float) -> None:
-    """Refuse a number of pictures or a temperature that cannot be meant."""
-    _at_least_one(n)
-    if not 0 < temperature < math.inf:
-        raise UsageError(f"'temperature' must be a positive number, not {temperature}.")
-
-
-def _at_least_one(n: int) -> None:
-    if n < 1:
-        raise UsageError(f"'n', the number of pictures, must be at least 1, not {n}.")
 
 
 def _device(vae: VAE) -> torch.device:

@@ -24,6 +24,7 @@ from betabloom.aggregate import GaussianMixture, fit_aggregate, fit_mixture
 from betabloom.metrics import features, kernel_distance
 from betabloom.metrics.novelty import Limits, nearest, pixel_rows
 from betabloom.parzen import Parzen, fit_parzen
+from betabloom.tensors import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,20 +32,19 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from betabloom.header import Entry
     from betabloom.metrics import Extractor
     from betabloom.metrics.novelty import Nearest
     from betabloom.prior import Prior
     from betabloom.vae import VAE
 
-__all__ = ["SAMPLERS", "choose_sampler", "empty_sampler", "fit_samplers", "sampler_sizes"]
+__all__ = ["choose_sampler", "empty_sampler", "fit_samplers", "sampler_sizes"]
 
-SAMPLERS = ("auto", "prior", "gaussian", "mixture", "parzen")
 COMPARED = 4  # one in so many held-out pictures is compared, with as many of each sampler
 JUDGED = 512  # pictures of a sampler that are looked through for near copies, at most
 FEWEST = 32  # held-out pictures; with fewer the likelihood of their codes decides
 MOST_COPIES = 0.02  # share of near copies above which a sampler repeats the training pictures
 BANDWIDTHS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0)
-LARGEST = 1 << 24  # components, kernels or neighbours that a file may ask for
 
 
 def fit_samplers(mean: Tensor, log_var: Tensor, held_out: Tensor, seed: int = 0) -> dict[str, Prior]:
@@ -158,20 +158,7 @@ def sampler_sizes(density: Prior) -> dict[str, int]:
     raise TypeError(f"{type(density).__name__} is not fitted to codes")
 
 
-def empty_sampler(sizes: Mapping[str, Any], latents: int) -> Prior:
-    """A sampler of these sizes, to be filled; under `torch.device("meta")` it takes no memory.
-
-    Raises:
-        ValueError: There is no sampler of these sizes.
-    """
-    for name, size in sizes.items():
-        if type(size) is not int or not 1 <= size <= LARGEST:
-            raise ValueError(f"a sampler with {size!r} {name}")
-    if sizes.keys() == {"components"}:
-        k = sizes["components"]
-        return GaussianMixture(torch.empty(k), torch.empty(k, latents), torch.empty(k, latents, latents))
-    if sizes.keys() == {"kernels", "neighbours"}:
-        n, k = sizes["kernels"], sizes["neighbours"]
-        mean, near = torch.empty(n, latents, dtype=torch.float16), torch.empty(n, k, dtype=torch.int32)
-        return Parzen(mean, near, torch.empty(latents), torch.empty(()))
-    raise ValueError(f"a sampler with {', '.join(map(str, sizes)) or 'no sizes'}")
+def empty_sampler(entries: Mapping[str, Entry]) -> Prior:
+    """A sampler of these tensors (`modeldir.sampler_entries`), to be filled; on the device "meta" without memory."""
+    empty = {name: torch.empty(shape, dtype=TYPES[kind]) for name, (shape, kind) in entries.items()}
+    return GaussianMixture(**empty) if "factor" in empty else Parzen(**empty)

@@ -6,7 +6,6 @@ expected before anything is allocated, and every number is checked before it is 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from betabloom.durable import sha256
 from betabloom.errors import FormatError
+from betabloom.header import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["read_tensors", "write_tensors"]
+    from betabloom.header import Entry
 
-LARGEST_HEADER = 1 << 22  # bytes; a model of a thousand tensors has a tenth of that
+__all__ = ["entry_of", "read_tensors", "write_tensors"]
+
 TYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+CODES = {kind: code for code, kind in TYPES.items()}
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
@@ -64,20 +66,9 @@ def read_tensors(
     Raises:
         FormatError: It is missing, damaged, larger than expected, or holds something else.
     """
+    check_file(path, {name: entry_of(value) for name, value in expected.items()}, digest, optional)
     try:
-        found, size = _header(path)
-        wanted = {name: (tuple(value.shape), value.dtype) for name, value in expected.items()}
-        known = {name: entry for name, entry in wanted.items() if name in found or name not in optional}
-        if found != known:
-            name = min(name for name in found.keys() | known.keys() if found.get(name) != known.get(name))
-            raise FormatError(f"{path} does not fit its settings, first at {name[:100]!r}.")
-        if path.stat().st_size != size + sum(expected[name].nbytes for name in found):
-            raise FormatError(f"{path} is damaged: its size is not that of its tensors.")
-        if sha256(path) != digest:
-            raise FormatError(f"{path} is damaged: its hash is not the one that was noted for it.")
         tensors = load_file(path)
-    except FileNotFoundError:
-        raise FormatError(f"{path} is missing.") from None
     except (SafetensorError, OSError) as error:
         raise FormatError(f"{path} is damaged: {error}") from error
     for name, value in tensors.items():
@@ -86,23 +77,6 @@ def read_tensors(
     return tensors
 
 
-def _header(path: Path) -> tuple[dict[str, tuple[tuple[int, ...], torch.dtype | None]], int]:
-    """Names, shapes and types in the header of a safetensors file, and the bytes before its data.
-
-    The format: 8 bytes N, little-endian; N bytes of JSON; the data (https://github.com/huggingface/safetensors).
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > LARGEST_HEADER:
-            raise FormatError(f"{path} is damaged: it is no safetensors file, or its header is of {length:,} bytes.")
-        text = file.read(length)
-    try:
-        entries = json.loads(text)
-        found = {
-            name: (tuple(map(int, entry["shape"])), TYPES.get(entry["dtype"]))
-            for name, entry in entries.items()
-            if name != "__metadata__"
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise FormatError(f"{path} is damaged: it does not begin as a safetensors file does.") from None
-    return found, 8 + length
+def entry_of(tensor: Tensor) -> Entry:
+    """Shape and type of a tensor."""
+    return tuple(tensor.shape), CODES[tensor.dtype]

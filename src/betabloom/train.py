@@ -22,7 +22,7 @@ from betabloom import plot
 from betabloom.advice import advise
 from betabloom.augment import DRAWS, augment
 from betabloom.budget import choose_batch, counted, reserve
-from betabloom.checkpoint import Model, load, save_model
+from betabloom.checkpoint import Model, laid_out, load, save_model
 from betabloom.config import Config
 from betabloom.data import shown
 from betabloom.durable import write_text
@@ -263,7 +263,7 @@ def _finish(run: Run) -> Model:
         "validation": {name: round(value, 4) for name, value in run.validated.items()},
         "validation_images": len(run.validation_rows),
     }
-    vae = run.averaged.requires_grad_(False).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    vae = laid_out(run.averaged.requires_grad_(False).eval())
     samplers, best, measured = fit_sampler(run, vae)
     model = Model(vae, run.config, run.store.pipeline, {**facts, "samplers": measured}, samplers, best)
     if not run.out:

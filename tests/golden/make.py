@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from betabloom import data, train
-from betabloom.checkpoint import FORMAT_VERSION
 from betabloom.config import Config
+from betabloom.modeldir import FORMAT_VERSION
 
 SETTINGS = {
     "height": 16, "width": 16, "family": "residual", "widths": "4,6", "latents": 4, "batch": 16, "steps": 150,

@@ -1,0 +1,58 @@
+"""The pictures of a seed by their numbers: which are meant, and some of them at a time, so that memory stays small."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from betabloom.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy as np
+
+    Draw = Callable[[int, int], np.ndarray]
+    Piece = tuple[np.ndarray, list[int]]
+
+__all__ = ["numbers_text", "parse_numbers", "pieces_of"]
+
+MOST = 1_000_000
+
+
+def pieces_of(draw: Draw, numbers: Sequence[int], at_once: int) -> Iterator[Piece]:
+    """The pictures of these numbers, at most `at_once` at a time."""
+    for first, last in _stretches(numbers):
+        for begin in range(first, last + 1, at_once):
+            end = min(begin + at_once, last + 1)
+            yield draw(begin, end - begin), list(range(begin, end))
+
+
+def numbers_text(numbers: Sequence[int]) -> str:
+    """Write numbers as "0-5,8"."""
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in _stretches(numbers))
+
+
+def parse_numbers(text: str) -> list[int]:
+    """Read numbers as "0-5,8"."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()) or (last and int(last) < int(first)):
+            raise UsageError(f"Numbers of pictures are written as 0-5,8, not {text!r}.")
+        if len(numbers) + int(last or first) - int(first) >= MOST:
+            raise UsageError(f"{text!r} are more than {MOST:,} pictures.")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def _stretches(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Numbers that follow one another, as (first, last)."""
+    first = last = None
+    for number in numbers:
+        if first is None or last is None or number != last + 1:
+            if first is not None and last is not None:
+                yield first, last
+            first = number
+        last = number
+    if first is not None and last is not None:
+        yield first, last

@@ -1,0 +1,228 @@
+"""Without torch: the same pictures as with it, the same refusals, and where it cannot, torch does it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import betabloom
+from betabloom.checkpoint import Model
+from betabloom.config import Config
+from betabloom.data import Pipeline
+from betabloom.errors import BetabloomError
+from betabloom.layers import FAMILIES, decoder_layers, vae_entries
+from betabloom.lean import open_lean
+from betabloom.likelihood import LIKELIHOODS
+from betabloom.nn import FAMILIES as NETWORKS
+from betabloom.samplers import fit_samplers
+from betabloom.tensors import entry_of
+from betabloom.vae import PRIORS, build_vae
+
+GOLDEN = Path(__file__).parent / "golden" / "version-1"
+
+
+def saved(folder, half=False, **settings):
+    """A model whose every weight matters, with fitted samplers, saved; its pictures are far from grey."""
+    config = Config.preset("tiny", **{"height": 16, "width": 24, "latents": 5, "widths": "6,18", **settings})
+    m = config.model
+    torch.manual_seed(3)
+    vae = build_vae(config.shape, m.latents, m.family, m.widths, m.kernel, m.likelihood, m.prior, 0.3, 0.8, 4)
+    with torch.no_grad():
+        for name, value in vae.state_dict().items():
+            if name.startswith(("decoder", "prior")) and value.ndim:
+                value.normal_(0, 1.2 / value[0].numel() ** 0.5 if value.ndim > 1 else 0.3)
+    codes = torch.randn(60, m.latents)
+    fitted = fit_samplers(codes, torch.full_like(codes, -2.0), torch.randn(20, m.latents))
+    pipeline = Pipeline.named("square", config.shape[1:], config.shape[0])
+    return Model(vae.eval(), config, pipeline, {}, fitted, "parzen").save(folder, half)
+
+
+def agree(model, lean, **how):
+    one, other = (each.generate(37, seed=4, **how) for each in (model, lean))
+    assert one.dtype == other.dtype == np.uint8
+    difference = np.abs(one.astype(int) - other)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+    assert one.std() > 10
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(
+    ("family", "kernel"), [("residual", 0), ("residual", 5), ("conv", 0), ("conv", 2), ("conv", 6), ("burgess", 0)]
+)
+def test_pictures_are_those_of_torch(family, kernel, half, tmp_path):
+    saved(tmp_path / "m", half, family=family, kernel=kernel)
+    lean, model = open_lean(tmp_path / "m"), betabloom.load(tmp_path / "m")
+    assert (lean.fingerprint, lean.config, lean.pipeline) == (model.fingerprint, model.config, model.pipeline)
+    for sampler in ("auto", "prior", *model.samplers):
+        agree(model, lean, sampler=sampler)
+    agree(model, lean, temperature=0.6, start=11)
+
+
+@pytest.mark.parametrize(("likelihood", "prior"), [*((name, "standard") for name in LIKELIHOODS),
+    *(("gaussian", prior) for prior in PRIORS if prior != "vamp")])  # fmt: skip
+def test_every_likelihood_and_prior(likelihood, prior, tmp_path):
+    saved(tmp_path / "m", likelihood=likelihood, prior=prior, channels=1, prior_components=4)
+    agree(betabloom.load(tmp_path / "m"), open_lean(tmp_path / "m"), sampler="prior")
+
+
+def test_the_layers_are_those_of_the_networks():
+    """Names, order, shapes and types of all tensors, for every family, prior and likelihood."""
+    for family, widths, prior in itertools.product(FAMILIES, ((), (4,), (3, 5, 7)), PRIORS):
+        likelihood = list(LIKELIHOODS)[len(prior) % len(LIKELIHOODS)]
+        with torch.device("meta"):
+            vae = build_vae((3, 32, 16), 7, family, widths, 0, likelihood, prior, prior_components=3)
+        expected = {name: entry_of(value) for name, value in vae.state_dict().items()}
+        assert vae_entries(family, (3, 32, 16), 7, widths, 0, likelihood, prior, 3, False) == expected
+    for family, kind in FAMILIES.items():
+        network = NETWORKS[family]
+        assert (kind.widths, kind.kernel, kind.even) == (network.widths, network.kernel, network.even)
+
+
+@pytest.mark.parametrize(
+    ("family", "shape", "latents", "widths", "kernel"),
+    [
+        ("seed", (3, 32, 32), 4, (), 0),
+        ("conv", (3, 30, 32), 4, (), 0),
+        ("conv", (2, 32, 32), 4, (), 0),
+        ("conv", (3, 32, 32), 0, (), 0),
+        ("conv", (3, 32, 32), 4, (4, 0), 0),
+        ("conv", (3, 32, 32), 4, (), 3),
+        ("residual", (3, 32, 32), 4, (), 33),
+        ("residual", (3, 0, 0), 4, (), 0),
+    ],
+)
+def test_networks_that_are_unknown_or_impossible_are_left_to_torch(family, shape, latents, widths, kernel):
+    assert decoder_layers(family, shape, latents, widths, kernel) is None
+
+
+def test_a_model_that_is_unknown_here_is_left_to_torch(tmp_path):
+    saved(tmp_path / "vamp", prior="vamp", prior_components=4)
+    saved(tmp_path / "seed", family="seed", kernel=3)
+    assert open_lean(tmp_path / "vamp") is open_lean(tmp_path / "seed") is None
+    run(tmp_path, "generate", "vamp", "-n", "3")
+    run(tmp_path, "generate", "seed", "-n", "3", "--seed", "1")
+
+
+def run(folder, *words):
+    """Run the command line in a process of its own; what it loaded."""
+    program = "import sys\nfrom betabloom.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"torch", "scipy", "matplotlib", "yaml", "rich.progress"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-o", "grid.png"],
+        ["-n", "3", "-o", "each"],
+        ["--size", "80x60", "--sampler", "prior", "--named"],
+        ["--numbers", "3,8-10"],
+    ],
+)
+def test_a_plain_request_loads_nothing_heavy(words, tmp_path):
+    assert not HEAVY & run(tmp_path, "generate", *words)
+    assert not HEAVY & run(tmp_path, "info", "flowers64")
+
+
+def test_a_wish_is_left_to_torch(tmp_path):
+    shutil.copytree(GOLDEN, tmp_path / "m")
+    assert "torch" in run(tmp_path, "generate", "m", "-n", "2", "--hue", "0.1")
+
+
+def test_how_many_are_made_together_changes_no_picture(tmp_path):
+    """Up to a grey level, as with torch: matrix products of other sizes may add in another order."""
+    saved(tmp_path / "m")
+    lean = open_lean(tmp_path / "m")
+    many = lean.generate(40, seed=2).astype(int)
+    assert np.array_equal(many, lean.generate(40, seed=2))
+    assert np.array_equal(many[16:32], lean.generate(16, seed=2, start=16))  # in whole pieces: to the bit
+    assert np.abs(many[5:8] - lean.generate(3, seed=2, start=5)).max() <= 1
+
+
+def spoil_weights(folder, change):
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(change(content))
+
+
+def spoil_config(folder, change):
+    facts = json.loads((folder / "config.json").read_text())
+    change(facts)
+    (folder / "config.json").write_text(json.dumps(facts))
+
+
+SPOILED = [
+    lambda folder: spoil_weights(folder, lambda content: content[:-1]),
+    lambda folder: spoil_weights(folder, lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+    lambda folder: spoil_weights(folder, lambda content: b""),
+    lambda folder: spoil_weights(folder, lambda content: b"\xff" * 100),
+    lambda folder: (folder / "model.safetensors").unlink(),
+    lambda folder: (folder / "sampler-parzen.safetensors").write_bytes(b"x" * 99),
+    lambda folder: spoil_config(folder, lambda f: f["config"]["model"].update(latents=9)),
+    lambda folder: spoil_config(folder, lambda f: f["config"]["model"].update(widths=[4096, 4096])),
+    lambda folder: spoil_config(folder, lambda f: f.update(sampler="flow")),
+    lambda folder: spoil_config(folder, lambda f: f["samplers"].update(parzen={"kernels": 7, "neighbours": 2})),
+    lambda folder: spoil_config(folder, lambda f: f.pop("sha256")),
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILED)
+def test_what_load_refuses_is_refused_with_the_same_sentence(spoil, tmp_path):
+    shutil.copytree(GOLDEN, tmp_path / "m")
+    assert open_lean(tmp_path / "m") is not None
+    spoil(tmp_path / "m")
+    sentences = []
+    for read in (betabloom.load, open_lean):
+        with pytest.raises(BetabloomError) as error:
+            read(tmp_path / "m")
+        sentences.append(str(error.value))
+    assert sentences[0] == sentences[1]
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value, half, tmp_path):
+    import hashlib
+
+    from safetensors.torch import load_file, save_file
+
+    saved(tmp_path / "m", half)
+    weights = load_file(tmp_path / "m" / "model.safetensors")
+    weights["encoder.mean.bias"][1] = value
+    save_file(weights, tmp_path / "m" / "model.safetensors")
+    digest = hashlib.sha256((tmp_path / "m" / "model.safetensors").read_bytes()).hexdigest()
+    spoil_config(tmp_path / "m", lambda facts: facts["sha256"].update(model=digest))
+    with pytest.raises(BetabloomError, match=r"'encoder\.mean\.bias'"):
+        open_lean(tmp_path / "m")
+
+
+def test_neighbours_that_are_not_there_are_refused(tmp_path):
+    import hashlib
+
+    from safetensors.torch import load_file, save_file
+
+    file = tmp_path / "m" / "sampler-parzen.safetensors"
+    for place in (-1, 10**6):
+        shutil.rmtree(tmp_path / "m", ignore_errors=True)
+        shutil.copytree(GOLDEN, tmp_path / "m")
+        tensors = load_file(file)
+        tensors["near"][0, 0] = place
+        save_file(tensors, file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        spoil_config(tmp_path / "m", lambda facts, digest=digest: facts["sha256"].update(parzen=digest))
+        for read in (betabloom.load, open_lean):
+            with pytest.raises(BetabloomError, match="neighbours that are not there"):
+                read(tmp_path / "m")
