@@ -180,7 +180,9 @@ class _Lesson:
         noise = torch.from_numpy(rng.standard_normal((BATCH + fresh, latents), np.float32))
         codes = self.mean[mirrored, rows] + self.std[mirrored, rows] * noise[:BATCH]
         with torch.no_grad():
-            new = self.density.sample(noise[BATCH:].to(self.device), torch.from_numpy(rng.random(fresh)).to(self.device))
+            new = self.density.sample(
+                noise[BATCH:].to(self.device), torch.from_numpy(rng.random(fresh)).to(self.device)
+            )
         x = sample.to_tensor(chosen, self.device).contiguous(memory_format=torch.channels_last)
         return x, torch.cat([codes.to(self.device), new])
 
@@ -206,5 +208,9 @@ class _Lesson:
         (by_verdict,) = torch.autograd.grad(-verdicts.mean(), made)
         by_pixels = torch.zeros_like(made)
         by_pixels[: len(x)] = made.detach()[: len(x)] - x
-        terms = (by_pixels, self.shares.likelihood), (by_features, self.shares.features), (by_verdict, self.shares.verdict)
+        terms = (
+            (by_pixels, self.shares.likelihood),
+            (by_features, self.shares.features),
+            (by_verdict, self.shares.verdict),
+        )
         return sum((share / gradient.norm().clamp_min(1e-12)) * gradient for gradient, share in terms)  # type: ignore[return-value]
