@@ -200,10 +200,10 @@ def _parzen(found: Mapping[str, Array], noise: Array, choice: Array) -> Array:
     mean, near, spread = found["mean"], found["near"], found["spread"]
     i = np.minimum((choice * len(mean)).astype(np.int64), len(mean) - 1)
     own = mean[i].astype(np.float32)
-    v = (mean[near[i]].astype(np.float32) - own[:, None]) * (found["bandwidth"] / np.float32(math.sqrt(near.shape[1])))
-    covariance = v.swapaxes(1, 2) @ v
-    diagonal = np.arange(mean.shape[1])
-    covariance[:, diagonal, diagonal] += np.square(spread)
-    factor = np.linalg.cholesky(covariance)
-    codes: Array = own + (factor @ noise[:, :, None])[:, :, 0]
+    scale = found["bandwidth"] / np.float32(math.sqrt(near.shape[1]))
+    u = (mean[near[i]].astype(np.float32) - own[:, None]) * scale / spread  # (n, k, l)
+    value, vector = np.linalg.eigh(u @ u.swapaxes(1, 2))
+    along = vector.swapaxes(1, 2) @ u  # (n, q, l)
+    weight = (along @ noise[:, :, None]) / (1 + np.sqrt(1 + np.maximum(value, 0)))[:, :, None]
+    codes: Array = own + spread * (noise + (along * weight).sum(1))
     return codes
