@@ -46,7 +46,7 @@ LEVELS = [
     {"guide", "optimiser", "samplers", "modeldir"},
     {"lean"},
     {"checkpoint", "rundir"},
-    {"run", "novel", "evaluation"},
+    {"run", "novel", "evaluation", "critic"},
     {"memory"},
     {"validate", "evaluate", "rollback", "advice"},
     {"budget"},
@@ -54,7 +54,7 @@ LEVELS = [
     {"library"},
     {"cli_options"},
     {"cli_pictures"},
-    {"cli_data", "cli_cache", "cli_generate", "cli_evaluate", "cli_runs"},
+    {"cli_data", "cli_cache", "cli_generate", "cli_evaluate", "cli_runs", "cli_sharpen"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
