@@ -28,9 +28,10 @@ CARD = """
 
 Trained by betabloom from nothing on the {images:,} pictures of the official training and test splits of the
 Oxford 102 flowers at 64×64 (Maria-Elena Nilsback and Andrew Zisserman, *Automated flower classification over a
-large number of classes*, ICVGIP 2008), mirrored at random, for {seconds:,.0f} s on {threads} thread(s) of a CPU
-without bf16. The {held_out:,} pictures of the official validation split were not learned from. No picture of
-the data set is part of this model; the photographs belong to their authors.
+large number of classes*, ICVGIP 2008), mirrored at random, for {seconds:,.0f} s on {threads} thread(s) of a CPU,
+computing in {precision}.{sharpened}
+The {held_out:,} pictures of the official validation split were not learned from. No picture of the data set is part of
+this model; the photographs belong to their authors.
 
 ## How codes are drawn
 
@@ -50,6 +51,11 @@ Pictures are 64×64 and softer than photographs: fine texture is the first thing
 out. It knows garden flowers in front of blurred greenery, and nothing else. What it draws can resemble what it
 learned from. It is made for pictures, lessons and experiments, not for decisions about anything.
 """
+
+SHARPENED = (
+    " Then its decoder went on against a critic for {seconds:,.0f} s\n"
+    "({steps:,} steps, `betabloom sharpen`): edges and texture are what the critic took for real, not what a code says."
+)
 
 
 def main() -> None:
@@ -92,10 +98,16 @@ def text(model: betabloom.Model, held_out: int, given: argparse.Namespace) -> st
         f"| {name} | {100 * found['near_copies']:.1f} % | {_distance(found)} |" for name, found in t["samplers"].items()
     ]
     return CARD.format(
-        images=t["images"], seconds=t["seconds"], threads=t["threads"], held_out=held_out, sampler=model.sampler,
+        images=t["images"], seconds=t["seconds"], threads=t["threads"], precision=t["precision"],
+        sharpened=_sharpened(t), held_out=held_out,
+        sampler=model.sampler,
         features=judged[0]["features"], pictures=judged[0]["pictures"], samplers="\n".join(rows),
         measures=_measures(given) if given.measures else "",
     )  # fmt: skip
+
+
+def _sharpened(training: dict[str, Any]) -> str:
+    return SHARPENED.format(**training["sharpened"]) if "sharpened" in training else ""
 
 
 def _distance(found: dict[str, Any]) -> str:

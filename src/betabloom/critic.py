@@ -64,7 +64,7 @@ class Shares:
 
     likelihood: float = 1.0
     features: float = 1.0
-    verdict: float = 0.25
+    verdict: float = 0.15
 
 
 class Critic(nn.Module):
