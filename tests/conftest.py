@@ -6,6 +6,8 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: busy neighbours must not slow tests down
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,9 @@ TINY = {
     "height": 16, "width": 16, "family": "conv", "widths": "8,16", "latents": 6, "batch": 16, "steps": 20,
     "warmup_steps": 4, "validations": 2, "device": "cpu", "precision": "fp32",
 }  # fmt: skip
+
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that were started by nohup send it, too
 
 
 @pytest.fixture(scope="session")

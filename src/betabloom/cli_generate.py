@@ -14,7 +14,7 @@ import typer
 
 from betabloom.cli_options import AnyModel, Device, Force, Json, Out, Seed, apart, free_path, say
 from betabloom.cli_pictures import load_model, read_pictures, record_of, training_pictures, write_each
-from betabloom.errors import UsageError
+from betabloom.errors import BetabloomError, UsageError
 from betabloom.series import numbers_text, parse_numbers, pieces_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = ["again", "app"]
 app = typer.Typer()
 
 TILE_SIZE = "512x512"
+LARGEST_SHEET = 1 << 32  # bytes
 BATCH = 64  # pictures that are decoded together: pieces are multiples of it, so that they change nothing
 MOST_AT_ONCE = 8 * BATCH  # pictures that are drawn before they are written
 BYTES_AT_ONCE = 1 << 23  # bytes of them, where pictures are large
@@ -85,6 +86,7 @@ def generate(
     made: list[str] = []
     details: dict[str, list[Any]] = {}
     if path.suffix and not path.is_dir():
+        _fits(n, loaded.config.shape)
         pictures, chosen, details = _joined(pieces)
         count, made = len(chosen), [str(path)]
         record |= {"n": count, **_numbering(chosen), **details}
@@ -191,6 +193,12 @@ def _progress(total: int) -> contextlib.AbstractContextManager[Callable[..., Non
     from betabloom.console import progress
 
     return progress("generating", "pictures")
+
+
+def _fits(n: int, shape: tuple[int, ...]) -> None:
+    """Refuse a sheet that is too large to hold, before it is drawn."""
+    if n * math.prod(shape) > LARGEST_SHEET:
+        raise BetabloomError(f"A sheet of {n:,} pictures does not fit in memory. Write a file each: -o folder/")
 
 
 def _joined(pieces: Iterator[Described]) -> tuple[np.ndarray, list[int], dict[str, list[Any]]]:

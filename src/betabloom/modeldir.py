@@ -139,7 +139,7 @@ def sampler_name(asked: str, default: str, fitted: Collection[str]) -> str:
     """The name of the sampler that is meant; "auto" is the one that was found to be best."""
     name = default if asked == "auto" else asked
     if name != "prior" and name not in fitted:
-        known = ", ".join(["auto", "prior", *fitted])
+        known = ", ".join(dict.fromkeys(["auto", "prior", *fitted]))
         raise UsageError(f"This model has no sampler {asked!r}. It has: {known}.")
     return name
 

@@ -47,6 +47,9 @@ def parse_numbers(text: str) -> list[int]:
 
 def _stretches(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Numbers that follow one another, as (first, last)."""
+    if isinstance(numbers, range) and numbers.step == 1 and numbers:
+        yield numbers[0], numbers[-1]  # however many
+        return
     first = last = None
     for number in numbers:
         if first is None or last is None or number != last + 1:
