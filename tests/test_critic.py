@@ -38,7 +38,9 @@ def test_only_the_decoder_changes(model, pictures):
 
 
 def test_the_same_seed_makes_the_same_decoder(model, pictures):
+    before = torch.get_rng_state()
     one, same, other = (critic.sharpen(model, pictures, steps=2, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
     drawn = [each.decode(np.zeros((1, 4), np.float32)) for each in (one, same, other)]
     weights = [next(each.vae.decoder.parameters()) for each in (one, same, other)]
     assert np.array_equal(drawn[0], drawn[1])

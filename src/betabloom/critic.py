@@ -119,8 +119,9 @@ def sharpen(
         raise UsageError("Say either how many steps or how many seconds to sharpen for.")
     if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
         raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
-    torch.manual_seed(seed)
-    lesson = _Lesson(model, pictures, seed, shares or Shares())
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+        torch.manual_seed(seed)
+        lesson = _Lesson(model, pictures, seed, shares or Shares())
     begun, step, t = time.monotonic(), 0, 0.0
     while t < 1:
         lesson.step(step, min(1.0, 2 * (1 - t)))
