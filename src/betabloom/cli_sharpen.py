@@ -30,19 +30,23 @@ def sharpen(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Teach the decoder with a critic: sharper pictures that follow the pixels less. -o is a new model directory."""
+    """Teach the decoder with a critic: sharper pictures that follow the pixels less. -o is a new model directory.
+
+    Ctrl-C ends it early and keeps what was learned. A sharpened model can be sharpened further.
+    """
     from betabloom import plot
     from betabloom.config import parse_duration
     from betabloom.console import progress
     from betabloom.critic import sharpen as teach
+    from betabloom.stopping import stop_requests
 
     path = _free_folder(out or model.parent / f"{model.name}-sharp", force)
     seconds = 0.0 if steps else parse_duration(budget)
     loaded = load_model(model, device)
     store, d = training_pictures(loaded, source), loaded.config.data
     rows, _ = store.split(d.split, d.holdout)
-    with progress("sharpening") as report:
-        sharper = teach(loaded, store.pictures[rows], steps, seconds, seed, progress=report).save(path)
+    with progress("sharpening") as report, stop_requests() as stop:
+        sharper = teach(loaded, store.pictures[rows], steps, seconds, seed, progress=report, stop=stop).save(path)
     record = {"verb": "generate", "model": sharper.fingerprint, "model_path": str(path), "n": 64, "seed": 0}
     plot.save_png(plot.grid(sharper.generate(64), columns=8), path / "samples.png", record)
     facts = sharper.training["sharpened"]
