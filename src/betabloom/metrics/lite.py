@@ -1,4 +1,4 @@
-"""EfficientNet-Lite for features and for critics, with the ImageNet weights that its authors published.
+"""EfficientNet-Lite for features, with the ImageNet weights that its authors published.
 
 It is the network of Tan & Le 2019 (https://arxiv.org/abs/1905.11946) without what is slow on small devices.
 
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from betabloom.errors import BetabloomError, FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
@@ -87,44 +87,15 @@ class Lite:
         return x.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
     def _features(self, x: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, S, S) → features (B, 1280)."""
-        *_, x = self._through(x)
-        return F.relu6(F.linear(x, *self.head), inplace=True).mean((1, 2))
-
-    def _through(self, x: Tensor) -> Iterator[Tensor]:
-        """Normalised pictures (B, 3, H, W) → what each block makes of them, (B, h, w, C)."""
+        """Normalised pictures (B, 3, S, S) → features (B, 1280); in between, maps are (B, H, W, C)."""
         x = _convolved(x, self.stem, 2, 1).permute(0, 2, 3, 1)
         for block in self.blocks:
-            y = x if block.expand is None else F.relu6(F.linear(x, *block.expand), inplace=True)
+            y = x if block.expand is None else F.linear(x, *block.expand).clamp_(0, 6)
             groups = y.shape[3]
             y = _convolved(y.permute(0, 3, 1, 2), block.depthwise, block.stride, groups).permute(0, 2, 3, 1)
             y = F.linear(y, *block.project)
             x = y.add_(x) if block.stride == 1 and y.shape == x.shape else y
-            yield x
-
-    def maps(self, x: Tensor) -> list[Tensor]:
-        """Pictures (B, 1 or 3, H, W) in [0, 1] → maps (B, C, h, w) of 1/4, 1/8, 1/16 and 1/32 of their size.
-
-        Each is the last of its size. Gradients flow to x, and the weights are not trained. No resizing.
-        """
-        mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, STD))
-        x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
-        halves = [block.stride == 2 for block in self.blocks[1:]] + [True]
-        last = [half and i > 0 for i, half in enumerate(halves)]
-        return [y.permute(0, 3, 1, 2) for y, wanted in zip(self._through(x), last, strict=True) if wanted]
-
-    def to(self, device: torch.device) -> Lite:
-        """Move the weights to a device, where `maps` is to run, and return self."""
-
-        def moved(layer: Layer) -> Layer:
-            return layer[0].to(device), layer[1].to(device)
-
-        self.stem, self.head = moved(self.stem), moved(self.head)
-        self.blocks = [
-            _Block(block.expand and moved(block.expand), moved(block.depthwise), moved(block.project), block.stride)
-            for block in self.blocks
-        ]
-        return self
+        return F.linear(x, *self.head).clamp_(0, 6).mean((1, 2))
 
 
 def _convolved(x: Tensor, layer: Layer, stride: int, groups: int) -> Tensor:
@@ -137,7 +108,7 @@ def _convolved(x: Tensor, layer: Layer, stride: int, groups: int) -> Tensor:
     padding = kernel.shape[2] // 2
     if stride == 2 and x.shape[2] % 2 == 0:
         kernel = F.pad(kernel, (1, 0, 1, 0))
-    return F.relu6(F.conv2d(x, kernel, bias, stride, padding, 1, groups), inplace=True)
+    return F.conv2d(x, kernel, bias, stride, padding, 1, groups).clamp_(0, 6)
 
 
 @lru_cache(maxsize=8)
