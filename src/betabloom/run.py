@@ -15,6 +15,7 @@ import torch
 
 from betabloom.checkpoint import make_vae
 from betabloom.data import Store
+from betabloom.doctor import times
 from betabloom.durable import sync
 from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.hardware import choose_device, choose_precision, keep_memory
@@ -245,7 +246,7 @@ def fail(run: Run) -> NoReturn:
     """Raise `BetabloomError`: the loss is not a finite number, and nothing helped."""
     saved = run.out / "checkpoints" if run.out else None
     hint = f"a checkpoint from before is in {saved}; " if saved and saved.exists() else ""
-    tried = f", and smaller steps did not help ({run.setbacks} times)" if run.setbacks else ""
+    tried = f", and smaller steps did not help ({times(run.setbacks)})" if run.setbacks else ""
     raise BetabloomError(
         f"The loss is no longer a finite number at step {run.step}{tried}: {hint}train again with a smaller step: "
         f"--set learning_rate={run.config.train.learning_rate * SMALLER ** (run.setbacks + 1):.1g}"
