@@ -143,6 +143,15 @@ def test_a_full_disk_and_a_full_memory(flowers, tmp_path, monkeypatch):
         check_command(each.command)
 
 
+def test_a_disk_that_really_fills_up(flowers, small_disk, monkeypatch, caplog):
+    """What the checkpoints leave of 680 KB is not enough for two more."""
+    monkeypatch.setattr(advice, "free_disk", hardware.free_disk)
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    found = ill(flowers, small_disk / "run", steps=20)
+    assert set(found) == {"disk-full"}
+    assert caplog.text.count("The disk is nearly full: 0 MB are free") == 1
+
+
 def spoil(monkeypatch, *steps):
     """Make the noise of some steps infinite, so that their loss is not a finite number; return how often it was."""
     batch, spoiled = train._batch, []

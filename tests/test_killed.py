@@ -186,20 +186,6 @@ def stage(folder: Path) -> str:
     return "making the model" if saved[-1].name.endswith("24") else "training"
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 400 KB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root on Linux")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", place], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be mounted: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", place], check=True)
-
-
 @pytest.mark.parametrize("part", [0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95])
 def test_with_a_full_disk_it_stops_with_the_reason_and_goes_on_when_there_is_room(
     part, commands, photos, small_disk, tmp_path

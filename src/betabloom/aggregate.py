@@ -95,7 +95,7 @@ def _maximise(z: Tensor, share: Tensor) -> GaussianMixture:
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """Lower Cholesky factor. Rounding makes the covariance of a diverged model's codes singular: then its diagonal's."""
+    """Lower Cholesky factor; of the diagonal alone where rounding made the covariance singular: of a diverged model."""
     factor, failed = torch.linalg.cholesky_ex(covariance)
     return torch.diag(covariance.diagonal().nan_to_num(TINY).clamp_min(TINY).sqrt()) if failed else factor
 

@@ -266,6 +266,7 @@ def _finish(run: Run) -> Model:
         "validation": {name: round(value, 4) for name, value in run.validated.items()},
         "validation_images": len(run.validation_rows),
     }
+    log.info("the last step is done: the model is made")
     vae = laid_out(run.averaged.requires_grad_(False).eval())
     samplers, best, measured = fit_sampler(run, vae)
     model = Model(vae, run.config, run.store.pipeline, {**facts, "samplers": measured}, samplers, best)
