@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -336,6 +337,14 @@ def test_sheets_of_steps_that_did_not_come_to_be_go(small_store, tiny_config, tm
     names = {path.name for path in (tmp_path / "samples").iterdir()}
     assert {"step-000000010.txt", "mine.png"} <= names
     assert "step-000000011.png" not in names
+
+
+def test_a_command_that_is_shown_can_be_typed_whatever_the_folder_is_called():
+    for name in ("run", "a b", "-dash", "it's", "line\nbreak", "--resume"):
+        words = shlex.split(rundir.resume_command(Path(name)))
+        assert words[:3] == ["betabloom", "train", "--resume"]
+        assert Path(words[3]) == Path(name)
+        assert not words[3].startswith("-")
 
 
 def test_nothing_to_train_is_said(tiny_config):

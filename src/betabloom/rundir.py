@@ -43,6 +43,7 @@ __all__ = [
     "rewind_samples",
     "run_config",
     "save_checkpoint",
+    "typed",
     "why_stopped",
 ]
 
@@ -125,7 +126,12 @@ def _sweep(out: Path) -> None:
 
 def resume_command(out: Path) -> str:
     """What to type to go on."""
-    return f"betabloom train --resume {shlex.quote(str(out))}"
+    return f"betabloom train --resume {typed(out)}"
+
+
+def typed(path: Path) -> str:
+    """A path as a shell and a command take it, whatever it begins with."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 def why_stopped(out: Path, step: int, error: OSError) -> BetabloomError:
