@@ -58,7 +58,7 @@ def bars(values: Sequence[float], label: str) -> str:
     width = step * (0.82 if step > NARROW else 1.02)  # gaps of less than a pixel make stripes
     marks += [
         f'<rect class="bar" x="{LEFT + i * step:.2f}" y="{up(value):.1f}" width="{width:.2f}" '
-        f'height="{max(up(0) - up(value), 0):.1f}"/>'
+        f'height="{max(up(0) - up(value), 0):.1f}" shape-rendering="crispEdges"/>'
         for i, value in enumerate(values)
     ]
     return _svg("".join(marks), label)

@@ -4,8 +4,8 @@ What the run goes back to is the running average of its weights: it is finite, i
 checkpoint has it, so that a run that is resumed goes back to exactly what the uninterrupted one goes back to. Without
 averaging (`ema` 0) the run goes back to the weights from before the step.
 
-It is the averaged weights that are validated. Where it is them whose loss on held-out pictures is not finite, while
-training goes on, they are what is lost: the average starts anew from the weights.
+Validations are of the averaged weights. Where their loss is not finite, while that of the weights is, they are what is
+lost: the average starts anew from the weights.
 """
 
 from __future__ import annotations
