@@ -303,6 +303,18 @@ def test_nothing_that_is_learned_is_judged_at_the_beginning(progress):
     assert doctor.diagnose(records, dataclasses.replace(facts, progress=0.3)) != []
 
 
+def test_a_validation_from_before_there_was_evidence_is_not_judged_by_later_steps():
+    """Seen with `--budget 60s`: the validation after step 34 was all there was when step 100 came."""
+    records = [
+        {"step": step, "split": "train", "distortion": 80.0 - step, "rate": 9.0, "beta": 1.0} for step in (1, 50, 103)
+    ]
+    early = {"step": 34, "split": "validation", "distortion": 69.0, "rate": 1.2, "beta": 1.0, "active_units": 6}
+    facts = dataclasses.replace(healthy_facts(), progress=0.4)
+    assert doctor.diagnose([*records, {**early, "spread": 0.025}], facts) == []
+    (only,) = doctor.diagnose([*records, {**early, "step": 103, "spread": 0.025}], facts)
+    assert only.illness == "dead-decoder"
+
+
 def test_a_divergence_after_a_good_start_is_a_step_too_large_but_not_the_price_of_a_rising_beta():
     def records(betas):
         values = [100.0, -200.0, -400.0, -100.0]

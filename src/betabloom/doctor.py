@@ -128,10 +128,13 @@ class _History:
 
     @property
     def newest(self) -> Mapping[str, Any] | None:
-        """The newest validation, if it says something about the codes: β has risen, and codes have a rate."""
+        """The newest validation, if it tells of the codes: it is late enough, β has risen, and codes have a rate."""
         if not self.held_out or self.facts.settings["posterior"] == "point":
             return None
-        newest = self.held_out[-1]
+        newest, last = self.held_out[-1], self.train[-1]["step"]
+        progress = self.facts.progress * newest["step"] / last  # then, not now
+        if newest["step"] < EVIDENCE or progress < _judged_from(self.facts.settings):
+            return None
         return newest if newest["beta"] >= 0.5 * self.facts.settings["beta"] else None
 
 
