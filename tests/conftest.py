@@ -7,6 +7,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: busy neighbours must not slow tests down
 
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,3 +41,17 @@ def small_store() -> data.Store:
     pipeline = data.Pipeline.named("square", (16, 16))
     pictures = np.stack([pipeline(source.read(index)) for index in range(len(source))])
     return data.Store.from_array(pictures, names=source.names, labels=source.labels)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 680 KB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root on Linux")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=680k", "tmpfs", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", place], check=True)

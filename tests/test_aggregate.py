@@ -97,3 +97,12 @@ def test_same_seed_same_fit():
 def test_nothing_to_fit_is_refused():
     with pytest.raises(UsageError, match="at least 2 codes"):
         fit_mixture(torch.zeros(1, 3), 1)
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e8, 1e15, 1e30])
+def test_codes_of_any_size_on_a_line_have_a_density_that_can_be_drawn_from(size):
+    """A model that diverged has such codes: rounding makes their covariance singular, or they have none."""
+    z = size * torch.linspace(-1, 1, 50)[:, None] * torch.tensor([[1.0, 1.0, -1.0]])
+    for components in (1, 2):
+        mixture = fit_mixture(z, components)
+        assert mixture.sample(*base_noise(0, 20, 3)).isfinite().all()

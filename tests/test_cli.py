@@ -233,6 +233,7 @@ def test_a_damaged_run_says_so_and_a_damaged_log_does_not_matter(place):
         file.write_text("x")
     _, err = betabloom("train", "--resume", "hurt", cwd=place, code=1)
     assert "No checkpoint in hurt/checkpoints can be read" in err
+    assert "remove that folder and type: betabloom train --resume hurt\n" in err
     shutil.rmtree(place / "hurt" / "checkpoints")
     _, err = betabloom("train", "--resume", "hurt", cwd=place)
     assert "starts from the beginning" in err

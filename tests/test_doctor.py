@@ -15,7 +15,7 @@ import pytest
 import torch
 import typer.main
 
-from betabloom import advice, data, doctor, hardware, rollback, run, train
+from betabloom import advice, data, doctor, hardware, rollback, run, train, validate
 from betabloom.cli import app
 from betabloom.config import Config
 from betabloom.errors import BetabloomError
@@ -143,6 +143,15 @@ def test_a_full_disk_and_a_full_memory(flowers, tmp_path, monkeypatch):
         check_command(each.command)
 
 
+def test_a_disk_that_really_fills_up(flowers, small_disk, monkeypatch, caplog):
+    """What the checkpoints leave of 680 KB is not enough for two more."""
+    monkeypatch.setattr(advice, "free_disk", hardware.free_disk)
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    found = ill(flowers, small_disk / "run", steps=20)
+    assert set(found) == {"disk-full"}
+    assert caplog.text.count("The disk is nearly full: 0 MB are free") == 1
+
+
 def spoil(monkeypatch, *steps):
     """Make the noise of some steps infinite, so that their loss is not a finite number; return how often it was."""
     batch, spoiled = train._batch, []
@@ -195,6 +204,7 @@ def test_after_a_setback_the_run_stands_at_its_averaged_weights_without_momentum
 
 def test_a_run_that_is_resumed_after_a_setback_is_the_uninterrupted_one(flowers, tmp_path, monkeypatch):
     spoil(monkeypatch, 20, 45)
+    spoil_average(monkeypatch, 27)  # seen by the validation after step 30
     config = Config.preset("tiny", **{**SETTINGS, "steps": 60})
     whole = train.fit(flowers, config, tmp_path / "whole")
     step = train._train_step
@@ -213,6 +223,52 @@ def test_a_run_that_is_resumed_after_a_setback_is_the_uninterrupted_one(flowers,
         assert value.equal(resumed.vae.state_dict()[name]), name
     told = [(tmp_path / name / "advice.json").read_text() for name in ("whole", "stopped")]
     assert told[0] == told[1]
+    assert "3 times" in told[0]
+
+
+def spoil_average(monkeypatch, *steps):
+    """Have the averaged weights become infinite in some steps, so that validations of them are not finite."""
+    step = train._train_step
+
+    def spoiling(state):
+        step(state)
+        if state.step in steps:
+            with torch.no_grad():
+                next(state.averaged.parameters()).fill_(math.inf)
+
+    monkeypatch.setattr(train, "_train_step", spoiling)
+
+
+def test_averaged_weights_that_are_lost_are_averaged_anew_and_the_run_goes_on(flowers, tmp_path, monkeypatch, caplog):
+    """A validation shows it: in the middle of the run, and after the last step, when they are to become the model."""
+    spoil_average(monkeypatch, 37, 199)
+    model = train.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
+    assert [record.getMessage().split(":")[0] for record in caplog.records if "averaging anew" in record.message] == [
+        "step 50", "step 200",
+    ]  # fmt: skip
+    (only,) = advice.read_advice(tmp_path)
+    assert (only.illness, only.command) == ("not-finite", "--set learning_rate=0.0001")
+    assert caplog.text.count(only.command.replace("0.0001", "0.0003")) == 1  # said when it happened first
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["split"] == "validation"] == [50, 100, 150, 200]
+    assert all(np.isfinite([line["loss"], line["distortion"], line["rate"]]).all() for line in lines)
+    rates = {line["step"]: line["learning_rate"] for line in lines if line["split"] == "train"}
+    for step, factor in ((50, 1), (100, 3), (150, 3)):
+        assert rates[step] == pytest.approx(run.learning_rate(at(flowers, step)) / factor)
+    assert all(value.isfinite().all() for value in model.vae.state_dict().values())
+    assert model.training["validation"]["distortion"] < -100
+
+
+@pytest.mark.parametrize(("validations", "step", "often"), [(8, 100, "3 times"), (1, 200, "once")])
+def test_when_held_out_pictures_never_have_a_finite_loss_it_gives_up_and_the_doctor_says_why(
+    validations, step, often, flowers, tmp_path, monkeypatch
+):
+    to_tensor = validate.sample.to_tensor
+    monkeypatch.setattr(validate.sample, "to_tensor", lambda *arguments: to_tensor(*arguments) / 0)
+    config = Config.preset("tiny", **{**SETTINGS, "validations": validations})
+    with pytest.raises(BetabloomError, match=rf"at step {step}, and smaller steps did not help \({often}\).*rate="):
+        train.fit(flowers, config, tmp_path)
+    assert {each.illness for each in advice.read_advice(tmp_path)} == {"not-finite"}
 
 
 def at(pictures, step):
@@ -228,6 +284,7 @@ def test_after_three_setbacks_it_gives_up(flowers, tmp_path, monkeypatch):
     with pytest.raises(BetabloomError, match=r"step 44, and smaller steps did not help \(3 times\).*=1e-05"):
         train.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
     assert spoiled == [40, 41, 42, 43]
+    assert {each.illness for each in advice.read_advice(tmp_path)} == {"not-finite"}
 
 
 def healthy_facts(**settings):
@@ -244,6 +301,18 @@ def test_nothing_that_is_learned_is_judged_at_the_beginning(progress):
     facts = dataclasses.replace(healthy_facts(), progress=progress)
     assert doctor.diagnose(records, facts) == []
     assert doctor.diagnose(records, dataclasses.replace(facts, progress=0.3)) != []
+
+
+def test_a_validation_from_before_there_was_evidence_is_not_judged_by_later_steps():
+    """Seen with `--budget 60s`: the validation after step 34 was all there was when step 100 came."""
+    records = [
+        {"step": step, "split": "train", "distortion": 80.0 - step, "rate": 9.0, "beta": 1.0} for step in (1, 50, 103)
+    ]
+    early = {"step": 34, "split": "validation", "distortion": 69.0, "rate": 1.2, "beta": 1.0, "active_units": 6}
+    facts = dataclasses.replace(healthy_facts(), progress=0.4)
+    assert doctor.diagnose([*records, {**early, "spread": 0.025}], facts) == []
+    (only,) = doctor.diagnose([*records, {**early, "step": 103, "spread": 0.025}], facts)
+    assert only.illness == "dead-decoder"
 
 
 def test_a_divergence_after_a_good_start_is_a_step_too_large_but_not_the_price_of_a_rising_beta():

@@ -142,6 +142,22 @@ def test_bars_are_as_high_as_their_values():
     assert heights[2] == 0
 
 
+@pytest.mark.parametrize(("count", "gaps"), [(6, True), (60, True), (256, False)])
+def test_bars_have_gaps_that_can_be_seen_or_none(count, gaps):
+    svg = chart.bars([1.0] * count, "")
+    lefts, widths = ([float(x) for x in re.findall(rf'<rect [^>]*{name}="([\d.]+)"', svg)] for name in ("x", "width"))
+    gap = lefts[1] - lefts[0] - widths[0]
+    assert gap > 0.8 if gaps else gap <= 0
+
+
+@pytest.mark.parametrize(("values", "text"), [
+    ([0, 5000, 10_000], "0 5k 10k"), ([-15_000, 0, 5000], "−15k 0 5k"), ([0, 500, 1000], "0 500 1,000"),
+    ([0, 2500, 5000], "0 2,500 5,000"), ([0, 2500, 12_500], "0 2.5k 12.5k"),
+])  # fmt: skip
+def test_all_numbers_of_an_axis_are_written_in_one_way(values, text):
+    assert " ".join(chart._labels(values)) == text
+
+
 @pytest.mark.parametrize(("value", "text"), [
     (0, "0"), (0.25, "0.25"), (7.5e-4, "7.5e−4"), (1e-3, "1e−3"), (-3500, "−3,500"), (12_000, "12k"), (1.0, "1"),
 ])  # fmt: skip

@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -239,6 +240,48 @@ def test_a_folder_that_is_gone_stops_the_run_and_is_not_made_again(small_store, 
     assert not out.exists()
 
 
+@contextlib.contextmanager
+def read_only(folder: Path):
+    """Have the system itself refuse to write there."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("making a folder read-only needs root on Linux")
+    for how in (["--bind", folder, folder], ["-o", "remount,bind,ro", folder]):
+        done = subprocess.run(["mount", *how], capture_output=True, text=True)
+        if done.returncode:
+            subprocess.run(["umount", folder], capture_output=True, check=False)
+            pytest.skip(f"no folder can be made read-only: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_folder_that_becomes_read_only_stops_the_run_and_the_last_checkpoint_stays(
+    whole, small_store, tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    with contextlib.ExitStack() as stack:
+        patch, step, checkpoints = (
+            stack.enter_context(monkeypatch.context()),
+            train._train_step,
+            tmp_path / "checkpoints",
+        )
+        patch.setattr(
+            train, "_train_step", lambda s: (step(s), s.step + 1 == 12 and stack.enter_context(read_only(checkpoints)))
+        )
+        with pytest.raises(BetabloomError, match=r"step 12: .* has become read-only.*at step 11 is saved.*--resume"):
+            train.fit(small_store, tiny_config, tmp_path)
+    train.fit(small_store, tiny_config, tmp_path, resume=True)
+    assert results(tmp_path) == whole
+
+
+def test_a_folder_that_is_read_only_takes_no_run_and_says_so(small_store, tiny_config, tmp_path):
+    for out in (tmp_path, tmp_path / "run"):
+        with read_only(tmp_path), pytest.raises(BetabloomError, match=rf"No run can be put in {out}: .*read-only"):
+            train.fit(small_store, tiny_config, out)
+        assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_made_is_named(small_store, tiny_config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BetabloomError, match=r"No run can be put in .*file/run: .*another folder with -o"):
@@ -273,11 +316,14 @@ def test_what_killed_processes_left_is_removed_and_what_is_not_theirs_stays(smal
 
 
 def test_settings_that_were_changed_meanwhile_are_named(small_store, tiny_config, tmp_path, monkeypatch):
+    """Also where they make another network, which the checkpoint's weights do not fit."""
     stop_at(monkeypatch, 9)
     with pytest.raises(Interrupted):
         train.fit(small_store, tiny_config, tmp_path)
-    with pytest.raises(UsageError, match=r"The setting beta was 1\.0 when .* stopped, and is 2\.0 in its config\.yaml"):
-        train.fit(small_store, tiny_config.replace({"beta": 2.0}), tmp_path, resume=True)
+    for name, before, after in (("beta", "1.0", 2.0), ("latents", "6", 7)):
+        told = rf"The setting {name} was {before} when .* stopped, and is {after} in its config\.yaml"
+        with pytest.raises(UsageError, match=told):
+            train.fit(small_store, tiny_config.replace({name: after}), tmp_path, resume=True)
 
 
 def test_sheets_of_steps_that_did_not_come_to_be_go(small_store, tiny_config, tmp_path, monkeypatch):
@@ -291,6 +337,14 @@ def test_sheets_of_steps_that_did_not_come_to_be_go(small_store, tiny_config, tm
     names = {path.name for path in (tmp_path / "samples").iterdir()}
     assert {"step-000000010.txt", "mine.png"} <= names
     assert "step-000000011.png" not in names
+
+
+def test_a_command_that_is_shown_can_be_typed_whatever_the_folder_is_called():
+    for name in ("run", "a b", "-dash", "it's", "line\nbreak", "--resume"):
+        words = shlex.split(rundir.resume_command(Path(name)))
+        assert words[:3] == ["betabloom", "train", "--resume"]
+        assert Path(words[3]) == Path(name)
+        assert not words[3].startswith("-")
 
 
 def test_nothing_to_train_is_said(tiny_config):

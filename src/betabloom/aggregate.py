@@ -90,8 +90,14 @@ def _maximise(z: Tensor, share: Tensor) -> GaussianMixture:
     for k, mean in enumerate(means):
         centred = z - mean
         scatter = (share[:, k, None] * centred).T @ centred
-        factors.append(torch.linalg.cholesky((scatter + latents * typical) / (size[k] + latents)))
+        factors.append(_factor((scatter + latents * typical) / (size[k] + latents)))
     return GaussianMixture((size + TINY) / (count + TINY * len(size)), means, torch.stack(factors))
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """Lower Cholesky factor; of the diagonal alone where rounding made the covariance singular: of a diverged model."""
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    return torch.diag(covariance.diagonal().nan_to_num(TINY).clamp_min(TINY).sqrt()) if failed else factor
 
 
 def _shrunk(covariance: Tensor, count: int) -> Tensor:

@@ -13,6 +13,7 @@ __all__ = ["bars", "lines"]
 
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
+NARROW = 5.0  # bars that are closer touch one another
 
 
 def lines(series: Mapping[str, Sequence[tuple[float, float]]], label: str) -> str:
@@ -33,8 +34,8 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], label: str) -> st
     up = _scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
     marks = _rules(y_ticks, up)
     marks += [
-        f'<text class="tick" x="{across(x):.1f}" y="{HEIGHT - 7}" text-anchor="middle">{_short(x)}</text>'
-        for x in x_ticks
+        f'<text class="tick" x="{across(x):.1f}" y="{HEIGHT - 7}" text-anchor="middle">{text}</text>'
+        for x, text in zip(x_ticks, _labels(x_ticks), strict=True)
     ]
     for name, each in series.items():
         path = " ".join(f"{across(x):.1f},{min(max(up(y), TOP - 30), HEIGHT + 30):.1f}" for x, y in each)
@@ -54,9 +55,10 @@ def bars(values: Sequence[float], label: str) -> str:
     up = _scale(0.0, ticks[-1], HEIGHT - BOTTOM, TOP)
     step = (WIDTH - LEFT - RIGHT) / len(values)
     marks = _rules(ticks, up)
+    width = step * (0.82 if step > NARROW else 1.02)  # gaps of less than a pixel make stripes
     marks += [
-        f'<rect class="bar" x="{LEFT + i * step:.2f}" y="{up(value):.1f}" width="{max(step * 0.82, 0.6):.2f}" '
-        f'height="{max(up(0) - up(value), 0):.1f}"/>'
+        f'<rect class="bar" x="{LEFT + i * step:.2f}" y="{up(value):.1f}" width="{width:.2f}" '
+        f'height="{max(up(0) - up(value), 0):.1f}" shape-rendering="crispEdges"/>'
         for i, value in enumerate(values)
     ]
     return _svg("".join(marks), label)
@@ -66,8 +68,8 @@ def _rules(ticks: Sequence[float], up: Callable[[float], float]) -> list[str]:
     """Faint lines across, each with its number at the left."""
     return [
         f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(y):.1f}" y2="{up(y):.1f}"/>'
-        f'<text class="tick" x="{LEFT - 6}" y="{up(y) + 3.5:.1f}" text-anchor="end">{_short(y)}</text>'
-        for y in ticks
+        f'<text class="tick" x="{LEFT - 6}" y="{up(y) + 3.5:.1f}" text-anchor="end">{text}</text>'
+        for y, text in zip(ticks, _labels(ticks), strict=True)
     ]
 
 
@@ -97,6 +99,12 @@ def _ticks(low: float, high: float, count: int) -> list[float]:
     step = power * next(each for each in (1, 2, 2.5, 5, 10) if each * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _labels(values: Sequence[float]) -> list[str]:
+    """Write the numbers of an axis, all in one way: 0, 5k, 10k."""
+    thousands = max(map(abs, values)) >= 10_000 and all(abs(value) >= 1000 or not value for value in values)
+    return [f"{value / 1000:g}k".replace("-", "−") if thousands and value else _short(value) for value in values]
 
 
 def _short(value: float) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import sys
 import time
 import zipfile
@@ -129,7 +128,7 @@ def train(
     from betabloom.config import Config, parse_size
     from betabloom.console import progress, show_log
     from betabloom.run import check_settings
-    from betabloom.rundir import resume_command, run_config
+    from betabloom.rundir import resume_command, run_config, typed
 
     show_log()
     options: dict[str, Any] = {
@@ -166,7 +165,7 @@ def train(
     say(
         as_json,
         f"Trained {model.training['steps']:,} steps on {model.training['images_seen']:,} pictures: {folder}/model. "
-        f"New pictures: betabloom generate {shlex.quote(str(folder))} -n 64 -o flowers.png",
+        f"New pictures: betabloom generate {typed(folder)} -n 64 -o flowers.png",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **measures,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["Advice", "Facts", "diagnose", "spread"]
+__all__ = ["Advice", "Facts", "diagnose", "spread", "times"]
 
 # The thresholds. Distortions are compared per number, that is in nats per pixel and channel, so that they mean the same
 # for every size. "Gain" is how much lower the distortion is than that of the untrained network, in the first record.
@@ -128,10 +128,13 @@ class _History:
 
     @property
     def newest(self) -> Mapping[str, Any] | None:
-        """The newest validation, if it says something about the codes: β has risen, and codes have a rate."""
+        """The newest validation, if it tells of the codes: it is late enough, β has risen, and codes have a rate."""
         if not self.held_out or self.facts.settings["posterior"] == "point":
             return None
-        newest = self.held_out[-1]
+        newest, last = self.held_out[-1], self.train[-1]["step"]
+        progress = self.facts.progress * newest["step"] / last  # then, not now
+        if newest["step"] < EVIDENCE or progress < _judged_from(self.facts.settings):
+            return None
         return newest if newest["beta"] >= 0.5 * self.facts.settings["beta"] else None
 
 
@@ -146,7 +149,7 @@ def _not_finite(facts: Facts) -> Advice | None:
         return None
     return Advice(
         "not-finite",
-        f"The loss was not a finite number {_times(facts.setbacks)}, so the run went back to its averaged weights and "
+        f"The loss was not a finite number {times(facts.setbacks)}, so the run went back to weights that had one and "
         f"went on with a learning rate of {_step(facts, 3**facts.setbacks)}; start with that.",
         f"--set learning_rate={_step(facts, 3**facts.setbacks)}",
     )
@@ -315,7 +318,8 @@ def _step(facts: Facts, part: float) -> str:
     return f"{float(f'{rate:.1g}'):g}"
 
 
-def _times(count: int) -> str:
+def times(count: int) -> str:
+    """Write how often."""
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 

@@ -168,7 +168,10 @@ def _progress(run: Path, config: Config) -> str:
             continue
     if not rows:
         return ""
-    text = "Every row has the same noise, drawn by the model as it was at that step."
+    text = (
+        "Every row has the same noise, drawn by the model as it was at that step. While it trains, codes come from one "
+        "Gaussian fitted to held-out codes; the sampler of new pictures is fitted in the end."
+    )
     return f"<section><h2>Samples over time</h2><p>{text}</p><table class=strip>{''.join(rows)}</table></section>"
 
 
@@ -208,12 +211,14 @@ def _measures(run: Path, records: Sequence[Mapping[str, Any]], model: Model | No
     facts = {k: v for k, v in model.training.items() if not isinstance(v, dict)}
     facts |= {f"held-out {name.replace('_', ' ')}": value for name, value in model.training["validation"].items()}
     facts |= {f"version of {name}": value for name, value in model.training["versions"].items()}
+    facts["data_fingerprint"] = str(facts.get("data_fingerprint", ""))[:16]  # as long as that of the model
     facts["fingerprint"] = model.fingerprint
     rows = "".join(
         f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(_number(value))}</td></tr>"
         for name, value in facts.items()
     )
-    return f"<section><h2>Measures</h2><p>In nats per image.</p><table class=facts>{rows}</table></section>"
+    unit = "Losses, distortions and rates are in nats per image."
+    return f"<section><h2>Measures</h2><p>{unit}</p><table class=facts>{rows}</table></section>"
 
 
 def _settings(config: Config) -> str:

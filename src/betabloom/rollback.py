@@ -3,6 +3,9 @@
 What the run goes back to is the running average of its weights: it is finite, it lags behind by some steps, and every
 checkpoint has it, so that a run that is resumed goes back to exactly what the uninterrupted one goes back to. Without
 averaging (`ema` 0) the run goes back to the weights from before the step.
+
+Validations are of the averaged weights. Where their loss is not finite, while that of the weights is, they are what is
+lost: the average starts anew from the weights.
 """
 
 from __future__ import annotations
@@ -12,14 +15,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from betabloom.advice import advise
 from betabloom.run import SMALLER, fail
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from betabloom.run import Run
+    from betabloom.vae import VAE
 
-__all__ = ["GIVE_UP", "buffers", "guarded_step", "recover"]
+__all__ = ["GIVE_UP", "average_anew", "buffers", "guarded_step", "recover"]
 
 log = logging.getLogger(__name__)
 
@@ -63,24 +68,30 @@ def recover(run: Run) -> None:
     left_out = int(run.sums.left_out.item())
     if not left_out:
         return
-    if run.setbacks >= GIVE_UP:
-        fail(run)
-    run.setbacks += 1
     run.sums.count -= left_out
     run.sums.left_out.zero_()
-    _go_back(run)
-    log.warning(
-        "step %d: the loss was not a finite number: back to the averaged weights, with a step %d times smaller",
-        run.step,
-        round(SMALLER**-run.setbacks),
-    )
+    _set_back(run, run.averaged, run.vae, "the loss was not a finite number: back to the averaged weights")
+
+
+def average_anew(run: Run) -> None:
+    """Start the average anew from the weights: those that were validated have a loss that is not finite.
+
+    Raises:
+        BetabloomError: It has happened too often.
+    """
+    _set_back(run, run.vae, run.averaged, "the loss of held-out pictures was not a finite number: averaging anew")
 
 
 @torch.no_grad()
-def _go_back(run: Run) -> None:
-    """Put the averaged weights in the place of the weights, and forget Adam's moments."""
-    for mine, average in zip(run.vae.state_dict().values(), run.averaged.state_dict().values(), strict=True):
-        mine.copy_(average)
+def _set_back(run: Run, good: VAE, bad: VAE, what: str) -> None:
+    """Put the good weights in the place of the bad, forget the optimiser's moments, and take smaller steps."""
+    if run.setbacks >= GIVE_UP:
+        fail(run)
+    run.setbacks += 1
+    for mine, theirs in zip(bad.state_dict().values(), good.state_dict().values(), strict=True):
+        mine.copy_(theirs)
     for moments in run.optimiser.state.values():
         for value in moments.values():
             value.zero_()
+    log.warning("step %d: %s, with a step %d times smaller", run.step, what, round(SMALLER**-run.setbacks))
+    advise(run)

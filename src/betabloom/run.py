@@ -15,6 +15,7 @@ import torch
 
 from betabloom.checkpoint import make_vae
 from betabloom.data import Store
+from betabloom.doctor import times
 from betabloom.durable import sync
 from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.hardware import choose_device, choose_precision, keep_memory
@@ -245,7 +246,7 @@ def fail(run: Run) -> NoReturn:
     """Raise `BetabloomError`: the loss is not a finite number, and nothing helped."""
     saved = run.out / "checkpoints" if run.out else None
     hint = f"a checkpoint from before is in {saved}; " if saved and saved.exists() else ""
-    tried = f", and smaller steps did not help ({run.setbacks} times)" if run.setbacks else ""
+    tried = f", and smaller steps did not help ({times(run.setbacks)})" if run.setbacks else ""
     raise BetabloomError(
         f"The loss is no longer a finite number at step {run.step}{tried}: {hint}train again with a smaller step: "
         f"--set learning_rate={run.config.train.learning_rate * SMALLER ** (run.setbacks + 1):.1g}"
@@ -306,9 +307,8 @@ def restore(run: Run) -> None:
     """Take up the newest intact checkpoint."""
     assert run.out is not None  # noqa: S101
     moments = {f"optimiser.{name}": value for name, value in memory(run.optimiser).items()}
-    found = latest_checkpoint(
-        run.out / "checkpoints", _weights(run) | moments | {"sums": run.sums.values}, optional=moments
-    )
+    expected = _weights(run) | moments | {"sums": run.sums.values}
+    found = latest_checkpoint(run.out / "checkpoints", expected, moments, lambda state: _check_same(run, state))
     if found is None and (run.out / "config.yaml").exists():
         log.warning("%s was stopped before its first checkpoint: it starts from the beginning", run.out)
         return
@@ -317,9 +317,6 @@ def restore(run: Run) -> None:
     tensors, state, complaints = found
     for complaint in complaints:
         log.warning(complaint)
-    if state.get("store") != run.store.fingerprint:
-        raise UsageError(f"The pictures are not those that the run in {run.out} was trained on: start a new run.")
-    _same_settings(run, state.get("config", {}))
     try:
         lines = int(state["records"])
         run.vae.load_state_dict(_part(tensors, "vae."))
@@ -340,10 +337,12 @@ def restore(run: Run) -> None:
     rewind_samples(run.out / "samples", run.step)
 
 
-def _same_settings(run: Run, saved: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse settings that somebody changed meanwhile: the checkpoint belongs to others."""
+def _check_same(run: Run, state: Mapping[str, Any]) -> None:
+    """Refuse pictures and settings that somebody changed meanwhile: the checkpoint belongs to others."""
+    if state.get("store") != run.store.fingerprint:
+        raise UsageError(f"The pictures are not those that the run in {run.out} was trained on: start a new run.")
     now = run.config.to_dict()
-    for section, entries in saved.items():
+    for section, entries in state.get("config", {}).items():
         for name, value in entries.items():
             if now.get(section, {}).get(name, value) != value:
                 raise UsageError(

@@ -29,7 +29,7 @@ from betabloom.locking import unless_locked
 from betabloom.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -43,6 +43,7 @@ __all__ = [
     "rewind_samples",
     "run_config",
     "save_checkpoint",
+    "typed",
     "why_stopped",
 ]
 
@@ -125,7 +126,12 @@ def _sweep(out: Path) -> None:
 
 def resume_command(out: Path) -> str:
     """What to type to go on."""
-    return f"betabloom train --resume {shlex.quote(str(out))}"
+    return f"betabloom train --resume {typed(out)}"
+
+
+def typed(path: Path) -> str:
+    """A path as a shell and a command take it, whatever it begins with."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 def why_stopped(out: Path, step: int, error: OSError) -> BetabloomError:
@@ -179,7 +185,10 @@ def _is_intact(path: Path, state: Mapping[str, Any]) -> bool:
 
 
 def latest_checkpoint(
-    folder: Path, expected: Mapping[str, Tensor], optional: Collection[str] = ()
+    folder: Path,
+    expected: Mapping[str, Tensor],
+    optional: Collection[str] = (),
+    fits: Callable[[Mapping[str, Any]], None] = lambda state: None,
 ) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
     """Read the newest intact checkpoint: its tensors, its state and what was wrong with newer ones; None if none is.
 
@@ -187,6 +196,7 @@ def latest_checkpoint(
         folder: Where they are.
         expected: Tensors with the names, shapes and types that a checkpoint of the run has; "meta" ones will do.
         optional: Names that may be missing.
+        fits: Raises an error of its own if an intact state is not one to go on from; asked before tensors are read.
 
     Raises:
         FormatError: There are checkpoints, and all are damaged.
@@ -195,11 +205,13 @@ def latest_checkpoint(
     for path in _checkpoints(folder):
         try:
             state = _read_state(path)
+            fits(state)
             return read_tensors(path / "state.safetensors", expected, state["sha256"], optional), state, complaints
         except FormatError as error:
             complaints.append(f"{path} is damaged ({error}); trying the one before.")
     if complaints:
-        raise FormatError(f"No checkpoint in {folder} can be read: {complaints[0].split(';')[0]}.")
+        again = f"To start from the beginning, remove that folder and type: {resume_command(folder.parent)}"
+        raise FormatError(f"No checkpoint in {folder} can be read: {complaints[0].split(';')[0]}. {again}")
     return None
 
 

@@ -29,8 +29,8 @@ from betabloom.durable import write_text
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.memory import accumulate
 from betabloom.objective import normalised_beta
-from betabloom.rollback import buffers, guarded_step, recover
-from betabloom.run import Run, check_finite, learning_rate, record, restore, save, set_up, summary
+from betabloom.rollback import average_anew, buffers, guarded_step, recover
+from betabloom.run import Run, check_finite, fail, learning_rate, record, restore, save, set_up, summary
 from betabloom.rundir import claimed, resume_command, rewind_samples, why_stopped
 from betabloom.stopping import Interrupted, Stop, stop_requests
 from betabloom.trackers import open_trackers
@@ -171,7 +171,10 @@ def _is_due(run: Run, before: float) -> bool:
 def _validate(run: Run) -> None:
     """Validate, and learn from it how much of a time budget to keep for what comes after the last step."""
     begun = time.monotonic()
-    validate(run)
+    if not validate(run):
+        average_anew(run)
+        if not validate(run) and run.ended:
+            fail(run)
     advise(run)
     if run.plan.budget and not run.ended:
         run.plan.reserve = reserve(run, time.monotonic() - begun)
@@ -263,6 +266,7 @@ def _finish(run: Run) -> Model:
         "validation": {name: round(value, 4) for name, value in run.validated.items()},
         "validation_images": len(run.validation_rows),
     }
+    log.info("the last step is done: the model is made")
     vae = laid_out(run.averaged.requires_grad_(False).eval())
     samplers, best, measured = fit_sampler(run, vae)
     model = Model(vae, run.config, run.store.pipeline, {**facts, "samplers": measured}, samplers, best)

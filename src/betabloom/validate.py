@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from betabloom import plot, sample
 from betabloom.aggregate import fit_mixture
 from betabloom.doctor import spread
 from betabloom.metrics import active_units, open_extractor
-from betabloom.run import Run, check_finite, record, some, summary
+from betabloom.run import Run, record, some, summary
 from betabloom.samplers import choose_sampler, fit_samplers
 from betabloom.vae import bits_per_dimension
 
@@ -35,8 +36,8 @@ SAMPLER_PICTURES = 8192  # of which the codes are used to fit the sampler
 
 
 @torch.inference_mode()
-def validate(run: Run) -> None:
-    """Measure the averaged weights on held-out pictures, and draw with them."""
+def validate(run: Run) -> bool:
+    """Measure the averaged weights on held-out pictures, and draw with them; False if their loss is not finite."""
     vae = run.averaged.eval()
     totals = np.zeros(3)
     per_dimension, means, codes = torch.zeros(vae.latents), [], []
@@ -54,7 +55,8 @@ def validate(run: Run) -> None:
         if terms.rate_per_dimension is not None:
             per_dimension += terms.rate_per_dimension.sum(0).cpu()
     distortion, rate, floor = (totals / len(rows)).tolist()
-    check_finite(run, {"distortion": distortion, "rate": rate})
+    if not math.isfinite(distortion + rate):
+        return False
     run.validated = {
         "loss": distortion + run.objective.beta(run.plan.t) * rate,
         "distortion": distortion,
@@ -73,6 +75,7 @@ def validate(run: Run) -> None:
     log.info("step %d: %s", run.step, summary(run))
     if run.out:
         _draw(run, vae, torch.cat(codes), run.out)
+    return True
 
 
 def _spread(run: Run, vae: VAE, codes: Tensor) -> float:
