@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from betabloom.cpu import Transposed, View
 from betabloom.likelihood import LIKELIHOODS, Gaussian
 from betabloom.nn import FAMILIES, Decoder, Encoder, Family
 
@@ -44,10 +45,10 @@ def pytorch_vae(shape: Shape, latents: int, widths: Sequence[int], kernel: int) 
     for before, after in itertools.pairwise([shape[0], *widths]):
         down += [nn.Conv2d(before, after, kernel, stride=2, padding=1), nn.BatchNorm2d(after), nn.LeakyReLU()]
     features = widths[-1] * 4
-    up: list[nn.Module] = [nn.Linear(latents, features), nn.Unflatten(1, (widths[-1], 2, 2))]
+    up: list[nn.Module] = [nn.Linear(latents, features), View((widths[-1], 2, 2))]
     for before, after in itertools.pairwise([*reversed(widths), widths[0]]):
         up += [
-            nn.ConvTranspose2d(before, after, kernel, stride=2, padding=1, output_padding=1),
+            Transposed(before, after, kernel, stride=2, padding=1, output_padding=1),
             nn.BatchNorm2d(after),
             nn.LeakyReLU(),
         ]
@@ -60,18 +61,18 @@ def pythae_celeba(shape: Shape, latents: int, widths: Sequence[int], kernel: int
     down: list[nn.Module] = []
     for before, after in itertools.pairwise([shape[0], *widths]):
         down += [nn.Conv2d(before, after, kernel, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-    up: list[nn.Module] = [nn.Linear(latents, widths[3] * 64), nn.Unflatten(1, (widths[3], 8, 8))]
+    up: list[nn.Module] = [nn.Linear(latents, widths[3] * 64), View((widths[3], 8, 8))]
     for before, after, padding, extra in (
         (widths[3], widths[2], 2, 0),
         (widths[2], widths[1], 1, 0),
         (widths[1], widths[0], 2, 1),
     ):
         up += [
-            nn.ConvTranspose2d(before, after, 5, stride=2, padding=padding, output_padding=extra),
+            Transposed(before, after, 5, stride=2, padding=padding, output_padding=extra),
             nn.BatchNorm2d(after),
             nn.ReLU(),
         ]
-    up += [nn.ConvTranspose2d(widths[0], shape[0], 5, padding=1)]
+    up += [Transposed(widths[0], shape[0], 5, padding=1)]
     return Encoder(nn.Sequential(*down), widths[3] * 16, latents), Decoder(nn.Sequential(*up))
 
 
@@ -82,9 +83,9 @@ def disent_conv64(shape: Shape, latents: int, widths: Sequence[int], kernel: int
         down += [nn.Conv2d(before, after, kernel, stride=2, padding=2), nn.ReLU(inplace=True)]
     down += [nn.Flatten(), nn.Linear(widths[-1] * 25, 256), nn.ReLU(inplace=True)]
     up: list[nn.Module] = [nn.Linear(latents, 256), nn.ReLU(inplace=True)]
-    up += [nn.Linear(256, widths[-1] * 16), nn.ReLU(inplace=True), nn.Unflatten(1, (widths[-1], 4, 4))]
+    up += [nn.Linear(256, widths[-1] * 16), nn.ReLU(inplace=True), View((widths[-1], 4, 4))]
     for before, after in zip(reversed(widths), [*reversed(widths[:-1]), shape[0]], strict=True):
-        up += [nn.ConvTranspose2d(before, after, kernel, stride=2, padding=1), nn.ReLU(inplace=True)]
+        up += [Transposed(before, after, kernel, stride=2, padding=1), nn.ReLU(inplace=True)]
     return Encoder(nn.Sequential(*down), 256, latents), Decoder(nn.Sequential(*up[:-1]))
 
 

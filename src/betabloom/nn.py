@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from betabloom.cpu import Transposed, View, flat, steady
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Encoder(nn.Module):
         self.log_var = nn.Linear(features, latents)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        h = self.body(x).flatten(1)
+        h = flat(self.body(x))
         return self.mean(h).float(), self.log_var(h).float()
 
 
@@ -68,8 +69,7 @@ class Decoder(nn.Module):
         self.body = body
 
     def forward(self, z: Tensor) -> Tensor:
-        output: Tensor = self.body(z).float()
-        return output
+        return steady(self.body(z)).float()
 
 
 class Centre(nn.Module):
@@ -133,9 +133,9 @@ def _seed(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tup
     up: list[nn.Module] = []
     for before, after in itertools.pairwise(channels):
         down += [nn.Conv2d(before, after, kernel), nn.GELU("tanh")]
-        up = [nn.GELU("tanh"), nn.ConvTranspose2d(after, before, kernel), *up]
+        up = [nn.GELU("tanh"), Transposed(after, before, kernel), *up]
     features = widths[-1] * height * width
-    first = (nn.Linear(latents, features), nn.Unflatten(1, (widths[-1], height, width)))
+    first = (nn.Linear(latents, features), View((widths[-1], height, width)))
     encoder = Encoder(nn.Sequential(*down), features, latents)
     decoder = Decoder(nn.Sequential(*first, *up))
     for module in (*encoder.modules(), *decoder.modules()):
@@ -152,7 +152,7 @@ def _burgess(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> 
     down = [nn.Flatten(), nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
     up = [nn.Linear(latents, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, features)]
     encoder = nn.Sequential(*_strided(shape, widths, kernel, nn.ReLU), *down)
-    decoder = nn.Sequential(*up, nn.ReLU(), nn.Unflatten(1, top), *_transposed(shape, widths, kernel, nn.ReLU))
+    decoder = nn.Sequential(*up, nn.ReLU(), View(top), *_transposed(shape, widths, kernel, nn.ReLU))
     return Encoder(encoder, hidden, latents), Decoder(decoder)
 
 
@@ -161,7 +161,7 @@ def _conv(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tup
     top = _top(shape, widths)
     features = math.prod(top)
     encoder = nn.Sequential(Centre(), *_strided(shape, widths, kernel, nn.SiLU))
-    first = (nn.Linear(latents, features), nn.Unflatten(1, top), nn.SiLU())
+    first = (nn.Linear(latents, features), View(top), nn.SiLU())
     decoder = nn.Sequential(*first, *_transposed(shape, widths, kernel, nn.SiLU))
     return Encoder(encoder, features, latents), Decoder(decoder)
 
@@ -175,7 +175,7 @@ def _residual(shape: Shape, latents: int, widths: Sequence[int], kernel: int) ->
     for before, after in zip(channels, widths, strict=False):
         down += [nn.Conv2d(before, after, 4, stride=2, padding=1), ResidualBlock(after, kernel)]
     down += [nn.SiLU()]
-    up: list[nn.Module] = [nn.Linear(latents, features), nn.Unflatten(1, top)]
+    up: list[nn.Module] = [nn.Linear(latents, features), View(top)]
     for after, before in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True):
         up += [ResidualBlock(after, kernel), *_shuffled(after, before, 1)]
     up += [ResidualBlock(widths[0], kernel), nn.SiLU()]
@@ -199,7 +199,7 @@ def _strided(shape: Shape, widths: Sequence[int], kernel: int, activation: type[
 def _transposed(shape: Shape, widths: Sequence[int], kernel: int, activation: type[nn.Module]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for before, after in zip(reversed(widths), [*reversed(widths[:-1]), shape[0]], strict=True):
-        layers += [nn.ConvTranspose2d(before, after, kernel, stride=2, padding=(kernel - 2) // 2), activation()]
+        layers += [Transposed(before, after, kernel, stride=2, padding=(kernel - 2) // 2), activation()]
     return layers[:-1]  # no activation on the output
 
 
