@@ -29,6 +29,7 @@ LEVELS = [
         "plan",
         "console",
         "hardware",
+        "cpu",
         "augment",
         "colour",
         "wallpaper",

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["DRAWS", "augment"]
+__all__ = ["DRAWS", "augment", "mirror"]
 
 DRAWS = 6  # uniform random numbers that each picture takes, whatever is switched on
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -32,7 +32,7 @@ def augment(
         Pictures of the same shape, in [0, 1], on 8-bit grey levels if they were changed by more than mirroring.
     """
     if flip:
-        x = torch.where((draws[:, 0] < 0.5)[:, None, None, None], x.flip(3), x)
+        x = mirror(x, draws)
     if shift or rotate:
         x = _move(x, math.radians(rotate) * _centred(draws[:, 1]), 2 * shift * _centred(draws[:, 2:4]))
     if colour:
@@ -40,6 +40,11 @@ def augment(
     if shift or rotate or colour:
         x = x.clamp(0, 1).mul(255).round().div(255)
     return x
+
+
+def mirror(x: Tensor, draws: Tensor) -> Tensor:
+    """Mirror pictures x (B, C, H, W) of any type left to right, those whose first number of `draws` is below ½."""
+    return torch.where((draws[:, 0] < 0.5)[:, None, None, None], x.flip(3), x)
 
 
 def _centred(draws: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Transposed", "View", "flat", "steady"]
+__all__ = ["Transposed", "View", "flat", "in_blocks", "steady", "to_last"]
 
 LAST = torch.channels_last
+LARGE = 1 << 17  # numbers in a map that are worth a loop over pictures
 FEW = 4  # output channels that leave most lanes of a processor empty
 BLOCK = 2  # side of the blocks of pixels that are then computed together
 
@@ -59,7 +60,7 @@ class _TransposedConvolution(torch.autograd.Function):
             return F.conv_transpose2d(x, weight, bias, stride, padding, extra)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         stride, padding, extra = ctx.how
         needs = ctx.needs_input_grad
@@ -79,7 +80,10 @@ def in_blocks(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int
 
     Arguments:
         x: (B, C, H, W).
-        weight: (C, C', K, K), bias: (C',).
+        weight: (C, C', K, K).
+        bias: (C',).
+        stride: s.
+        padding: p.
 
     Returns:
         (B, C', H', W') in channels_last; None where the blocks do not fill the output.
@@ -125,7 +129,7 @@ class _Flat(torch.autograd.Function):
         return h.flatten(1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return to_last(gradient.reshape(ctx.shape))
 
 
@@ -136,11 +140,28 @@ class View(nn.Unflatten):
         super().__init__(1, shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).contiguous(memory_format=LAST)
+        y: Tensor = _View.apply(super().forward(x))  # type: ignore[no-untyped-call]
+        return y
+
+
+class _View(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return to_last(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous()
 
 
 def to_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=LAST)
+    """The same map in channels_last; a large one picture by picture, since torch transposes matrices faster."""
+    if x.shape[1:].numel() < LARGE or x.device.type != "cpu" or not x.is_contiguous():
+        return x.contiguous(memory_format=LAST)
+    y = torch.empty_like(x, memory_format=LAST)
+    for one, other in zip(y.permute(0, 2, 3, 1).flatten(1, 2), x.flatten(2), strict=True):
+        one.copy_(other.T)
+    return y
 
 
 def steady(x: Tensor) -> Tensor:
@@ -155,5 +176,5 @@ class _Steady(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return to_last(gradient)

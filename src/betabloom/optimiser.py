@@ -39,15 +39,15 @@ def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
 
     Arguments:
         matrix: Any real matrix (m, n).
-        iterations: 5 bring singular values that are not tiny to within 0.7 and 1.2.
+        iterations: At least 1; 5 bring singular values that are not tiny to within 0.7 and 1.2.
     """
     a, b, c = QUINTIC
     x = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    gram, product = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
+    gram = product = x @ x.T
     for i in range(iterations):
-        factor = torch.addmm(b * gram, gram, gram, alpha=c)
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal().add_(a)
         product = factor @ product if i else factor
         if i < iterations - 1:
@@ -116,8 +116,10 @@ class Muon(torch.optim.Optimizer):
         rate = MUON_RATE * group["lr"]
         for weight, gradient in zip(weights, ahead, strict=True):
             size = max(1.0, len(gradient) / gradient[0].numel()) ** 0.5
-            moved = weight * (1 - rate * group["weight_decay"]) - rate * size * _orthogonal(gradient)
-            weight.copy_(moved if found_inf is None else torch.where(found_inf > 0, weight, moved))
+            old = weight.clone() if found_inf is not None else weight
+            weight.mul_(1 - rate * group["weight_decay"]).add_(_orthogonal(gradient), alpha=-rate * size)
+            if found_inf is not None:
+                weight.copy_(torch.where(found_inf > 0, old, weight))
 
     def _adam(self, group: dict[str, Any]) -> None:
         weights = [weight for weight in group["params"] if weight.grad is not None]

@@ -20,7 +20,7 @@ import yaml
 import betabloom
 from betabloom import plot
 from betabloom.advice import advise
-from betabloom.augment import DRAWS, augment
+from betabloom.augment import DRAWS, augment, mirror
 from betabloom.budget import choose_batch, counted, reserve
 from betabloom.checkpoint import Model, laid_out, load, save_model
 from betabloom.config import Config
@@ -188,8 +188,7 @@ def _train_step(run: Run) -> None:
     run.vae.train()
     before = buffers(run)
     loss, distortion, rate, *floor = accumulate(run, *_batch(run))
-    limit = config.clip * math.prod(run.config.shape) or math.inf
-    norm = torch.nn.utils.clip_grad_norm_(run.vae.parameters(), limit)
+    norm = _clipped(run)
     good = guarded_step(run, before, loss, norm)
     run.optimiser.zero_grad(set_to_none=True)
     if config.ema:
@@ -197,15 +196,25 @@ def _train_step(run: Run) -> None:
     run.sums.add(good, loss, distortion, rate, norm, *floor)
 
 
+def _clipped(run: Run) -> Tensor:
+    """The norm of the gradient, a scalar; the gradient is shortened if that is longer than the settings allow."""
+    if run.config.train.clip:
+        limit = run.config.train.clip * math.prod(run.config.shape)
+        return torch.nn.utils.clip_grad_norm_(run.vae.parameters(), limit)
+    gradients = [weight.grad for weight in run.vae.parameters() if weight.grad is not None]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
+
+
 def _batch(run: Run) -> tuple[Tensor, Tensor]:
     """Pictures x (B, C, H, W) in [0, 1] and standard normal noise (B, l) of the step that comes."""
     size = run.batch
     rng = np.random.default_rng([run.config.train.seed, 1, run.step])
-    x = _pictures(run).to(run.device).permute(0, 3, 1, 2).float().div_(255)
+    draws = torch.from_numpy(rng.random((size, DRAWS), np.float32)).to(run.device)
     d = run.config.data
-    x = augment(
-        x, torch.from_numpy(rng.random((size, DRAWS), np.float32)).to(run.device), d.flip, d.shift, d.rotate, d.colour
-    )
+    x = _pictures(run).to(run.device).permute(0, 3, 1, 2)
+    x = mirror(x, draws) if d.flip else x  # as bytes, which takes half the time
+    x = augment(x.float().div_(255), draws, False, d.shift, d.rotate, d.colour)
     noise = torch.from_numpy(rng.standard_normal((size, run.vae.latents), np.float32))
     return x.contiguous(memory_format=torch.channels_last), noise.to(run.device)
 

@@ -37,7 +37,16 @@ SAMPLER_PICTURES = 8192  # of which the codes are used to fit the sampler
 
 @torch.inference_mode()
 def validate(run: Run) -> bool:
-    """Measure the averaged weights on held-out pictures, and draw with them; False if their loss is not finite."""
+    """Measure the averaged weights on held-out pictures, and draw with them, in the precision of the training.
+
+    Returns:
+        False if their loss is not finite.
+    """
+    with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
+        return _validate(run)
+
+
+def _validate(run: Run) -> bool:
     vae = run.averaged.eval()
     totals = np.zeros(3)
     per_dimension, means, codes = torch.zeros(vae.latents), [], []
@@ -46,8 +55,7 @@ def validate(run: Run) -> bool:
     for first in range(0, len(rows), sample.BATCH):
         x = sample.to_tensor(run.store.pictures[rows[first : first + sample.BATCH]], run.device)
         noise = torch.from_numpy(rng.standard_normal((len(x), vae.latents), np.float32)).to(run.device)
-        with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
-            terms = vae(x.contiguous(memory_format=torch.channels_last), noise)
+        terms = vae(x.contiguous(memory_format=torch.channels_last), noise)
         floor = terms.floor.sum().item() if terms.floor is not None else 0.0
         totals += terms.distortion.sum().item(), terms.rate.sum().item(), floor
         means.append(terms.posterior.mean.float().cpu())
