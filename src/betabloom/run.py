@@ -103,7 +103,7 @@ class Run:
     optimiser: torch.optim.Optimizer
     objective: Objective
     plan: Plan
-    pictures: Tensor | np.ndarray | None  # None where they come from a stream
+    pictures: Tensor | np.ndarray | None  # to learn from; all there are if an array; None where they come from a stream
     feed: Iterator[np.ndarray] | None  # batches of a stream
     out: Path | None
     sums: Sums
@@ -170,7 +170,7 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
         optimiser=optimiser,
         objective=Objective(_beta(config), _regulariser(config, 0 if stream else len(train_rows))),
         plan=Plan(_planned_steps(config, None if stream else len(train_rows)), config.train.budget),
-        pictures=None if stream else _resident(store.pictures, device),
+        pictures=None if stream else _resident(store.pictures, train_rows, device),
         feed=stream.batches(config.train.batch, config.train.seed, config.data.holdout) if stream else None,
         out=out,
         sums=Sums(device),
@@ -215,14 +215,17 @@ def _planned_steps(config: Config, images: int | None) -> int:
     return t.steps or max(1, math.ceil(t.epochs * images / min(t.batch, images)))
 
 
-def _resident(pictures: np.ndarray, device: torch.device) -> Tensor | np.ndarray:
-    """Put the pictures where batches are made from: on the device, in memory, or left on disk if they are too many."""
-    if pictures.nbytes > IN_MEMORY:
+def _resident(pictures: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor | np.ndarray:
+    """Put the pictures where batches are made from: a tensor of those of `rows` alone, on the device or in memory.
+
+    If they are too many, all are left on disk, as the array that they are.
+    """
+    if len(rows) * pictures[0].nbytes > IN_MEMORY:
         return pictures
-    whole = torch.from_numpy(np.array(pictures))
-    if device.type == "cuda" and pictures.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
-        return whole.to(device)
-    return whole
+    learned = torch.from_numpy(np.array(pictures[rows]))
+    if device.type == "cuda" and learned.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
+        return learned.to(device)
+    return learned
 
 
 def learning_rate(run: Run) -> float:

@@ -228,8 +228,10 @@ def _pictures(run: Run) -> Tensor:
     places = np.arange(run.step * run.batch, (run.step + 1) * run.batch)
     epochs = np.unique(places // images)
     order = np.concatenate([_order(run.config.train.seed, int(epoch), images) for epoch in epochs])
-    rows = run.train_rows[order[places - epochs[0] * images]]
-    return run.pictures[rows] if isinstance(run.pictures, torch.Tensor) else torch.from_numpy(run.pictures[rows])
+    chosen = order[places - epochs[0] * images]
+    if isinstance(run.pictures, torch.Tensor):
+        return run.pictures[chosen]
+    return torch.from_numpy(run.pictures[run.train_rows[chosen]])
 
 
 @lru_cache(maxsize=2)
