@@ -1,6 +1,6 @@
 """What torch does slowly on a CPU, done in another way: the same functions of the same weights, up to rounding.
 
-What was measured is in docs/log.md. On other devices all is left to torch.
+What was measured is in docs/log.md. On other devices convolutions are left to torch.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ class _TransposedConvolution(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.how = stride, padding, extra
+        square = len({*stride}) == len({*padding}) == len({*weight.shape[2:]}) == 1
         with torch.autocast("cpu", enabled=False):
-            if weight.shape[1] <= FEW and not any(extra) and len({*stride}) == len({*padding}) == 1:
+            if weight.shape[1] <= FEW and square and not any(extra):
                 y = in_blocks(x, weight, bias, stride[0], padding[0])
                 if y is not None:
                     return y
