@@ -55,9 +55,12 @@ def test_a_transposed_convolution_is_ordinary_ones(kernel, padding, extra, monke
 @pytest.mark.parametrize("kind", ["stride", "dilation", "groups", "oblong", "narrow"])
 def test_what_has_no_quicker_form_stays_as_it_is(kind):
     how = {
-        "stride": {"stride": 3}, "dilation": {"dilation": 2}, "groups": {"groups": 2}, "oblong": {"kernel_size": (4, 5)},
+        "stride": {"stride": 3},
+        "dilation": {"dilation": 2},
+        "groups": {"groups": 2},
+        "oblong": {"kernel_size": (4, 5)},
         "narrow": {"in_channels": 4},
-    }[kind]  # fmt: skip
+    }[kind]
     layer = nn.ConvTranspose2d(**{"in_channels": 20, "out_channels": 20, "kernel_size": 5, "stride": 2, **how})
     assert module._doubled(layer) is None
 
@@ -98,3 +101,12 @@ def test_pictures_are_those_of_the_plain_decoder(monkeypatch):
     drawn = sample.generate(vae, 70, seed=3).astype(int)
     monkeypatch.setattr(sample, "ENOUGH", 71)
     assert np.abs(drawn - sample.generate(vae, 70, seed=3)).max() <= 1
+
+
+@torch.inference_mode()
+def test_codes_stay_as_they_are():
+    decoder = Decoder(nn.Sequential(nn.Unflatten(1, (4, 1, 1)), nn.ReLU(), nn.ConvTranspose2d(4, 3, 4, 2)))
+    z = torch.randn(3, 4)
+    before = z.clone()
+    frozen(decoder)(z)
+    assert torch.equal(z, before)

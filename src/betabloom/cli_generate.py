@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from betabloom.cli_options import AnyModel, Device, Force, Json, Out, Seed, apart, free_path, say
-from betabloom.cli_plain import Plain
 from betabloom.cli_pictures import load_model, read_pictures, record_of, training_pictures, write_each
+from betabloom.cli_plain import Plain
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.series import numbers_text, parse_numbers, pieces_of
 

@@ -2,9 +2,9 @@
 
 Weights that no longer change can be put in another form first. Batch normalisation becomes part of the layer before it.
 A transposed convolution with stride 2 becomes ordinary ones: pixel 2q + r of its result, r in {0, 1}, is a sum over the
-taps k of the kernel with k ≡ r + p (mod 2) and over the pixels q + (r + p − k) / 2, two or three neighbours in a row. So
-each of the four pixels (r_row, r_column) that a pixel becomes has a kernel of its own. To few channels all four are one
-convolution. Wide ones are worked out in tiles (Winograd's convolution: Lavin & Gray 2016,
+taps k of the kernel with k ≡ r + p (mod 2) and over the pixels q + (r + p − k) / 2, two or three neighbours in a row,
+so each of the four pixels (r_row, r_column) that a pixel becomes has a kernel of its own. To few channels all four are
+one convolution. Wide ones are worked out in tiles (Winograd's convolution: Lavin & Gray 2016,
 https://arxiv.org/abs/1509.09308): 121 products for 64 pixels of a 5×5 kernel in place of 400. All this is exact but for
 rounding.
 """
@@ -12,7 +12,7 @@ rounding.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -33,8 +33,8 @@ LARGEST = 1 << 25  # numbers that the weights of tiles may have: more take longe
 def frozen(decoder: nn.Module) -> Callable[[Tensor], Tensor]:
     """Make a function from codes z (B, l) to outputs η (B, C, H, W), equal to `decoder`, without gradients.
 
-    Nothing of it changes `decoder`; make it anew when weights have changed. For processors: on other
-    devices it is `decoder` itself.
+    `decoder` stays as it is; make the function anew when its weights have changed. On other devices than processors it
+    is `decoder` itself.
     """
     if next(decoder.parameters()).device.type != "cpu":
         return decoder
@@ -60,21 +60,19 @@ def _flat(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _ops(layers: list[nn.Module]) -> Iterator[Callable[[Tensor], Tensor]]:
-    at = 0
+    """What the layers do, in order."""
+    at, fresh = 0, False
     while at < len(layers):
         layer = layers[at]
         at += 1
         if at < len(layers) and _folds(layer, layers[at]):
             layer = _folded(layer, layers[at])
             at += 1
-        if quicker := _doubled(layer):
-            yield quicker
-        elif at > 1 and isinstance(layer, (nn.ReLU, nn.LeakyReLU, nn.SiLU)):
+        if fresh and isinstance(layer, (nn.ReLU, nn.LeakyReLU, nn.SiLU)):
             layer = copy.copy(layer)
             layer.inplace = True  # what comes in belongs to no one else
-            yield layer
-        else:
-            yield layer
+        fresh = fresh or isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))
+        yield _doubled(layer) or layer
 
 
 def _folds(layer: nn.Module, following: nn.Module) -> bool:
@@ -87,20 +85,21 @@ def _folds(layer: nn.Module, following: nn.Module) -> bool:
     )
 
 
-def _folded(layer: nn.Module, norm: nn.Module) -> nn.Module:
+def _folded(layer: Any, norm: Any) -> nn.Module:
     """W·x + b, then (y − m)·s + c: the same as (s·W)·x + (b − m)·s + c."""
-    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps)
     scale = scale if norm.weight is None else scale * norm.weight
     bias = layer.bias if layer.bias is not None else 0.0
     shift = (bias - norm.running_mean) * scale + (0.0 if norm.bias is None else norm.bias)
     along = (1, -1, 1, 1) if isinstance(layer, nn.ConvTranspose2d) else (-1, 1, 1, 1)
-    layer = copy.copy(layer)
+    weight = layer.weight * scale.view(along)
+    layer = copy.copy(layer)  # with parameters of its own
     layer._parameters = {
-        "weight": nn.Parameter(layer.weight * scale.view(along), requires_grad=False),
+        "weight": nn.Parameter(weight, requires_grad=False),
         "bias": nn.Parameter(shift, requires_grad=False),
     }
-    return layer
+    folded: nn.Module = layer
+    return folded
 
 
 def _doubled(layer: nn.Module) -> Callable[[Tensor], Tensor] | None:
@@ -151,7 +150,8 @@ def _together(layer: nn.ConvTranspose2d) -> Callable[[Tensor], Tensor]:
         needed = [max(count + shift for count, shift in zip(each, shifts, strict=True)) for each in counts]
         below, right = (first + n + window - 1 - side for n, side in zip(needed, x.shape[2:], strict=True))
         v = F.conv2d(F.pad(x, (-first, right, -first, below)), weight, bias)
-        v = v.permute(0, 2, 3, 1).unflatten(3, (2, 2, after))
+        v = v.permute(0, 2, 3, 1)
+        v = v.reshape(*v.shape[:3], 2, 2, after)
         y = x.new_empty((len(x), *size, after))
         for r in (0, 1):
             rows = slice(shifts[r], shifts[r] + counts[0][r])
@@ -224,8 +224,9 @@ def _in_tiles(layer: nn.ConvTranspose2d, m: int) -> Callable[[Tensor], Tensor]:
         for a, i in enumerate(place):
             for b, j in enumerate(place):
                 torch.mm(sums[i, j], matrices[a, b], out=products[a, b])
-        y = _both(of_products, products).unflatten(2, patches.shape[:3])  # (2m, 2m, B, rows, columns, C)
-        y = y.permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2)
+        count, rows, columns = patches.shape[:3]
+        y = _both(of_products, products).view(2 * m, 2 * m, count, rows, columns, after).permute(2, 3, 0, 4, 1, 5)
+        y = y.reshape(count, 2 * m * rows, 2 * m * columns, after)
         return y if layer.bias is None else y.add_(layer.bias)
 
     def tiled(x: Tensor) -> Tensor:
@@ -233,7 +234,8 @@ def _in_tiles(layer: nn.ConvTranspose2d, m: int) -> Callable[[Tensor], Tensor]:
         rows, columns = (-(-side // (2 * m)) for side in (height, width))
         below, right = (m * t + 2 + first - side for t, side in zip((rows, columns), x.shape[2:], strict=True))
         x = F.pad(x, (-first, right, -first, below))
-        y = torch.cat([some(part) for part in x.split(max(1, TILES // (rows * columns)))])
+        at_once = max(1, TILES // (rows * columns))
+        y = torch.cat([some(part) for part in torch.split(x, at_once)])
         return y[:, :height, :width].permute(0, 3, 1, 2)
 
     return tiled
