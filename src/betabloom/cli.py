@@ -11,7 +11,6 @@ import io
 import os
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +31,7 @@ from betabloom.cli_options import (
     say_lines,
 )
 from betabloom.cli_pictures import load_model, read_pictures, record_of, write_pictures
+from betabloom.cli_plain import PlainGroup
 from betabloom.errors import BetabloomError, FetchError, SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="betabloom",
+    cls=PlainGroup,
     help="Train a β-VAE on a folder of pictures and make new ones.",
     no_args_is_help=True,
     add_completion=False,
@@ -311,6 +312,8 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what a model, picture or code file is, and how a picture was made."""
+    import zipfile
+
     from betabloom.codes import load_codes
     from betabloom.modeldir import BUNDLED, describe
     from betabloom.plot import read_png

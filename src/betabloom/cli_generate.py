@@ -14,6 +14,7 @@ import typer
 
 from betabloom.cli_options import AnyModel, Device, Force, Json, Out, Seed, apart, free_path, say
 from betabloom.cli_pictures import load_model, read_pictures, record_of, training_pictures, write_each
+from betabloom.cli_plain import Plain
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.series import numbers_text, parse_numbers, pieces_of
 
@@ -42,7 +43,7 @@ MOST_AT_ONCE = 8 * BATCH  # pictures that are drawn before they are written
 BYTES_AT_ONCE = 1 << 23  # bytes of them, where pictures are large
 
 
-@app.command()
+@app.command(cls=Plain)
 def generate(
     model: AnyModel = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 64,

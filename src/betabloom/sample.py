@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from betabloom.errors import UsageError
+from betabloom.frozen import frozen
 from betabloom.noise import base_noise as draw_noise
 from betabloom.noise import check, check_count
 from betabloom.posterior import DiagonalNormal
@@ -31,6 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 BATCH = 64
+ENOUGH = 32  # pictures that are worth putting the weights of a decoder in another form for
 Pictures = np.ndarray
 Codes = np.ndarray
 
@@ -107,7 +109,8 @@ def decode(vae: VAE, codes: Codes) -> Pictures:
     if codes.ndim != 2 or codes.shape[1] != vae.latents:
         raise UsageError(f"This model decodes codes of shape (N, {vae.latents}), not {codes.shape}.")
     z = torch.from_numpy(np.ascontiguousarray(codes, np.float32)).to(_device(vae))
-    return np.concatenate([to_pictures(vae.decode(z[rows])) for rows in _batches(len(z))])
+    draw = frozen(vae.decoder) if len(z) >= ENOUGH else vae.decoder
+    return np.concatenate([to_pictures(vae.likelihood.mean(draw(z[rows]))) for rows in _batches(len(z))])
 
 
 def reconstruct(vae: VAE, pictures: Pictures) -> Pictures:
