@@ -42,7 +42,7 @@ LEVELS = [
     },
     {"likelihood", "prior"},
     {"objective", "nn", "aggregate", "parzen"},
-    {"vae"},
+    {"vae", "flow"},
     {"config", "sample", "data", "wish", "lean_decoder"},
     {"guide", "optimiser", "samplers", "modeldir"},
     {"lean"},

@@ -120,7 +120,7 @@ def test_what_exists_is_never_overwritten_without_force(place):
     ("words", "message"),
     [
         (["train", "nowhere"], "nowhere"),
-        (["train", "drawn", "--preset", "huge"], "flowers64, tiny, seed"),
+        (["train", "drawn", "--preset", "huge"], "flowers64, flowers128, tiny, seed"),
         (["train", "drawn", "--size", "100"], "The nearest that work: 96x96"),
         (["train", "drawn", "--set", "beta"], "KEY=VALUE"),
         (["train", "photos", "--set", "regulariser=magic", "-o", "magic"], "elbo, capacity, free-bits"),

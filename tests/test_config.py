@@ -78,7 +78,7 @@ def test_every_number_has_a_range():
 
 
 def test_unknown_preset_and_broken_files_are_refused():
-    with pytest.raises(UsageError, match="flowers64, tiny, seed"):
+    with pytest.raises(UsageError, match="flowers64, flowers128, tiny, seed"):
         Config.preset("huge")
     for broken in ([], {"data": 3}, {"what": {"beta": 1}}, None):
         with pytest.raises(UsageError):

@@ -40,7 +40,8 @@ def saved(folder, half=False, **settings):
             if name.startswith(("decoder", "prior")) and value.ndim:
                 value.normal_(0, 1.2 / value[0].numel() ** 0.5 if value.ndim > 1 else 0.3)
     codes = torch.randn(60, m.latents)
-    fitted = fit_samplers(codes, torch.full_like(codes, -2.0), torch.randn(20, m.latents))
+    fitted = fit_samplers(codes, torch.full_like(codes, -2.0), torch.randn(20, m.latents), flow_steps=40)
+    assert "flow" in fitted
     pipeline = Pipeline.named("square", config.shape[1:], config.shape[0])
     return Model(vae.eval(), config, pipeline, {}, fitted, "parzen").save(folder, half)
 

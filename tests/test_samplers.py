@@ -45,8 +45,8 @@ def shown(vae, codes: torch.Tensor) -> np.ndarray:
     return sample.decode(vae, codes.numpy())
 
 
-def chosen(vae, known: torch.Tensor, held_out: torch.Tensor, log_var: float = -7.0, **settings):
-    fitted = fit_samplers(known, torch.full_like(known, log_var), held_out)
+def chosen(vae, known: torch.Tensor, held_out: torch.Tensor, log_var: float = -7.0, flow_steps: int = 0, **settings):
+    fitted = fit_samplers(known, torch.full_like(known, log_var), held_out, flow_steps=flow_steps)
     return (*choose_sampler(vae, fitted, shown(vae, known), shown(vae, held_out), held_out, **settings), fitted)
 
 
@@ -92,14 +92,28 @@ def test_few_held_out_pictures_choose_by_the_likelihood_of_their_codes(painter):
 
 def test_sizes_make_a_sampler_of_the_same_shapes():
     known = curve(50, 0)
-    for name, density in fit_samplers(known, torch.full_like(known, -5.0), curve(20, 1)).items():
+    fitted = fit_samplers(known, torch.full_like(known, -5.0), curve(20, 1), flow_steps=2)
+    assert fitted.keys() >= {"gaussian", "parzen", "flow"}
+    for name, density in fitted.items():
         with torch.device("meta"):
             empty = empty_sampler(sampler_entries(sampler_sizes(density), 4))
         shapes = {key: (value.shape, value.dtype) for key, value in density.state_dict().items()}
         assert {key: (value.shape, value.dtype) for key, value in empty.state_dict().items()} == shapes, name
 
 
-@pytest.mark.parametrize("sizes", [{}, {"kernels": 3}, {"components": 0}, {"components": True}, {"components": "2"}])
+def test_a_flow_is_judged_by_its_pictures_only(painter):
+    """Its likelihood would take minutes; without a feature network, or with few pictures, it is not chosen."""
+    _, measured, _ = chosen(painter, curve(300, 0), curve(160, 1), flow_steps=30, extractor=open_extractor("pixels"))
+    assert {"near_copies", "kernel_distance", "interval"} <= measured["flow"].keys()
+    for held_out in (curve(160, 1), curve(10, 1)):
+        best, measured, _ = chosen(painter, curve(300, 0), held_out, flow_steps=2)
+        assert best != "flow"
+        assert "log_density_of_held_out_codes" not in measured.get("flow", {})
+
+
+@pytest.mark.parametrize(
+    "sizes", [{}, {"kernels": 3}, {"width": 4}, {"components": 0}, {"components": True}, {"components": "2"}]
+)
 def test_sizes_that_no_sampler_has_are_refused(sizes):
     with pytest.raises(ValueError, match="a sampler with"):
         sampler_entries(sizes, 4)

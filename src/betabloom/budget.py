@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import statistics
 import time
 from typing import TYPE_CHECKING
@@ -93,6 +94,7 @@ def _rehearse(run: Run) -> float:
         run,
         train_rows=some(run.train_rows, max(learned, 2)),
         validation_rows=some(run.validation_rows, max(held_out, 1)),
+        config=run.config.replace({"flow": math.ceil(run.config.train.flow / REHEARSED_PART)}),
     )
     seconds = REHEARSED_PART * _timed(lambda: fit_sampler(smaller, run.averaged))
     if run.out:

@@ -77,7 +77,7 @@ class Model:
             seed: Names the series of pictures.
             temperature: Factor on the noise: below 1 more typical, above 1 more unusual.
             start: Number of the first picture in the series.
-            sampler: A name of `betabloom.samplers`: "auto", "prior", "gaussian", "mixture" or "parzen".
+            sampler: A name of `betabloom.samplers`: "auto", "prior", "gaussian", "mixture", "parzen" or "flow".
         """
         return sample.generate(self.vae, n, seed, temperature, start, self.density(sampler))
 

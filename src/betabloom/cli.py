@@ -105,7 +105,7 @@ def train(
     source: Annotated[
         str | None, typer.Argument(help="A folder, archive, table, hf:NAME, shards, drawn or flowers102 (default).")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="flowers64 (default), tiny or seed.")] = None,
+    preset: Annotated[str | None, typer.Option(help="flowers64 (default), flowers128, tiny or seed.")] = None,
     size: Annotated[str | None, typer.Option(help="Side in pixels, or WIDTHxHEIGHT.")] = None,
     pipeline: Annotated[str | None, typer.Option(help="square, justcrop, enhance, a chain of steps, a file.")] = None,
     min_size: Annotated[int | None, typer.Option(help="Leave out pictures with a side of fewer pixels.")] = None,

@@ -50,7 +50,7 @@ def generate(
     seed: Seed = 0,
     start: Annotated[int, typer.Option(min=0, help="Number of the first picture in the seed's series.")] = 0,
     temperature: Annotated[float, typer.Option(help="Below 1 more typical, above 1 more unusual.")] = 1.0,
-    sampler: Annotated[str, typer.Option(help="auto, prior, gaussian, mixture or parzen.")] = "auto",
+    sampler: Annotated[str, typer.Option(help="auto, prior, gaussian, mixture, parzen or flow.")] = "auto",
     palette: Annotated[str | None, typer.Option(help="violet,gold: some of each. violet+gold: both in each.")] = None,
     hue: Annotated[float | None, typer.Option(help="Hue of the centre: 0 red, 0.33 green, 0.67 blue, 1 red.")] = None,
     like: Annotated[str | None, typer.Option(metavar="PICTURE", help="In the colours of a picture.")] = None,

@@ -98,6 +98,7 @@ class TrainConfig:
     seed: int = _setting(42, "all randomness follows from it")
     device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps …")
     precision: str = _setting("auto", "auto, fp32 or bf16")
+    flow: int = _setting(0, "steps to fit a rectified flow to the codes afterwards, one more sampler; 0 for none")
     validations: int = _setting(10, "how often during the training to validate and draw samples")
     log: str = _setting(
         "", "where to log beside metrics.jsonl: tensorboard, mlflow, wandb, csv, or several as csv,wandb"
@@ -118,6 +119,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The default: 64×64 colour pictures. A small β buys sharper pictures with more nats of code, and the samplers that
     # are fitted to the codes make up for the prior that they then follow less (docs/log.md).
     "flowers64": {"latents": 256, "beta": 0.2},
+    # Larger pictures, 128×128: one more level, and β for four times as many pixels.
+    "flowers128": {"height": 128, "width": 128, "latents": 256, "widths": (16, 32, 64, 128, 128), "beta": 0.5},
     # Seconds, not minutes: for a first look, for tests and for lessons.
     "tiny": {
         "height": 32,
@@ -231,6 +234,7 @@ _RANGES = (
     ("clip", 0, 1e12),
     ("ema", 0, 0.999999),
     ("seed", 0, 2**63 - 1),
+    ("flow", 0, 10**9),
     ("validations", 1, 10**6),
 )
 

@@ -1,4 +1,4 @@
-"""What the networks of `nn` consist of, as data: layers with the names and shapes of their weights.
+"""What the networks of `nn` and `flow` consist of, as data: layers with the names and shapes of their weights.
 
 With it a program can check the file of a model, and draw its pictures, without torch. It knows the families `burgess`,
 `conv` and `residual`, whose settings are those of `nn`; tests hold the two together.
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from betabloom.header import Entry
 
-__all__ = ["Layer", "decoder_layers", "vae_entries"]
+__all__ = ["FLOW_STEPS", "FREQUENCIES", "Layer", "decoder_layers", "flow_shapes", "vae_entries"]
 
 Shape = tuple[int, int, int]
 HIDDEN = 256  # of the linear layers of `burgess`
+FREQUENCIES = 8  # cosines and sines that tell a flow where on its path it is
+FLOW_STEPS = 16  # from noise to code
 
 
 @dataclass(frozen=True)
@@ -199,3 +201,13 @@ def _prior_shapes(prior: str, shape: Shape, latents: int, components: int) -> di
         size = (components, latents)
         return {"prior.logits": (components,), "prior.means": size, "prior.log_vars": size}
     return {"prior.logits": (components, *shape)} if prior == "vamp" else {}
+
+
+def flow_shapes(latents: int, width: int, blocks: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a rectified flow, by name: see `betabloom.flow`."""
+    return {
+        "mean": (latents,), "factor": (latents, latents), "enter": (width, latents), "enter_bias": (width,),
+        "inner": (blocks, width, width), "time": (blocks, width, 2 * FREQUENCIES), "time_bias": (blocks, width),
+        "outer": (blocks, width, width), "outer_bias": (blocks, width), "leave": (latents, width),
+        "leave_bias": (latents,),
+    }  # fmt: skip

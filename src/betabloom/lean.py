@@ -19,8 +19,8 @@ import numpy as np
 from betabloom import modeldir
 from betabloom.errors import FormatError
 from betabloom.header import check_file
-from betabloom.layers import decoder_layers, vae_entries
-from betabloom.lean_decoder import decoder, mean_of
+from betabloom.layers import FLOW_STEPS, FREQUENCIES, decoder_layers, vae_entries
+from betabloom.lean_decoder import decoder, mean_of, silu
 from betabloom.noise import base_noise, check
 
 if TYPE_CHECKING:
@@ -153,6 +153,8 @@ def _load_sampler(name: str, about: modeldir.Description) -> Callable[[Array, Ar
     """What a fitted sampler makes of noise (n, l) and choices (n,), as its torch namesake does."""
     file = about.folder / f"sampler-{name}.safetensors"
     found = _read(file, about.samplers[name], about.digests.get(name, ""))
+    if "enter" in found:
+        return lambda noise, choice: _flow(found, noise)
     if "factor" in found:
         return lambda noise, choice: _mixture(found["weight"], found["mean"], found["factor"], noise, choice)
     near = found["near"]
@@ -207,3 +209,34 @@ def _parzen(found: Mapping[str, Array], noise: Array, choice: Array) -> Array:
     weight = (along @ noise[:, :, None]) / (1 + np.sqrt(1 + np.maximum(value, 0)))[:, :, None]
     codes: Array = own + spread * (noise + (along * weight).sum(1))
     return codes
+
+
+def _flow(found: Mapping[str, Array], noise: Array) -> Array:
+    """`flow.Flow.sample`."""
+    stride, x = np.float32(0.5 * math.pi / FLOW_STEPS), noise
+    with np.errstate(over="ignore"):  # as in decoders
+        for step in range(FLOW_STEPS):
+            middle = x + stride / 2 * _velocity(found, x, step * stride)
+            x = x + stride * _velocity(found, middle, (step + 0.5) * stride)
+    codes: Array = found["mean"] + x @ found["factor"].T
+    return codes
+
+
+def _velocity(found: Mapping[str, Array], x: Array, angle: np.float32) -> Array:
+    """`flow.velocity`, all codes at the same angle."""
+    turns = np.arange(1, FREQUENCIES + 1, dtype=np.float32) * np.float32(angle)
+    place = np.concatenate([np.cos(turns), np.sin(turns)])
+    h = x @ found["enter"].T + found["enter_bias"]
+    parts = (found[name] for name in ("inner", "time", "time_bias", "outer", "outer_bias"))
+    for inner, time, time_bias, outer, outer_bias in zip(*parts, strict=True):
+        inside = _normalised(h) @ inner.T + (time @ place + time_bias)
+        h = h + silu(inside) @ outer.T + outer_bias
+    velocity: Array = silu(_normalised(h)) @ found["leave"].T + found["leave_bias"]
+    return velocity
+
+
+def _normalised(h: Array) -> Array:
+    """Mean 0 and variance 1 over the features; the small number is that of torch's layer normalisation."""
+    centred = h - h.mean(1, keepdims=True)
+    normalised: Array = centred / np.sqrt(np.square(centred).mean(1, keepdims=True) + np.float32(1e-5))
+    return normalised

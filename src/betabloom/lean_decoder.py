@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from betabloom.layers import Layer
 
-__all__ = ["decoder", "mean_of"]
+__all__ = ["decoder", "mean_of", "silu"]
 
 Array = np.ndarray
 
@@ -68,19 +68,19 @@ def _op(
         first, second = (_conv(weights, f"{name}.body.{part}") for part in (1, 3))
 
         def block(x: Array) -> Array:
-            y = second(_silu(first(_silu(x))))
+            y = second(silu(first(silu(x))))
             y += x
             return y
 
         return block
-    return {"silu": _silu, "relu": _relu, "shuffle": _shuffle}[layer.kind]
+    return {"silu": silu, "relu": _relu, "shuffle": _shuffle}[layer.kind]
 
 
 def _floats(weight: Array) -> Array:
     return np.ascontiguousarray(weight, np.float32)
 
 
-def _silu(x: Array) -> Array:
+def silu(x: Array) -> Array:
     """x · sigmoid(x) = x / (1 + exp(−x))."""
     y: Array = np.negative(x)
     np.exp(y, out=y)

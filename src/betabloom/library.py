@@ -58,7 +58,7 @@ def fit(
 
     Arguments:
         pictures: From `prepare`.
-        preset: "flowers64", "tiny" or "seed".
+        preset: "flowers64", "flowers128", "tiny" or "seed".
         out: A new run directory for metrics, samples, checkpoints and the model; None keeps all in memory.
         progress: Called as progress(step, steps, text); if None, a notebook shows a bar.
         settings: Changes to the preset, such as `beta=4`, `steps=1000`, `budget="20m"`; see `betabloom.Config`.

@@ -19,6 +19,7 @@ import betabloom
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import FormatError, UsageError
+from betabloom.layers import flow_shapes
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +40,7 @@ KEYS = {
 }  # fmt: skip
 MODELS = Path(__file__).parent / "models"
 BUNDLED = "flowers64"  # the model that comes with betabloom
-SAMPLERS = ("auto", "prior", "gaussian", "mixture", "parzen")
+SAMPLERS = ("auto", "prior", "gaussian", "mixture", "parzen", "flow")
 LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
 LARGEST = 1 << 24  # components, kernels or neighbours that a file may ask for
 
@@ -126,6 +127,9 @@ def sampler_entries(sizes: Mapping[str, Any], latents: int) -> dict[str, Entry]:
         n, k = sizes["kernels"], sizes["neighbours"]
         moves: dict[str, Entry] = {"spread": ((latents,), "F32"), "bandwidth": ((), "F32")}
         return {"mean": ((n, latents), "F16"), "near": ((n, k), "I32"), **moves}
+    if sizes.keys() == {"width", "blocks"}:
+        shapes = flow_shapes(latents, sizes["width"], sizes["blocks"])
+        return {name: (shape, "F32") for name, shape in shapes.items()}
     raise ValueError(f"a sampler with {', '.join(map(str, sizes)) or 'no sizes'}")
 
 

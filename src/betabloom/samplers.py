@@ -6,6 +6,7 @@
 | `gaussian` | one full-covariance Gaussian fitted to the codes of training pictures |
 | `mixture` | as many Gaussians as make held-out codes likeliest, where more than one does |
 | `parzen` | manifold Parzen windows: the code of a training picture, moved as its neighbours differ from it |
+| `flow` | a rectified flow: white noise, carried by a network to where codes are; if the setting `flow` asks for it |
 
 They are fitted after training and kept in the model directory. Parzen windows are widened until they hardly ever draw a
 near copy of a training picture. `auto` is the sampler whose pictures come nearest to held-out ones by kernel distance,
@@ -21,6 +22,7 @@ import torch
 
 from betabloom import sample
 from betabloom.aggregate import GaussianMixture, fit_aggregate, fit_mixture
+from betabloom.flow import Flow, fit_flow
 from betabloom.metrics import features, kernel_distance
 from betabloom.metrics.novelty import Limits, nearest, pixel_rows
 from betabloom.parzen import Parzen, fit_parzen
@@ -44,10 +46,13 @@ COMPARED = 4  # one in so many held-out pictures is compared, with as many of ea
 JUDGED = 512  # pictures of a sampler that are looked through for near copies, at most
 FEWEST = 32  # held-out pictures; with fewer the likelihood of their codes decides
 MOST_COPIES = 0.02  # share of near copies above which a sampler repeats the training pictures
+BY_LIKELIHOOD = ("prior", "gaussian", "mixture")  # of Parzen windows it says nothing, of a flow it takes minutes
 BANDWIDTHS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0)
 
 
-def fit_samplers(mean: Tensor, log_var: Tensor, held_out: Tensor, seed: int = 0) -> dict[str, Prior]:
+def fit_samplers(
+    mean: Tensor, log_var: Tensor, held_out: Tensor, seed: int = 0, flow_steps: int = 0
+) -> dict[str, Prior]:
     """Fit every sampler to the codes of training pictures.
 
     Arguments:
@@ -55,6 +60,7 @@ def fit_samplers(mean: Tensor, log_var: Tensor, held_out: Tensor, seed: int = 0)
         log_var: Their log-variances, shape (N, l); −inf for a point posterior.
         held_out: Samples of q(z|x) for held-out pictures, shape (M, l).
         seed: Of the fits.
+        flow_steps: Training steps of the rectified flow; 0 for none.
     """
     generator = torch.Generator().manual_seed(seed)
     z = mean + torch.exp(0.5 * log_var) * torch.randn(mean.shape, generator=generator)
@@ -63,6 +69,8 @@ def fit_samplers(mean: Tensor, log_var: Tensor, held_out: Tensor, seed: int = 0)
     if len(mixture.weight) > 1:
         fitted["mixture"] = mixture
     fitted["parzen"] = fit_parzen(mean, log_var)
+    if flow_steps:
+        fitted["flow"] = fit_flow(mean, log_var, flow_steps, seed)
     return fitted
 
 
@@ -98,7 +106,7 @@ def choose_sampler(
     found: dict[str, dict[str, Any]] = {name: {"near_copies": copies(density)} for name, density in densities.items()}
     new = [name for name in found if found[name]["near_copies"] <= MOST_COPIES] or ["prior"]
     if extractor is None:
-        likeliest = _likeliest({name: densities[name] for name in new if name != "parzen"}, codes)[0]
+        likeliest = _likeliest({name: densities[name] for name in new}, codes)[0]
         return ("parzen" if "parzen" in new else likeliest), found
     real = held_out[::COMPARED]
     of_real = features(real, extractor)
@@ -116,8 +124,8 @@ def choose_sampler(
 
 
 def _likeliest(densities: Mapping[str, Prior], codes: Tensor) -> tuple[str, dict[str, Any]]:
-    """The sampler under which held-out codes are likeliest; of Parzen windows that says nothing (see there)."""
-    names = [name for name in densities if name != "parzen"]
+    """The sampler under which held-out codes are likeliest, of those in `BY_LIKELIHOOD`."""
+    names = [name for name in densities if name in BY_LIKELIHOOD]
     likelihood = {name: densities[name].log_prob(codes).mean().item() for name in names}
     measured = {name: {"log_density_of_held_out_codes": round(value, 3)} for name, value in likelihood.items()}
     return max(likelihood, key=likelihood.__getitem__), measured
@@ -153,6 +161,8 @@ def sampler_sizes(density: Prior) -> dict[str, int]:
     """The sizes that a fitted sampler has beside the latents."""
     if isinstance(density, Parzen):
         return {"kernels": len(density.mean), "neighbours": density.near.shape[1]}
+    if isinstance(density, Flow):
+        return {"width": len(density.enter), "blocks": len(density.inner)}
     if isinstance(density, GaussianMixture):
         return {"components": len(density.weight)}
     raise TypeError(f"{type(density).__name__} is not fitted to codes")
@@ -161,4 +171,6 @@ def sampler_sizes(density: Prior) -> dict[str, int]:
 def empty_sampler(entries: Mapping[str, Entry]) -> Prior:
     """A sampler of these tensors (`modeldir.sampler_entries`), to be filled; on the device "meta" without memory."""
     empty = {name: torch.empty(shape, dtype=TYPES[kind]) for name, (shape, kind) in entries.items()}
+    if "enter" in empty:
+        return Flow(**empty)
     return GaussianMixture(**empty) if "factor" in empty else Parzen(**empty)

@@ -122,7 +122,7 @@ def fit_sampler(run: Run, vae: VAE) -> tuple[dict[str, Prior], str, dict[str, An
     other_mean, other_log_var = sample.encode(vae, held_out)
     noise = rng.standard_normal(other_mean.shape, np.float32)
     codes = torch.from_numpy(other_mean + np.exp(0.5 * other_log_var) * noise)
-    fitted = fit_samplers(mean, log_var, codes, run.config.train.seed)
+    fitted = fit_samplers(mean, log_var, codes, run.config.train.seed, run.config.train.flow)
     on_device = {name: density.to(run.device) for name, density in fitted.items()}
     best, measured = choose_sampler(
         vae, on_device, known, held_out, codes.to(run.device), _judge(run), run.config.train.seed
