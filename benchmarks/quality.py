@@ -10,6 +10,9 @@ with the training pictures by two feature networks, neither of which any recipe 
 pictures from the prior by the first only). What was measured of other models before stays in the table. Needs the extra
 `metrics`, and the official layout of the data set in $BETABLOOM_TEST_DATA/flowers-102 or ../shared/data/flowers-102.
 Models lie in runs/quality/NAME; the table goes to benchmarks/results/quality.json too.
+
+Other pictures: `--data flower-photos --size 128 --preset flowers128`, a folder beside flowers-102, or `--data drawn`.
+Their models lie in runs/quality-DATA/NAME, their table in benchmarks/results/quality-DATA.json.
 """
 
 from __future__ import annotations
@@ -37,12 +40,21 @@ from betabloom.data.cache import cache_folder
 from betabloom.metrics.extractors import cached_features
 
 ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("BETABLOOM_TEST_DATA", ROOT.parent / "shared" / "data")) / "flowers-102"
-RUNS = ROOT / "runs" / "quality"
-FEATURES = ("lite0", "lite1")
+DATA = Path(os.environ.get("BETABLOOM_TEST_DATA", ROOT.parent / "shared" / "data"))
+OXFORD = "flowers-102"
 
 
-def train(name: str, seconds: float) -> None:
+def opened(data: str, size: int) -> Any:
+    """The prepared pictures."""
+    return betabloom.prepare(DATA / data if (DATA / data).is_dir() else data, size)
+
+
+def place(data: str) -> str:
+    """What the runs and the table of these pictures are called."""
+    return "quality" if data == OXFORD else f"quality-{data.split(':')[0]}"
+
+
+def train(name: str, seconds: float, given: argparse.Namespace) -> None:
     """Train a recipe for so many seconds of processor time."""
     if name != "ours" and name not in RECIPES:
         sys.exit(f"unknown recipe {name!r}: ours, {', '.join(RECIPES)}")
@@ -53,9 +65,10 @@ def train(name: str, seconds: float) -> None:
             last[0] = time.perf_counter()
             print(f"{step}/{steps} {text}", file=sys.stderr, flush=True)
 
-    pictures = betabloom.prepare(DATA)
+    pictures, out = opened(given.data, given.size), ROOT / "runs" / place(given.data) / name
+    settings = {"preset": given.preset} if name == "ours" else RECIPES[name]
     with mock.patch("time.monotonic", time.process_time):
-        betabloom.fit(pictures, out=RUNS / name, progress=report, budget=seconds, **RECIPES.get(name, {}))
+        betabloom.fit(pictures, out=out, progress=report, budget=seconds, **settings)
 
 
 def drawn(name: str, model: betabloom.Model, store: Any, n: int) -> np.ndarray:
@@ -69,9 +82,9 @@ def drawn(name: str, model: betabloom.Model, store: Any, n: int) -> np.ndarray:
     return model.generate(n, seed=1)
 
 
-def row(name: str, path: Path, n: int) -> dict[str, Any]:
+def row(name: str, path: Path, given: argparse.Namespace) -> dict[str, Any]:
     """What is measured of one model."""
-    model, store = betabloom.load(path), betabloom.prepare(DATA)
+    model, store, n = betabloom.load(path), opened(given.data, given.size), given.n
     rows = store.split()[0]
     known = np.asarray(store.pictures[rows])
     pictures = {"generated": drawn(name, model, store, n), "from the prior": model.generate(n, seed=1, sampler="prior")}
@@ -80,10 +93,10 @@ def row(name: str, path: Path, n: int) -> dict[str, Any]:
         "sampler": model.sampler if name not in RECIPES else "published", "n": n, "seed": 1,
         "pictures seen": model.training["images_seen"], "seconds": model.training["seconds"],
     }  # fmt: skip
-    for kind in FEATURES:
+    for kind in given.features:
         extractor = metrics.open_extractor(kind)
         real = cached_features(store.pictures, rows, extractor, store.fingerprint, cache_folder())
-        for what, drawings in pictures.items() if kind == FEATURES[0] else [("generated", pictures["generated"])]:
+        for what, drawings in pictures.items() if kind == given.features[0] else [("generated", pictures["generated"])]:
             found = metrics.features(drawings, extractor)
             measures = [metrics.frechet_distance(real, found), metrics.kernel_distance(real, found)]
             if what == "generated":
@@ -95,12 +108,12 @@ def row(name: str, path: Path, n: int) -> dict[str, Any]:
     return result
 
 
-def table(names: list[str], models: list[str], n: int) -> None:
+def table(given: argparse.Namespace) -> None:
     """Measure, print and keep, beside what was measured of other models before."""
-    path = ROOT / "benchmarks" / "results" / "quality.json"
+    path = ROOT / "benchmarks" / "results" / f"{place(given.data)}.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["models"] if path.exists() else {}
-    found |= {name: row(name, RUNS / name, n) for name in names}
-    found |= {Path(model).name: row(model, Path(model), n) for model in models}
+    found |= {name: row(name, ROOT / "runs" / place(given.data) / name, given) for name in given.names}
+    found |= {Path(model).name: row(model, Path(model), given) for model in given.model}
     keys = dict.fromkeys(key for values in found.values() for key in values)
     for key in keys:
         cells = [values.get(key, "") for values in found.values()]
@@ -125,11 +138,15 @@ def main() -> None:
     options.add_argument("--cores", type=int, default=2)
     options.add_argument("--model", action="append", default=[], help="another model directory to measure")
     options.add_argument("-n", type=int, default=5000)
+    options.add_argument("--data", default=OXFORD, help="a folder beside flowers-102, or drawn:COUNT")
+    options.add_argument("--size", type=int, default=64)
+    options.add_argument("--preset", default="flowers64", help="of the recipe ours")
+    options.add_argument("--features", nargs="+", default=["lite0", "lite1"])
     given = options.parse_args()
     if given.what == "table":
-        table(given.names, given.model, given.n)
+        table(given)
     for name in given.names if given.what == "train" else []:
-        train(name, 60 * given.minutes * given.cores)
+        train(name, 60 * given.minutes * given.cores, given)
 
 
 if __name__ == "__main__":
