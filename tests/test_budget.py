@@ -81,6 +81,16 @@ def train_pictures(store, config) -> int:
     return len(store.split(config.data.split, config.data.holdout)[0])
 
 
+def test_a_flow_is_rehearsed_with_as_small_a_part_of_its_steps(small_store, tiny_config, clock, monkeypatch):
+    asked = []
+    clock.takes(monkeypatch, budget, "fit_sampler", lambda r: asked.append(r.config.train.flow) or 1)
+    clock.takes(monkeypatch, train, "_train_step", lambda r: 1)
+    model = train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 16, "flow": 6}))
+    assert asked == [2]
+    assert model.config.train.flow == 6
+    assert "flow" in model.samplers
+
+
 @pytest.mark.parametrize("validations", [1, 2])
 def test_a_budget_with_few_validations_is_kept_too(validations, small_store, tiny_config, tmp_path, clock, monkeypatch):
     whole = train_pictures(small_store, tiny_config)

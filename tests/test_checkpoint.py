@@ -27,6 +27,7 @@ def model(small_store, tmp_path_factory):
         "latents": 5,
         "batch": 16,
         "steps": 5,
+        "flow": 4,
     }
     folder = tmp_path_factory.mktemp("run")
     return train.fit(small_store, Config.preset("tiny", **settings), folder), folder
@@ -44,7 +45,7 @@ def test_load_gives_back_what_was_saved_in_evaluation_mode(model, small_store):
     for name, value in trained.vae.state_dict().items():
         assert torch.equal(loaded.vae.state_dict()[name], value), name
     assert loaded.sampler == trained.sampler
-    assert loaded.samplers.keys() == trained.samplers.keys() >= {"gaussian", "parzen"}
+    assert loaded.samplers.keys() == trained.samplers.keys() >= {"gaussian", "parzen", "flow"}
     for kind, density in trained.samplers.items():
         for name, value in density.state_dict().items():
             assert torch.equal(loaded.samplers[kind].state_dict()[name], value), (kind, name)

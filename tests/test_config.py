@@ -32,6 +32,14 @@ def test_presets_are_short_differences():
             assert getattr(getattr(defaults, SECTION_OF[key]), key) != value, (name, key)
 
 
+def test_the_larger_preset_has_one_more_level_and_as_many_codes():
+    small, large = (Config.preset(name) for name in ("flowers64", "flowers128"))
+    assert large.shape == (3, 128, 128)
+    assert large.model.widths == (16, 32, 64, 128, 128)  # those of the family, and one more
+    changes = {"height": 64, "width": 64, "widths": (), "beta": small.objective.beta}
+    assert large.replace(changes) == small
+
+
 def test_the_seed_preset_has_the_settings_of_the_student_project():
     config = Config.preset("seed")
     assert config.shape == (3, 136, 136)

@@ -65,7 +65,22 @@ def test_pictures_are_those_of_torch(family, kernel, half, tmp_path):
     assert (lean.fingerprint, lean.config, lean.pipeline) == (model.fingerprint, model.config, model.pipeline)
     for sampler in ("auto", "prior", *model.samplers):
         agree(model, lean, sampler=sampler)
+    agree(model, lean, sampler="flow", temperature=0.8)
     agree(model, lean, temperature=0.6, start=11)
+
+
+@pytest.mark.parametrize("name", ["flowers64", "flowers128", "tiny"])
+def test_the_networks_of_the_presets_are_known_without_torch(name, tmp_path):
+    preset = Config.preset(name)
+    m = preset.model
+    same = {key: getattr(m, key) for key in ("family", "kernel")}
+    widths = [max(width // 8, 2) for width in m.widths or FAMILIES[m.family].widths]
+    saved(tmp_path / "m", height=32, width=64, widths=widths, **same)
+    agree(betabloom.load(tmp_path / "m"), open_lean(tmp_path / "m"))
+    with torch.device("meta"):
+        vae = build_vae(preset.shape, m.latents, m.family, m.widths, m.kernel)
+    known = vae_entries(m.family, preset.shape, m.latents, m.widths, m.kernel, m.likelihood, m.prior, 1, False)
+    assert known == {name: entry_of(value) for name, value in vae.state_dict().items()}
 
 
 @pytest.mark.parametrize(("likelihood", "prior"), [*((name, "standard") for name in LIKELIHOODS),

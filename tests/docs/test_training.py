@@ -42,7 +42,8 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
         logs = words[words.index("--log") + 1].split(",") if "--log" in words else []
         if any(name != "csv" and (name != "tensorboard" or not importlib.util.find_spec(name)) for name in logs):
             continue  # tests/test_trackers.py has those that are large
-        shorter = {"train": SHORT, "sharpen": ["--steps", "2"]}
+        flow = ["--set", "flow=5"] if "flow=2000" in words else []
+        shorter = {"train": SHORT + flow, "sharpen": ["--steps", "2"]}
         monkeypatch.setattr(sys, "argv", [*words, *shorter.get(words[1], [])])
         code = 0
         try:
@@ -58,6 +59,7 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
         "runs/mine-sharp/samples.png",
         "runs/logged/metrics.csv",
         "runs/mine/advice.json",
+        "flowing.png",
     ):
         assert (place / name).is_file()
 
@@ -65,9 +67,10 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
 def test_the_python_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setenv("BETABLOOM_CACHE", str(place / "cache"))
-    (code,) = blocks("python")
-    exec(compile(code, "training.md", "exec"), {})
+    for code in blocks("python"):
+        exec(compile(code, "training.md", "exec"), {})
     assert (place / "runs" / "python" / "metrics.csv").is_file()
+    assert (place / "runs" / "with-flow" / "sampler-flow.safetensors").is_file()
 
 
 def test_the_tables_name_every_illness_and_every_log() -> None:
