@@ -112,7 +112,17 @@ def test_a_flow_is_judged_by_its_pictures_only(painter):
 
 
 @pytest.mark.parametrize(
-    "sizes", [{}, {"kernels": 3}, {"width": 4}, {"components": 0}, {"components": True}, {"components": "2"}]
+    "sizes",
+    [
+        {},
+        {"kernels": 3},
+        {"width": 4},
+        {"width": 1 << 20, "blocks": 1},
+        {"waves": 1},
+        {"components": 0},
+        {"components": True},
+        {"components": "2"},
+    ],
 )
 def test_sizes_that_no_sampler_has_are_refused(sizes):
     with pytest.raises(ValueError, match="a sampler with"):

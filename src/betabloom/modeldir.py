@@ -42,7 +42,8 @@ MODELS = Path(__file__).parent / "models"
 BUNDLED = "flowers64"  # the model that comes with betabloom
 SAMPLERS = ("auto", "prior", "gaussian", "mixture", "parzen", "flow")
 LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
-LARGEST = 1 << 24  # components, kernels or neighbours that a file may ask for
+LARGEST = {"components": 1 << 24, "kernels": 1 << 24, "neighbours": 1 << 24, "width": 1 << 16, "blocks": 1 << 10}
+"""Sizes of samplers that a file may ask for."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def sampler_entries(sizes: Mapping[str, Any], latents: int) -> dict[str, Entry]:
         ValueError: There is no sampler of these sizes.
     """
     for name, size in sizes.items():
-        if type(size) is not int or not 1 <= size <= LARGEST:
+        if type(size) is not int or not 1 <= size <= LARGEST.get(name, 0):
             raise ValueError(f"a sampler with {size!r} {name}")
     if sizes.keys() == {"components"}:
         k = sizes["components"]
