@@ -27,7 +27,7 @@ from measuring import FLOWERS, PACKAGES, PEERS, PHOTOS, in_process, keep, machin
 
 WANTED = {"pythae": 1.9, "disent": 2.2, "pytorch-vae": 2.6, "seed": 4.0}
 # Pictures, epochs, held out: few where a network is slow.
-SIZES = {"pythae": (256, 1, 32), "disent": (2048, 4, 128), "pytorch-vae": (2048, 2, 128), "seed": (256, 1, 16)}
+SIZES = {"pythae": (256, 1, 32), "disent": (2048, 4, 128), "pytorch-vae": (2048, 2, 128), "seed": (512, 1, 16)}
 QUICK = {"pythae": (64, 1, 16), "disent": (256, 1, 32), "pytorch-vae": (256, 1, 32), "seed": (64, 1, 16)}
 SEED_EPOCHS = 10
 EPOCH = {"seed": 1020}  # pictures in an epoch of an earnest training
