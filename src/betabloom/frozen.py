@@ -36,7 +36,7 @@ def frozen(decoder: nn.Module) -> Callable[[Tensor], Tensor]:
     `decoder` stays as it is; make the function anew when its weights have changed. On other devices than processors it
     is `decoder` itself.
     """
-    if next(decoder.parameters()).device.type != "cpu":
+    if any(weight.device.type != "cpu" for weight in decoder.parameters()):
         return decoder
     ops = list(_ops(list(_flat(decoder))))
 
