@@ -42,11 +42,6 @@ def validate(run: Run) -> bool:
     Returns:
         False if their loss is not finite.
     """
-    with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
-        return _validate(run)
-
-
-def _validate(run: Run) -> bool:
     vae = run.averaged.eval()
     totals = np.zeros(3)
     per_dimension, means, codes = torch.zeros(vae.latents), [], []
@@ -55,7 +50,8 @@ def _validate(run: Run) -> bool:
     for first in range(0, len(rows), sample.BATCH):
         x = sample.to_tensor(run.store.pictures[rows[first : first + sample.BATCH]], run.device)
         noise = torch.from_numpy(rng.standard_normal((len(x), vae.latents), np.float32)).to(run.device)
-        terms = vae(x.contiguous(memory_format=torch.channels_last), noise)
+        with _autocast(run):
+            terms = vae(x.contiguous(memory_format=torch.channels_last), noise)
         floor = terms.floor.sum().item() if terms.floor is not None else 0.0
         totals += terms.distortion.sum().item(), terms.rate.sum().item(), floor
         means.append(terms.posterior.mean.float().cpu())
@@ -86,10 +82,16 @@ def _validate(run: Run) -> bool:
     return True
 
 
+def _autocast(run: Run) -> torch.autocast:
+    return torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32)
+
+
 def _spread(run: Run, vae: VAE, codes: Tensor) -> float:
     """How much the pictures that `codes` (N, l) of held-out pictures stand for differ, relative to the real ones."""
     real = sample.to_tensor(run.store.pictures[run.validation_rows[: sample.BATCH]])
-    return spread(vae.decode(codes[: sample.BATCH].to(run.device)).float().cpu().numpy(), real.numpy())
+    with _autocast(run):
+        made = vae.decode(codes[: sample.BATCH].to(run.device))
+    return spread(made.float().cpu().numpy(), real.numpy())
 
 
 def _draw(run: Run, vae: VAE, codes: Tensor, out: Path) -> None:
@@ -98,10 +100,12 @@ def _draw(run: Run, vae: VAE, codes: Tensor, out: Path) -> None:
     folder.mkdir(exist_ok=True)
     record = {"run": out.name, "step": run.step, "seed": 0}
     density = fit_mixture(codes, 1).to(run.device) if len(codes) > 1 else None
-    generated = plot.grid(sample.generate(vae, 64, density=density), columns=8)
+    with _autocast(run):
+        generated = plot.grid(sample.generate(vae, 64, density=density), columns=8)
     plot.save_png(generated, folder / f"step-{run.step:09d}.png", {"verb": "train-sample", **record})
     originals = np.asarray(run.store.pictures[some(run.validation_rows, 32)])
-    sheet = plot.pairs(originals, sample.reconstruct(vae, originals))
+    with _autocast(run):
+        sheet = plot.pairs(originals, sample.reconstruct(vae, originals))
     plot.save_png(sheet, out / "reconstructions.png", {"verb": "train-reconstruction", **record})
     run.trackers.picture(run.step, "samples", generated)
     run.trackers.picture(run.step, "reconstructions", sheet)
