@@ -368,3 +368,8 @@ def test_held_out_pictures_that_happen_to_be_harder_are_no_overfitting():
     assert only.illness == "posterior-collapse"
     easy = [{**line, "rate": 9.0, "active_units": 6, "beta": 1.0} for line in records]
     assert doctor.diagnose(easy, healthy_facts()) == []
+
+
+def test_a_run_whose_first_steps_were_left_out_is_judged_without_them():
+    held_out = {"step": 200, "split": "validation", "distortion": 1e6, "rate": 0.0, "beta": 1.0, "active_units": 0}
+    assert doctor.diagnose([held_out], dataclasses.replace(healthy_facts(), progress=0.3)) == []

@@ -129,7 +129,7 @@ class _History:
     @property
     def newest(self) -> Mapping[str, Any] | None:
         """The newest validation, if it tells of the codes: it is late enough, β has risen, and codes have a rate."""
-        if not self.held_out or self.facts.settings["posterior"] == "point":
+        if not (self.held_out and self.train) or self.facts.settings["posterior"] == "point":
             return None
         newest, last = self.held_out[-1], self.train[-1]["step"]
         progress = self.facts.progress * newest["step"] / last  # then, not now
