@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from betabloom import budget, run, train
+from betabloom.nn import FAMILIES
 
 
 class Clock:
@@ -104,15 +105,61 @@ def test_a_budget_with_few_validations_is_kept_too(validations, small_store, tin
     assert clock.now - begun == pytest.approx(120, rel=0.05)
 
 
+def chosen(store, config, pace, clock):
+    """What is chosen where a step takes `pace(run)` seconds, and the first one twenty times that."""
+
+    def step(state):
+        clock.now += pace(state) * (1 if state.step else 20)
+
+    config = config.replace({"steps": 0, "budget": 60})
+    return budget.choose(config, lambda c: run.set_up(store, c, None), step, 60)
+
+
 @pytest.mark.parametrize(("pace", "batch"), [(0.02, 32), (0.19, 32), (0.25, 16), (9.0, 16)])
 def test_short_budgets_take_smaller_batches(pace, batch, small_store, tiny_config, clock):
     """60 s and steps of 0.2 s: 300 steps, below which batches are halved. The first step is not counted."""
-    state = run.set_up(small_store, tiny_config.replace({"steps": 0, "budget": 60}), None)
+    config = chosen(small_store, tiny_config.replace({"batch": 0}), lambda state: pace, clock)
+    assert config.train.batch == batch
+    assert config.model.widths == tiny_config.model.widths
 
-    def step(state):
-        clock.now += pace if state.step else 20 * pace
 
-    assert budget.choose_batch(state, step, 60) == batch
+def own(state) -> bool:
+    """Whether a residual network has its own widths."""
+    return state.config.model.widths in ((), FAMILIES["residual"].widths)
+
+
+@pytest.mark.parametrize(("many", "widths"), [(1.01, (16, 32, 64, 128)), (0.99, (8, 16, 32, 64))])
+def test_short_budgets_take_half_the_widths(many, widths, small_store, tiny_config, clock):
+    """By the pace of the network's own widths; batches by that of the network that is trained."""
+    config = tiny_config.replace({"family": "residual", "widths": (), "batch": 0})
+    steps = many * budget.HALF_BELOW
+    found = chosen(small_store, config, lambda state: 60 / steps if own(state) else 60 / 299, clock)
+    assert found.model.widths == widths
+    assert found.train.batch == (32 if many > 1 else 16)
+
+
+def test_widths_and_batches_that_somebody_chose_stay(small_store, tiny_config, clock):
+    config = tiny_config.replace({"family": "residual", "widths": (), "batch": 24})
+    assert chosen(small_store, config, lambda state: 5, clock).train.batch == 24
+    assert chosen(small_store, config, lambda state: 5, clock).model.widths == (8, 16, 32, 64)
+    config = config.replace({"widths": (24, 48, 64), "batch": 0})
+    assert chosen(small_store, config, lambda state: 5, clock).model.widths == (24, 48, 64)
+
+
+@pytest.mark.parametrize("family", ["seed", "burgess", "conv"])
+def test_networks_of_publications_keep_their_widths(family, small_store, tiny_config, clock):
+    config = tiny_config.replace({"family": family, "widths": ()})
+    assert chosen(small_store, config, lambda state: 5, clock).model.widths == ()
+
+
+def test_a_run_that_goes_on_does_not_choose_again(small_store, tiny_config, tmp_path, clock, monkeypatch):
+    clock.takes(monkeypatch, train, "_train_step", lambda r: 5)
+    settings = {"steps": 0, "budget": 60, "batch": 0, "family": "residual", "widths": ()}
+    model = train.fit(small_store, tiny_config.replace(settings), tmp_path)
+    assert model.config.model.widths == (8, 16, 32, 64)
+    monkeypatch.setattr(train, "choose", None)
+    again = train.fit(small_store, model.config, tmp_path, resume=True)
+    assert again.config.model == model.config.model
 
 
 def test_what_is_chosen_is_written_down(small_store, tiny_config, tmp_path, clock, monkeypatch):
@@ -203,13 +250,11 @@ def test_other_errors_are_no_lack_of_memory(small_store, tiny_config, monkeypatc
 
 
 def test_memory_that_is_short_in_a_budget_makes_the_batch_smaller(small_store, tiny_config, clock):
-    state = run.set_up(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 32}), None)
-
-    def step(state):
-        clock.now += 0.01
+    def pace(state):
         state.parts = 4
+        return 0.01
 
-    assert budget.choose_batch(state, step, 60) == 8
+    assert chosen(small_store, tiny_config.replace({"batch": 0}), pace, clock).train.batch == 8
 
 
 def test_parts_are_kept_by_a_checkpoint(small_store, tiny_config, tmp_path):

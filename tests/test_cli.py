@@ -286,6 +286,8 @@ def test_resume_goes_on_and_names_are_kept(place):
 def test_version_and_help():
     out, _ = betabloom("--version", cwd=Path.cwd())
     assert out.startswith("betabloom 0.")
+    command = [sys.executable, "-m", "betabloom", "--version"]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == out
     out, _ = betabloom("--help", cwd=Path.cwd())
     for verb in ("fetch", "train", "runs", "report", "generate", "reconstruct", "vary", "encode", "decode", "info"):
         assert f"  {verb} " in out

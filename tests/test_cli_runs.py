@@ -56,6 +56,16 @@ def test_runs_are_listed_with_their_figures(place, capsys, monkeypatch):
     assert facts["advice"] == [entry["illness"] for entry in json.loads((place / "runs/whole/advice.json").read_text())]
 
 
+def test_columns_stand_under_one_another_whatever_the_names_are_made_of(tmp_path, capsys, monkeypatch):
+    for name in ("plain", "two\nlines", "tab\there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("train: {steps: 5}\n")
+    code, out, _ = run(capsys, monkeypatch, "runs", str(tmp_path))
+    lines = out.splitlines()
+    assert (code, len(lines)) == (0, 4)
+    assert len({line.index(word) for line, word in zip(lines, ["state", "open", "open", "open"], strict=True)}) == 1
+
+
 def test_a_report_is_written_and_never_over_something(place, capsys, monkeypatch):
     monkeypatch.chdir(place)
     code, out, _ = run(capsys, monkeypatch, "report", "runs/whole")

@@ -8,6 +8,8 @@ Encoder, decoder and objective stay as they are.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ __all__ = ["GaussianMixture", "fit_aggregate", "fit_mixture"]
 
 COMPONENTS = (1, 2, 4, 8, 16)
 ITERATIONS = 20
+TOLERANCE = 0.01  # nats per code, below which more iterations are not worth their time
 TINY = 1e-4  # keeps empty components and constant dimensions from dividing by zero
 
 
@@ -44,10 +47,12 @@ class GaussianMixture(Prior):
     def log_joint(self, z: Tensor) -> Tensor:
         """Log w_k N(z; m_k, Σ_k) in nats, shape (B, K)."""
         parts = []
+        eye = torch.eye(self.latents, device=self.factor.device)
         for log_weight, mean, factor in zip(self.weight.log(), self.mean, self.factor, strict=True):
-            white = torch.linalg.solve_triangular(factor, (z - mean).T, upper=False)
+            # For many codes the product with the inverse takes half the time of a triangular solve.
+            white = (z - mean) @ torch.linalg.solve_triangular(factor, eye, upper=False).T
             log_det = factor.diagonal().log().sum()
-            parts.append(log_weight - 0.5 * (white.square().sum(0) + self.latents * LOG_2PI) - log_det)
+            parts.append(log_weight - 0.5 * (white.square().sum(1) + self.latents * LOG_2PI) - log_det)
         return torch.stack(parts, 1)
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -69,23 +74,34 @@ def fit_mixture(z: Tensor, components: int, seed: int = 0, iterations: int = ITE
         z: Codes, shape (N, l), N ≥ 2.
         components: K ≥ 1.
         seed: Of the first assignment.
-        iterations: Of expectation-maximisation.
+        iterations: Of expectation-maximisation, at most: it ends when the mean log-likelihood rises by less than
+            `TOLERANCE` nats.
     """
     if len(z) < 2 or components < 1:
         raise UsageError(f"A mixture needs at least 2 codes and 1 component, not {len(z)} and {components}.")
     share = torch.nn.functional.one_hot(_first_assignment(z, components, seed), components).float()
+    typical = _shrunk(torch.cov(z.T).reshape(z.shape[1], z.shape[1]), len(z))
+    likelihood = -math.inf
     for _ in range(iterations if components > 1 else 1):
-        mixture = _maximise(z, share)
-        share = torch.softmax(mixture.log_joint(z), 1)
+        mixture = _maximise(z, share, typical)
+        if components == 1:
+            break
+        joint = mixture.log_joint(z)
+        before, likelihood = likelihood, torch.logsumexp(joint, 1).mean().item()
+        if likelihood - before < TOLERANCE:
+            break
+        share = torch.softmax(joint, 1)
     return mixture
 
 
-def _maximise(z: Tensor, share: Tensor) -> GaussianMixture:
-    """The mixture that fits best if code n belongs to component k with the given share (N, K)."""
+def _maximise(z: Tensor, share: Tensor, typical: Tensor) -> GaussianMixture:
+    """The mixture that fits best if code n belongs to component k with the given share (N, K).
+
+    Covariances are shrunk towards the `typical` one, (l, l).
+    """
     count, latents = z.shape
     size = share.sum(0)
     means = (share.T @ z + TINY * z.mean(0)) / (size + TINY)[:, None]
-    typical = _shrunk(torch.cov(z.T).reshape(latents, latents), count)
     factors = []
     for k, mean in enumerate(means):
         centred = z - mean

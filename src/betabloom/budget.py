@@ -10,15 +10,17 @@ import time
 from typing import TYPE_CHECKING
 
 from betabloom import plot
+from betabloom.nn import FAMILIES
 from betabloom.run import BATCH, save, some
 from betabloom.validate import SAMPLER_PICTURES, fit_sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from betabloom.config import Config
     from betabloom.run import Run
 
-__all__ = ["choose_batch", "counted", "reserve"]
+__all__ = ["choose", "counted", "reserve"]
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 # of pictures (docs/log.md).
 BATCHES = ((0, 16), (300, BATCH))
 SMALLEST_BATCH = 8  # where memory does not hold the one above
+# Steps of a network's own widths below which half of them learn more in the same time ("What a time budget chooses" there).
+HALF_BELOW = 1000
 MEASURED = 3.0  # seconds, at most
 MEASURED_PART = 0.03  # of the budget, at most
 REHEARSED_FROM = 0.35  # progress from which on codes are distributed much as in the end
@@ -44,14 +48,37 @@ def counted(budget: float, spent: float) -> float:
     return min(spent, budget / 2) if budget else spent
 
 
-def choose_batch(run: Run, step: Callable[[Run], None], seconds: float) -> int:
-    """Time some steps of a run that is thrown away after, and choose the pictures in a step.
+def choose(config: Config, set_up: Callable[[Config], Run], step: Callable[[Run], None], seconds: float) -> Config:
+    """Choose what the settings leave open, the widths and the pictures in a step, by how fast this machine is.
+
+    Steps are timed in runs that are thrown away after. Only families that `scale` get other widths: the networks of
+    publications stay what they are.
 
     Arguments:
-        run: Set up, with batches of `BATCH`.
-        step: Takes one training step.
+        config: The settings.
+        set_up: Makes an untrained run.
+        step: Takes one training step of a run.
         seconds: What is left of the budget.
     """
+    family, asked = FAMILIES[config.model.family], config.train.batch
+    config = config.replace({"batch": asked or BATCH})
+    if family.scales and not config.model.widths:
+        steps, _ = _fitting(set_up(config), step, seconds)
+        half = tuple(max(width // 2, 1) for width in family.widths)
+        config = config.replace({"widths": half if steps < HALF_BELOW else family.widths})
+        log.info("about %s steps fit in the budget: widths %s", f"{steps:,.0f}", config.model.widths)
+    if asked:
+        return config
+    steps, parts = _fitting(set_up(config), step, seconds)
+    batch = next(batch for least, batch in reversed(BATCHES) if steps >= least)
+    if parts > 1:
+        batch = max(SMALLEST_BATCH, min(batch, BATCH // parts))
+    log.info("about %s steps of %d pictures fit in the budget: batches of %d", f"{steps:,.0f}", BATCH, batch)
+    return config.replace({"batch": batch})
+
+
+def _fitting(run: Run, step: Callable[[Run], None], seconds: float) -> tuple[float, int]:
+    """How many steps take so long, by some that are timed, and in how many parts they were taken for lack of memory."""
     end, times = time.monotonic() + min(MEASURED, MEASURED_PART * seconds), list[float]()
     while len(times) < 3 or time.monotonic() < end:
         begun = time.monotonic()
@@ -60,12 +87,8 @@ def choose_batch(run: Run, step: Callable[[Run], None], seconds: float) -> int:
         times.append(time.monotonic() - begun)
         if len(times) > 1 and sum(times) > seconds / 4:
             break
-    steps = seconds / max(statistics.median(times[1:]), 1e-9)  # the first one also prepares the machine
-    chosen = next(batch for least, batch in reversed(BATCHES) if steps >= least)
-    if run.parts > 1:
-        chosen = max(SMALLEST_BATCH, min(chosen, BATCH // run.parts))
-    log.info("about %s steps of %d pictures fit in the budget: batches of %d", f"{steps:,.0f}", BATCH, chosen)
-    return chosen
+    # The first one also prepares the machine.
+    return seconds / max(statistics.median(times[1:]), 1e-9), run.parts
 
 
 def reserve(run: Run, validation: float) -> float:

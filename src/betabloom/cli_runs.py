@@ -71,12 +71,13 @@ def _figures(run: Path) -> dict[str, Any]:
 
 def _table(found: list[dict[str, Any]]) -> list[str]:
     from betabloom.console import duration
+    from betabloom.data import shown
 
     rows: list[tuple[str, ...]] = [("run", "state", "steps", "time", "β", "distortion", "rate", "active", "advice")]
     for facts in found:
         measured = [_short(facts[name]) for name in ("beta", "distortion", "rate", "active_units")]
         rows.append((
-            shlex.quote(facts["run"]), "finished" if facts["finished"] else "open", f"{facts['steps']:,}",
+            shown(shlex.quote(facts["run"]), 10_000), "finished" if facts["finished"] else "open", f"{facts['steps']:,}",
             duration(facts["seconds"]), *measured, ", ".join(facts["advice"]) or "none",
         ))  # fmt: skip
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

@@ -213,6 +213,7 @@ class Family:
         kernel: Default kernel size.
         strided: Whether each level halves the picture, so that sides must be multiples of 2^levels.
         even: Whether the kernel size must be even (strided convolutions that mirror exactly) rather than odd.
+        scales: Whether a time budget may choose other widths; networks of publications stay what they are.
     """
 
     make: Callable[[Shape, int, Sequence[int], int], tuple[Encoder, Decoder]]
@@ -220,13 +221,14 @@ class Family:
     kernel: int
     strided: bool = True
     even: bool = True
+    scales: bool = False
 
 
 FAMILIES = {
     "seed": Family(_seed, (16, 32), 5, strided=False, even=False),
     "burgess": Family(_burgess, (32, 32, 32, 32), 4),
     "conv": Family(_conv, (32, 64, 128, 256), 4),
-    "residual": Family(_residual, (16, 32, 64, 128), 3, even=False),
+    "residual": Family(_residual, (16, 32, 64, 128), 3, even=False, scales=True),
 }
 
 

@@ -21,7 +21,7 @@ import betabloom
 from betabloom import plot
 from betabloom.advice import advise
 from betabloom.augment import DRAWS, augment, mirror
-from betabloom.budget import choose_batch, counted, reserve
+from betabloom.budget import choose, counted, reserve
 from betabloom.checkpoint import Model, laid_out, load, save_model
 from betabloom.config import Config
 from betabloom.data import shown
@@ -87,7 +87,7 @@ def fit(
     started = time.monotonic() - spent
     if resume and not out:
         raise UsageError("Name the folder of the run to go on with: fit(pictures, config, out, resume=True)")
-    run = _set_up(pictures, config, out, config.train.budget - spent)
+    run = _set_up(pictures, config, out, config.train.budget - spent, resume)
     if not out:
         return _go(run, started, Stop(), progress)
     try:
@@ -102,12 +102,18 @@ def fit(
         raise why_stopped(out, run.step, error) from error
 
 
-def _set_up(pictures: Store | Streamed, config: Config, out: Path | None, left: float) -> Run:
-    """Set up a run. With a time budget, what the settings leave open is chosen by how fast this machine is."""
-    run = set_up(pictures, config, out)
-    if not run.plan.budget or config.train.batch:
-        return run
-    return set_up(pictures, config.replace({"batch": choose_batch(run, _train_step, left)}), out)
+def _set_up(pictures: Store | Streamed, config: Config, out: Path | None, left: float, resume: bool) -> Run:
+    """Set up a run. With a time budget, what the settings leave open is chosen by how fast this machine is.
+
+    A run that goes on has chosen already, and written it into its settings.
+    """
+
+    def made(config: Config) -> Run:
+        return set_up(pictures, config, out)
+
+    if config.train.budget and not (resume and config.train.batch):
+        config = choose(config, made, _train_step, left)
+    return made(config)
 
 
 def _go(run: Run, started: float, stop: Stop, progress: Callable[[int, int, str], None] | None) -> Model:
