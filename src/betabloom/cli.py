@@ -7,6 +7,7 @@ Nothing heavy is imported before a command needs it.
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import sys
@@ -69,7 +70,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        _parser(sys.argv[1:])()
     except BetabloomError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
@@ -78,6 +79,20 @@ def main() -> None:
         _fail("this does not fit in memory. Ask for fewer or smaller pictures.", 1)
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
+
+
+def _parser(words: Sequence[str]) -> typer.Typer:
+    """The command that is asked for, alone: to read the options of all the others takes as long as to draw pictures."""
+    commands = list(app.registered_commands)
+    for group in app.registered_groups:
+        if group.typer_instance and not isinstance(group.name, str):  # its commands stand beside ours
+            commands += group.typer_instance.registered_commands
+    asked = [c for c in commands if words and c.callback and words[0] == (c.name or c.callback.__name__)]
+    if not asked:
+        return app
+    alone = copy.copy(app)
+    alone.registered_commands, alone.registered_groups = asked, []
+    return alone
 
 
 def _fail(message: str, code: int) -> None:

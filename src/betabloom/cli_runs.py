@@ -76,8 +76,9 @@ def _table(found: list[dict[str, Any]]) -> list[str]:
     rows: list[tuple[str, ...]] = [("run", "state", "steps", "time", "β", "distortion", "rate", "active", "advice")]
     for facts in found:
         measured = [_short(facts[name]) for name in ("beta", "distortion", "rate", "active_units")]
+        name = shown(shlex.quote(facts["run"]), 10_000)
         rows.append((
-            shown(shlex.quote(facts["run"]), 10_000), "finished" if facts["finished"] else "open", f"{facts['steps']:,}",
+            name, "finished" if facts["finished"] else "open", f"{facts['steps']:,}",
             duration(facts["seconds"]), *measured, ", ".join(facts["advice"]) or "none",
         ))  # fmt: skip
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

@@ -120,7 +120,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # are fitted to the codes make up for the prior that they then follow less (docs/log.md).
     "flowers64": {"latents": 256, "beta": 0.2},
     # Larger pictures, 128×128: one more level, and β for four times as many pixels.
-    "flowers128": {"height": 128, "width": 128, "latents": 256, "widths": (16, 32, 64, 128, 128), "beta": 0.5},
+    "flowers128": {"height": 128, "width": 128, "latents": 256, "widths": (8, 16, 32, 64, 64), "beta": 0.5},
     # Seconds, not minutes: for a first look, for tests and for lessons.
     "tiny": {
         "height": 32,
