@@ -63,7 +63,7 @@ def test_columns_stand_under_one_another_whatever_the_names_are_made_of(tmp_path
     code, out, _ = run(capsys, monkeypatch, "runs", str(tmp_path))
     lines = out.splitlines()
     assert (code, len(lines)) == (0, 4)
-    assert len({line.index(word) for line, word in zip(lines, ["state", "open", "open", "open"], strict=True)}) == 1
+    assert len({line.index(word) for line, word in zip(lines, ["  state", *3 * ["  open"]], strict=True)}) == 1
 
 
 def test_a_report_is_written_and_never_over_something(place, capsys, monkeypatch):

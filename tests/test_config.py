@@ -35,7 +35,7 @@ def test_presets_are_short_differences():
 def test_the_larger_preset_has_one_more_level_and_as_many_codes():
     small, large = (Config.preset(name) for name in ("flowers64", "flowers128"))
     assert large.shape == (3, 128, 128)
-    assert large.model.widths == (16, 32, 64, 128, 128)  # those of the family, and one more
+    assert large.model.widths == (8, 16, 32, 64, 64)  # half of those of the family, and one more
     changes = {"height": 64, "width": 64, "widths": (), "beta": small.objective.beta}
     assert large.replace(changes) == small
 

@@ -10,11 +10,13 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TypeAlias
+
+    from PIL import ImageCms
 
     Colour: TypeAlias = tuple[int, int, int]
 
@@ -71,6 +73,8 @@ def _flat(part: Image.Image, background: Colour, profile: bytes | None) -> Image
 
 
 def _apply(transform: ImageCms.ImageCmsTransform, part: Image.Image) -> Image.Image:
+    from PIL import ImageCms
+
     result = ImageCms.applyTransform(part, transform)
     assert result is not None  # noqa: S101  # it is None only when converting in place
     return result
@@ -88,6 +92,8 @@ def _profile(image: Image.Image) -> bytes | None:
 @functools.lru_cache(maxsize=16)
 def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Build the conversion from a profile to sRGB, or return None where there is nothing to convert."""
+    from PIL import ImageCms
+
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
