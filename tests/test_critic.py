@@ -39,6 +39,18 @@ def test_only_the_decoder_changes(model, pictures):
     assert critic.sharpen(sharper, pictures, steps=2).training["sharpened"]["steps"] == 5
 
 
+def test_a_narrow_decoder_is_said_to_be_too_narrow(model, pictures, caplog):
+    critic.sharpen(model, pictures, steps=1)
+    assert [r.getMessage() for r in caplog.records if "narrow" in r.getMessage()] == [
+        "this decoder is narrow: the critic turns some of its pictures into speckles. To sharpen, train with --set "
+        "widths=16,16"
+    ]
+    caplog.clear()
+    store = betabloom.prepare(betabloom.data.Arrays(pictures), size=16)
+    critic.sharpen(betabloom.fit(store, "tiny", steps=1, latents=4, widths=(16, 16), batch=8), pictures, steps=1)
+    assert not caplog.records or "narrow" not in caplog.text
+
+
 def test_the_same_seed_makes_the_same_decoder(model, pictures):
     before = torch.get_rng_state()
     one, same, other = (critic.sharpen(model, pictures, steps=2, seed=seed) for seed in (1, 1, 2))

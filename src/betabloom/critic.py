@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import math
 import time
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from betabloom import sample
 from betabloom.errors import UsageError
 from betabloom.hardware import choose_precision
+from betabloom.nn import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,11 +47,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Critic", "Shares", "sharpen"]
 
+log = logging.getLogger(__name__)
+
 BATCH = 32  # real pictures in a step; with as many reconstructions and half as many new ones
 LEARNING_RATE = 3e-4
 CRITIC_RATE = 1e-3  # the critic has to be ahead of the decoder
 AVERAGING = 0.999
 WIDTHS = (32, 64, 128, 256)
+NARROW = 16  # channels; a decoder that draws its largest maps with fewer does not follow the critic (docs/log.md)
 JUDGES = 2  # so many of the last levels have a verdict
 
 
@@ -122,6 +127,7 @@ def sharpen(
         raise UsageError("Say either how many steps or how many seconds to sharpen for.")
     if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
         raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
+    _warn_if_narrow(model)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
         torch.manual_seed(seed)
         lesson = _Lesson(model, pictures, seed, shares or Shares())
@@ -138,6 +144,18 @@ def sharpen(
     seconds = round(before["seconds"] + time.monotonic() - begun, 1)
     training = {**model.training, "sharpened": {"steps": before["steps"] + step, "seconds": seconds}}
     return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
+
+
+def _warn_if_narrow(model: Model) -> None:
+    m = model.config.model
+    widths = m.widths or FAMILIES[m.family].widths
+    if min(widths) < NARROW:
+        wider = ",".join(str(width * math.ceil(NARROW / min(widths))) for width in widths)
+        log.warning(
+            "this decoder is narrow: the critic turns some of its pictures into speckles. To sharpen, train "
+            "with --set widths=%s",
+            wider,
+        )
 
 
 class _Lesson:
