@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 # of pictures (docs/log.md).
 BATCHES = ((0, 16), (300, BATCH))
 SMALLEST_BATCH = 8  # where memory does not hold the one above
-# Steps of a network of its own widths below which half of them learn more: it has been measured as far (docs/log.md).
+# Steps of a network of its own widths below which half of them learn more; measured up to there (docs/log.md).
 HALF_BELOW = 25_000
 MEASURED = 3.0  # seconds, at most
 MEASURED_PART = 0.03  # of the budget, at most

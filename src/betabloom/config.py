@@ -54,7 +54,9 @@ class ModelConfig:
 
     family: str = _setting("residual", "network: seed, burgess, conv or residual")
     latents: int = _setting(128, "number of latent dimensions")
-    widths: tuple[int, ...] = _setting((), "channels of each level, as 32,64,128; empty for the family's own")
+    widths: tuple[int, ...] = _setting(
+        (), "channels of each level, as 32,64,128; empty for the family's own, or half of them in a short time budget"
+    )
     kernel: int = _setting(0, "kernel size; 0 for the family's own")
     likelihood: str = _setting(
         "gaussian-optimal",
@@ -119,7 +121,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The default: 64×64 colour pictures. A small β buys sharper pictures with more nats of code, and the samplers that
     # are fitted to the codes make up for the prior that they then follow less (docs/log.md).
     "flowers64": {"latents": 256, "beta": 0.2},
-    # Larger pictures, 128×128: one more level, and β for four times as many pixels.
+    # Larger pictures, 128×128: half the widths, one more level, and β for four times as many pixels.
     "flowers128": {"height": 128, "width": 128, "latents": 256, "widths": (8, 16, 32, 64, 64), "beta": 0.5},
     # Seconds, not minutes: for a first look, for tests and for lessons.
     "tiny": {
