@@ -62,14 +62,19 @@ def choose(config: Config, set_up: Callable[[Config], Run], step: Callable[[Run]
     """
     family, asked = FAMILIES[config.model.family], config.train.batch
     config = config.replace({"batch": asked or BATCH})
-    if family.scales and not config.model.widths:
-        steps, _ = _fitting(set_up(config), step, seconds)
-        half = tuple(max(width // 2, 1) for width in family.widths)
-        config = config.replace({"widths": half if steps < HALF_BELOW else family.widths})
-        log.info("about %s steps fit in the budget: widths %s", f"{steps:,.0f}", config.model.widths)
-    if asked:
+    wide = family.scales and not config.model.widths
+    if asked and not wide:
         return config
     steps, parts = _fitting(set_up(config), step, seconds)
+    if wide:
+        halved = steps < HALF_BELOW
+        widths = tuple(max(width // 2, 1) for width in family.widths) if halved else family.widths
+        log.info("about %s steps fit in the budget: widths %s", f"{steps:,.0f}", widths)
+        config = config.replace({"widths": widths})
+        if halved and not asked:
+            steps, parts = _fitting(set_up(config), step, seconds)
+    if asked:
+        return config
     batch = next(batch for least, batch in reversed(BATCHES) if steps >= least)
     if parts > 1:
         batch = max(SMALLEST_BATCH, min(batch, BATCH // parts))

@@ -165,15 +165,7 @@ def train(
             config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
         folder = _new_run(out, source or "flowers102", preset)
     check_settings(config)
-    try:
-        store = _prepare(config)
-    except SourceError as error:
-        if not resume:
-            raise
-        raise SourceError(
-            f"The pictures that the run in {resume} learns from are not where they were: {error} Bring them back, and "
-            f"type again: {resume_command(resume)}"
-        ) from error
+    store = _prepare_again(config, resume) if resume else _prepare(config)
     spent = time.monotonic() - started
     with progress("training") as report:
         model = training.fit(store, config, folder, resume is not None, report, spent)
@@ -205,6 +197,19 @@ def _new_run(out: Path | None, source: str, preset: str) -> Path:
         hint = f", or go on with it: {resume_command(out)}" if (out / "config.yaml").is_file() else ""
         raise UsageError(f"{out} exists already. Choose another name with -o{hint}.")
     return out
+
+
+def _prepare_again(config: Config, run: Path) -> Store | Streamed:
+    """The same for a run that goes on; where the pictures are gone, say which run misses them."""
+    from betabloom.rundir import resume_command
+
+    try:
+        return _prepare(config)
+    except SourceError as error:
+        raise SourceError(
+            f"The pictures that the run in {run} learns from are not where they were: {error} Bring them back, and "
+            f"type again: {resume_command(run)}"
+        ) from error
 
 
 def _prepare(config: Config) -> Store | Streamed:

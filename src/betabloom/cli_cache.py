@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli_options import Json, say, say_lines
+from betabloom.cli_options import Json, aligned, say, say_lines
 
 if TYPE_CHECKING:
     from betabloom.data.cache import Entry
@@ -68,8 +68,7 @@ def _table(found: list[Entry]) -> list[str]:
         state = entry.pipeline if entry.complete else "(not finished)"
         size = f"{width}×{height}" if count else ""
         rows.append((entry.source, count, size, state, _size(entry.bytes), _date(entry.used)[:16], entry.key[:8]))
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned(rows)
 
 
 def _date(seconds: float) -> str:

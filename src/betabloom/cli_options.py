@@ -20,6 +20,7 @@ __all__ = [
     "Out",
     "Pictures",
     "Seed",
+    "aligned",
     "apart",
     "free_path",
     "say",
@@ -48,6 +49,15 @@ def say_lines(as_json: bool, lines: Iterable[str], /, **facts: Any) -> None:
     from betabloom.data import shown
 
     print(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join(shown(line, 10_000) for line in lines))  # noqa: T201
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose columns stand under one another, whatever the names in its cells are made of."""
+    from betabloom.data import shown
+
+    cells = [[shown(cell, 10_000) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def free_path(path: Path, force: bool, suffix: str = ".png", folder: bool = False) -> Path:

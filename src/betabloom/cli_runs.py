@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli_options import Force, Json, free_path, say, say_lines
+from betabloom.cli_options import Force, Json, aligned, free_path, say, say_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,18 +71,15 @@ def _figures(run: Path) -> dict[str, Any]:
 
 def _table(found: list[dict[str, Any]]) -> list[str]:
     from betabloom.console import duration
-    from betabloom.data import shown
 
     rows: list[tuple[str, ...]] = [("run", "state", "steps", "time", "β", "distortion", "rate", "active", "advice")]
     for facts in found:
         measured = [_short(facts[name]) for name in ("beta", "distortion", "rate", "active_units")]
-        name = shown(shlex.quote(facts["run"]), 10_000)
         rows.append((
-            name, "finished" if facts["finished"] else "open", f"{facts['steps']:,}",
+            shlex.quote(facts["run"]), "finished" if facts["finished"] else "open", f"{facts['steps']:,}",
             duration(facts["seconds"]), *measured, ", ".join(facts["advice"]) or "none",
         ))  # fmt: skip
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned(rows)
 
 
 def _short(value: float | None) -> str:
