@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from betabloom.crew import side_by_side
 from betabloom.errors import BetabloomError
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def accumulate(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
     """
     while True:
         try:
+            if run.crew and run.parts == 1:
+                return side_by_side(run, run.crew, x, noise)
             return _in_parts(run, x, noise)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

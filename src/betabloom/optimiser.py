@@ -20,9 +20,12 @@ from torch.optim.adamw import adamw
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from betabloom.vae import VAE
+
+    Work = Callable[[tuple[Tensor, Tensor]], None]
+    Share = Callable[[Work, Sequence[tuple[Tensor, Tensor]]], None]
 
 __all__ = ["OPTIMISERS", "Muon", "make_optimiser", "memory", "orthogonal"]
 
@@ -64,6 +67,11 @@ def _orthogonal(weight: Tensor) -> Tensor:
     return orthogonal(weight.flatten(1)).reshape(weight.shape)
 
 
+def _one_by_one(work: Work, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    for pair in pairs:
+        work(pair)
+
+
 class Muon(torch.optim.Optimizer):
     """Muon for `matrices`, AdamW for `others`, behind one interface.
 
@@ -74,6 +82,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: Decoupled, for both.
         momentum: Decay of the gradients' running average, with Nesterov's look ahead.
         fused: Whether AdamW runs its fused kernel.
+        share: Calls a function for each of a list, several at the same time if it can; see `Crew.share`.
     """
 
     def __init__(
@@ -84,12 +93,14 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.95,
         fused: bool = True,
+        share: Share | None = None,
     ) -> None:
         groups = [{"params": others, "muon": False}, {"params": matrices, "muon": True}]
         super().__init__(
             [group for group in groups if group["params"]],
             {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "fused": fused},
         )
+        self._share = share or _one_by_one
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -114,12 +125,17 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
         rate = MUON_RATE * group["lr"]
-        for weight, gradient in zip(weights, ahead, strict=True):
+
+        @torch.no_grad()
+        def change(pair: tuple[Tensor, Tensor]) -> None:
+            weight, gradient = pair
             size = max(1.0, len(gradient) / gradient[0].numel()) ** 0.5
             old = weight.clone() if found_inf is not None else weight
             weight.mul_(1 - rate * group["weight_decay"]).add_(_orthogonal(gradient), alpha=-rate * size)
             if found_inf is not None:
                 weight.copy_(torch.where(found_inf > 0, old, weight))
+
+        self._share(change, list(zip(weights, ahead, strict=True)))
 
     def _adam(self, group: dict[str, Any]) -> None:
         weights = [weight for weight in group["params"] if weight.grad is not None]
@@ -148,8 +164,10 @@ class Muon(torch.optim.Optimizer):
         )
 
 
-def make_optimiser(name: str, vae: VAE, lr: float, weight_decay: float, fused: bool) -> torch.optim.Optimizer:
-    """Make the optimiser of a VAE's weights by its name, "muon" or "adam"."""
+def make_optimiser(
+    name: str, vae: VAE, lr: float, weight_decay: float, fused: bool, share: Share | None = None
+) -> torch.optim.Optimizer:
+    """Make the optimiser of a VAE's weights by its name, "muon" or "adam"; see `Muon` for `share`."""
     if name not in OPTIMISERS:
         raise UsageError(f"Unknown optimiser {name!r}. Choose one of: {', '.join(OPTIMISERS)}.")
     parameters = list(vae.parameters())
@@ -162,6 +180,7 @@ def make_optimiser(name: str, vae: VAE, lr: float, weight_decay: float, fused: b
         lr,
         weight_decay,
         fused=fused,
+        share=share,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from betabloom.checkpoint import make_vae
+from betabloom.crew import gather
 from betabloom.data import Store
 from betabloom.doctor import times
 from betabloom.durable import sync
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from betabloom.config import Config
+    from betabloom.crew import Crew
     from betabloom.data import Streamed
     from betabloom.objective import Regulariser
     from betabloom.vae import VAE
@@ -107,6 +109,7 @@ class Run:
     feed: Iterator[np.ndarray] | None  # batches of a stream
     out: Path | None
     sums: Sums
+    crew: Crew | None = None  # who works through a batch side by side
     step: int = 0
     parts: int = 1  # in which a batch is worked through, where memory does not hold it at once
     seconds: float = 0.0
@@ -157,7 +160,9 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     vae.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(vae).requires_grad_(False).eval() if config.train.ema else vae
     t = config.train
-    optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, device.type in ("cpu", "cuda"))
+    crew = gather(vae, t.batch if stream else min(t.batch, len(train_rows)), device)
+    fused = device.type in ("cpu", "cuda")
+    optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, crew.share if crew else None)
     return Run(
         config=config,
         store=store,
@@ -174,6 +179,7 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
         feed=stream.batches(config.train.batch, config.train.seed, config.data.holdout) if stream else None,
         out=out,
         sums=Sums(device),
+        crew=crew,
     )
 
 

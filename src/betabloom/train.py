@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -188,6 +188,11 @@ def _validate(run: Run) -> None:
 
 def _train_step(run: Run) -> None:
     """One step of gradient descent on the objective, and one of the running average of the weights."""
+    with run.crew.at_work() if run.crew else nullcontext():
+        _step(run)
+
+
+def _step(run: Run) -> None:
     config = run.config.train
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate(run)

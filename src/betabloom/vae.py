@@ -53,13 +53,13 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor) -> Posterior:
         """q(z|x) for pictures x (B, C, H, W) in [0, 1]."""
-        if self.deterministic:
-            return Point(self.encoder(x)[0])
-        return self._gaussian(x)
+        return self._posterior(*self.encoder(x))
+
+    def _posterior(self, mean: Tensor, log_var: Tensor) -> Posterior:
+        return Point(mean) if self.deterministic else _limited(mean, log_var)
 
     def _gaussian(self, x: Tensor) -> DiagonalNormal:
-        mean, log_var = self.encoder(x)
-        return DiagonalNormal(mean, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
+        return _limited(*self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
         """E[x|z], the pictures (B, C, H, W) in [0, 1] that the codes z (B, l) stand for."""
@@ -71,16 +71,29 @@ class VAE(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor) -> Terms:
         """Compute the terms of the objective for pictures x (B, C, H, W) and standard normal `noise` (B, l)."""
-        posterior = self.encode(x)
+        return self.terms(x, noise, *self.networks(x, noise))
+
+    def networks(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The part of `forward` that pictures go through one by one: μ and log σ² (B, l), and η (B, C, H, W)."""
+        mean, log_var = self.encoder(x)
+        return mean, log_var, self.decoder(self._posterior(mean, log_var).sample(noise))
+
+    def terms(self, x: Tensor, noise: Tensor, mean: Tensor, log_var: Tensor, output: Tensor) -> Terms:
+        """The rest of it, which may compare the pictures of a batch."""
+        posterior = self._posterior(mean, log_var)
         z = posterior.sample(noise)
         rate, per_dimension = self._rate(posterior, z)
-        distortion = self.likelihood.distortion(self.decoder(z), x)
+        distortion = self.likelihood.distortion(output, x)
         return Terms(distortion, rate, per_dimension, self.likelihood.floor(x), posterior, z)
 
     def _rate(self, posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor | None]:
         if isinstance(posterior, Point):
             return z.new_zeros(len(z)), torch.zeros_like(z)
         return self.prior.kl(posterior, z), self.prior.kl_per_dimension(posterior, z)
+
+
+def _limited(mean: Tensor, log_var: Tensor) -> DiagonalNormal:
+    return DiagonalNormal(mean, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
 
 
 PRIORS = ("standard", "normal", "normal-learned", "mixture", "vamp")

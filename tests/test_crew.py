@@ -1,0 +1,150 @@
+"""Several cores at a training step: the same step as of one, and every one the same."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from betabloom import crew, memory, train
+from betabloom.config import Config
+from betabloom.crew import Crew, gather
+from betabloom.run import set_up
+from betabloom.vae import build_vae
+
+CHOICES = {
+    "optimal": {},
+    "bernoulli, with a floor": {"likelihood": "bernoulli"},
+    "a learned scale": {"likelihood": "gaussian-learned"},
+    "total correlation": {"regulariser": "total-correlation"},
+    "a learned prior": {"prior": "mixture"},
+    "pseudo-pictures": {"prior": "vamp"},
+    "a point": {"posterior": "point"},
+    "residual": {"family": "residual", "optimiser": "muon"},
+}
+
+
+@pytest.fixture(params=[2, 3])
+def threads(request):
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(1)
+
+
+def prepared(store, config, **settings):
+    run = set_up(store, config.replace({"batch": 26, **settings}), None)
+    run.vae.train()
+    return run
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_gradient_is_that_of_the_whole_batch(name, threads, small_store, tiny_config):
+    together, alone = (prepared(small_store, tiny_config, **CHOICES[name]) for _ in range(2))
+    assert together.crew
+    assert together.crew.size == threads
+    alone.crew = None
+    one, other = (memory.accumulate(run, *train._batch(run)) for run in (together, alone))
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
+    weights = zip(together.vae.named_parameters(), alone.vae.parameters(), strict=True)
+    for (place, mine), theirs in weights:
+        assert (mine.grad is None) == (theirs.grad is None), place
+        if mine.grad is not None and theirs.grad is not None:
+            assert mine.grad.stride() == mine.stride(), place
+            size = max(1.0, theirs.grad.abs().max().item())
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5 * size)
+    for mine, theirs in zip(together.vae.buffers(), alone.vae.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_run_of_several_cores_that_is_resumed_is_the_uninterrupted_one(threads, small_store, tiny_config, tmp_path):
+    config = tiny_config.replace({"batch": 24, "optimiser": "muon", "family": "residual"})
+    whole = train.fit(small_store, config, tmp_path / "whole")
+    assert train.fit(small_store, config).fingerprint == train.fit(small_store, config).fingerprint
+    steps = 0
+
+    def stop(step: int, *_: object) -> None:
+        nonlocal steps
+        steps = step
+        if step == 7:
+            raise KeyboardInterrupt
+
+    run = set_up(small_store, config, None)
+    assert run.crew
+    with pytest.raises(KeyboardInterrupt):
+        train.fit(small_store, config, tmp_path / "parts", progress=stop)
+    assert steps == 7
+    resumed = train.fit(small_store, config, tmp_path / "parts", resume=True)
+    for one, other in zip(whole.vae.state_dict().values(), resumed.vae.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_torch_has_its_threads_again_after_a_step(threads, small_store, tiny_config):
+    run = prepared(small_store, tiny_config)
+    with run.crew.at_work():
+        assert run.crew.map(lambda _: torch.get_num_threads(), range(threads)) == [1] * threads
+    train._train_step(run)
+    assert torch.get_num_threads() == threads
+
+
+def test_parts_work_at_the_same_time_and_errors_come_out_when_all_have_ended():
+    torch.set_num_threads(2)
+    pair, met, ended = Crew(2), threading.Barrier(2, timeout=10), []
+    assert pair.map(lambda part: (met.wait(), part)[1], [3, 4]) == [3, 4]
+
+    def fails(part: int) -> None:
+        met.wait()
+        ended.append(part)
+        if part == failing:
+            raise ValueError(str(part))
+
+    for failing in (0, 1):
+        ended.clear()
+        with pytest.raises(ValueError, match=str(failing)):
+            pair.map(fails, [0, 1])
+        assert sorted(ended) == [0, 1]
+    torch.set_num_threads(1)
+
+
+def test_what_is_shared_is_done_once_each():
+    torch.set_num_threads(2)
+    done: list[int] = []
+    Crew(2).share(done.append, list(range(100)))
+    assert sorted(done) == list(range(100))
+    torch.set_num_threads(1)
+
+
+def test_there_is_no_crew_where_it_would_change_the_step_or_not_pay():
+    processor = torch.device("cpu")
+    vae = build_vae((3, 16, 16), 4, "conv", (8, 16))
+    assert gather(vae, 32, processor) is None  # one thread
+    torch.set_num_threads(4)
+    assert gather(vae, 32, processor).size == 4
+    assert gather(vae, 16, processor).size == 2
+    assert gather(vae, 15, processor) is None
+    assert gather(vae, 32, torch.device("meta")) is None
+    for joined in (nn.BatchNorm2d(16), nn.Dropout(0.1)):
+        other = build_vae((3, 16, 16), 4, "conv", (8, 16))
+        other.encoder.body.append(joined)
+        assert gather(other, 32, processor) is None
+    torch.set_num_threads(1)
+
+
+def test_a_part_for_which_memory_is_too_small_halves_the_batch(threads, small_store, tiny_config, monkeypatch):
+    run = prepared(small_store, tiny_config)
+
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(memory, "side_by_side", too_large)
+    assert len(memory.accumulate(run, *train._batch(run))) == 3
+    assert run.parts == 2
+
+
+def test_the_preset_of_the_flowers_trains_so():
+    torch.set_num_threads(2)
+    c = Config.preset("flowers64").model
+    assert gather(build_vae((3, 64, 64), c.latents, c.family, c.widths), 32, torch.device("cpu")) is not None
+    torch.set_num_threads(1)
+    assert crew.LARGEST < 100_000_000  # the network of the seed, whose gradients take memory
