@@ -132,31 +132,37 @@ def _phases(kernel: int, padding: int) -> list[tuple[int, list[int]]]:
 
 
 def _together(layer: nn.ConvTranspose2d) -> Callable[[Tensor], Tensor]:
-    """All four phases as the channels of one convolution, which are put between one another then."""
+    """All four phases as the channels of one convolution: the 2×2 pixels of a cell, and the cells side by side.
+
+    Where the second phase begins a pixel later than the first, a cell is the pixels 2q − 1 and 2q, and the outermost
+    rows and columns are cut off.
+    """
     before, after, kernel, _ = layer.weight.shape
-    phases = _phases(kernel, int(layer.padding[0]))
-    first, window = min(start for start, _ in phases), (kernel + 1) // 2
-    taps = [own + [kernel] * (window - len(own)) for _, own in phases]
+    (first, _), (second, _) = phases = _phases(kernel, int(layer.padding[0]))
+    late = second - first
+    if late not in (0, 1):
+        return layer
+    window = (kernel + 1) // 2
+    taps = [own + [kernel] * (window - len(own)) for _, own in (phases[::-1] if late else phases)]
     whole = F.pad(layer.weight, (0, 1, 0, 1))  # there is no tap `kernel`: 0
     four = torch.stack([whole[:, :, rows][:, :, :, columns] for rows in taps for columns in taps])
     weight = four.transpose(1, 2).reshape(4 * after, before, window, window)
     weight = weight.contiguous(memory_format=torch.channels_last)
     bias = None if layer.bias is None else layer.bias.repeat(4)
-    shifts = [start - first for start, _ in phases]
 
     def together(x: Tensor) -> Tensor:
-        size = _size(layer, x)
-        counts = [[(side - r + 1) // 2 for r in (0, 1)] for side in size]
-        needed = [max(count + shift for count, shift in zip(each, shifts, strict=True)) for each in counts]
-        below, right = (first + n + window - 1 - side for n, side in zip(needed, x.shape[2:], strict=True))
-        v = F.conv2d(F.pad(x, (-first, right, -first, below)), weight, bias)
-        v = v.permute(0, 2, 3, 1)
-        v = v.reshape(*v.shape[:3], 2, 2, after)
-        y = x.new_empty((len(x), *size, after))
-        for r in (0, 1):
-            rows = slice(shifts[r], shifts[r] + counts[0][r])
-            for c in (0, 1):
-                y[:, r::2, c::2] = v[:, rows, shifts[c] : shifts[c] + counts[1][c], r, c]
+        height, width = _size(layer, x)
+        below, right = (
+            (n + late + 1) // 2 + window - 1 + first - side
+            for n, side in zip((height, width), x.shape[2:], strict=True)
+        )
+        edges = (-first, right, -first, below)
+        even = len(set(edges)) == 1 and edges[0] >= 0  # then the convolution sees to them, without a copy
+        padded = x if even else F.pad(x, edges)
+        cells = F.conv2d(padded, weight, bias, padding=edges[0] if even else 0).permute(0, 2, 3, 1)
+        count, rows, columns, _ = cells.shape
+        y = cells.reshape(count, rows, columns, 2, 2, after).transpose(2, 3)
+        y = y.reshape(count, 2 * rows, 2 * columns, after)[:, late : late + height, late : late + width]
         return y.permute(0, 3, 1, 2)
 
     return together

@@ -51,7 +51,7 @@ def to_tensor(pictures: Pictures, device: torch.device | str = "cpu") -> Tensor:
 
 def to_pictures(x: Tensor) -> Pictures:
     """Turn floats in [0, 1] of shape (B, C, H, W) into uint8 pictures (B, H, W, C), rounded to the nearest level."""
-    levels = x.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
+    levels = x.detach().clamp(0, 1).mul_(255).round_().to(torch.uint8)
     pictures: Pictures = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return pictures
 
