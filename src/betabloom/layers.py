@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from betabloom.header import Entry
 
-__all__ = ["FLOW_STEPS", "FREQUENCIES", "Layer", "decoder_layers", "flow_shapes", "vae_entries"]
+__all__ = ["FLOW_STEPS", "FREQUENCIES", "JITTER", "Layer", "decoder_layers", "flow_shapes", "vae_entries"]
 
 Shape = tuple[int, int, int]
 HIDDEN = 256  # of the linear layers of `burgess`
 FREQUENCIES = 8  # cosines and sines that tell a flow where on its path it is
+JITTER = 1e-13  # part of the trace added to squares of Parzen windows: more than double rounds away, less than matters
 FLOW_STEPS = 16  # from noise to code
 
 

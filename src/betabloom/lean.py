@@ -19,7 +19,7 @@ import numpy as np
 from betabloom import modeldir
 from betabloom.errors import FormatError
 from betabloom.header import check_file
-from betabloom.layers import FLOW_STEPS, FREQUENCIES, decoder_layers, vae_entries
+from betabloom.layers import FLOW_STEPS, FREQUENCIES, JITTER, decoder_layers, vae_entries
 from betabloom.lean_decoder import decoder, mean_of, silu
 from betabloom.noise import base_noise, check
 
@@ -159,7 +159,8 @@ def _load_sampler(name: str, about: modeldir.Description) -> Callable[[Array, Ar
         return lambda noise, choice: _mixture(found["weight"], found["mean"], found["factor"], noise, choice)
     near = found["near"]
     modeldir.check_neighbours(int(near.min()), int(near.max()), len(found["mean"]), file)
-    return lambda noise, choice: _parzen(found, noise, choice)
+    centre = found["mean"].mean(0, dtype=np.float32)
+    return lambda noise, choice: _parzen(found, centre, noise, choice)
 
 
 def _prior(name: str, weights: Mapping[str, Array]) -> Callable[[Array, Array], Array]:
@@ -197,17 +198,22 @@ def _mixture(weight: Array, mean: Array, factor: Array, noise: Array, choice: Ar
     return codes
 
 
-def _parzen(found: Mapping[str, Array], noise: Array, choice: Array) -> Array:
-    """`parzen.Parzen.sample`."""
+def _parzen(found: Mapping[str, Array], centre: Array, noise: Array, choice: Array) -> Array:
+    """`parzen.Parzen.sample`; `centre` is the mean of all codes."""
     mean, near, spread = found["mean"], found["near"], found["spread"]
     i = np.minimum((choice * len(mean)).astype(np.int64), len(mean) - 1)
-    own = mean[i].astype(np.float32)
-    scale = found["bandwidth"] / np.float32(math.sqrt(near.shape[1]))
-    u = (mean[near[i]].astype(np.float32) - own[:, None]) * scale / spread  # (n, k, l)
-    value, vector = np.linalg.eigh(u @ u.swapaxes(1, 2))
-    along = vector.swapaxes(1, 2) @ u  # (n, q, l)
-    weight = (along @ noise[:, :, None]) / (1 + np.sqrt(1 + np.maximum(value, 0)))[:, :, None]
-    codes: Array = own + spread * (noise + (along * weight).sum(1))
+    code, others, k = mean[i].astype(np.float32), mean[near[i]].astype(np.float32), near.shape[1]  # (n, l), (n, k, l)
+    own, middle = code - centre, (code + others.sum(1)) / np.float32(k + 1)
+    u = (others - middle[:, None]) * (found["bandwidth"] / np.float32(math.sqrt(k)))
+    square, wider = np.square(own).sum(1), np.square(u).sum((1, 2))
+    a = np.sqrt(np.where(wider > 0, square / np.maximum(square + wider, np.float32(1e-30)), np.float32(1)))
+    u = (a[:, None, None] * u / spread).astype(np.float64)
+    gram = u @ u.swapaxes(1, 2)
+    more = 1 + JITTER * gram.trace(axis1=1, axis2=2)[:, None, None]
+    unit = np.eye(k)
+    factor = unit + np.linalg.cholesky(gram + more * unit)
+    along = u.swapaxes(1, 2) @ np.linalg.solve(factor, u @ noise[:, :, None].astype(np.float64))
+    codes: Array = centre + a[:, None] * own + spread * (noise + along[:, :, 0].astype(np.float32))
     return codes
 
 

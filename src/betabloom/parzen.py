@@ -1,14 +1,22 @@
 r"""Manifold Parzen windows: a density fitted to the codes of pictures that follows the lines along which they differ.
 
-One narrow Gaussian stands at the code m_i of each training picture, stretched towards its k nearest neighbours m_j
-(Vincent & Bengio 2002, https://papers.nips.cc/paper/2203-manifold-parzen-windows, with the neighbours themselves in
-place of the principal directions among them):
+One narrow Gaussian stands near the code m_i of each training picture, stretched as its k nearest neighbours m_j differ
+from one another (Vincent & Bengio 2002, https://papers.nips.cc/paper/2203-manifold-parzen-windows, with the neighbours
+themselves in place of the principal directions among them):
 
-    p(z) = 1/N Σ_i N(z; m_i, C_i),      C_i = h²/k Σ_j (m_j − m_i)(m_j − m_i)ᵀ + diag(s²).
+    p(z) = 1/N Σ_i N(z; m̄ + a_i (m_i − m̄), a_i² H_i + diag(s²)),      H_i = h²/k Σ_j (m_j − n_i)(m_j − n_i)ᵀ,
 
-With h about 1 a code drawn from it is as far from m_i as a neighbour is, in directions in which real pictures differ: a
-new picture, about as plausible as a reconstruction. Mixtures of few components fill the space between far clusters too,
-which is where codes decode to camouflage (docs/log.md has the numbers). The bandwidth h is no matter of likelihood,
+with m̄ the mean of all codes, n_i that of m_i and its neighbours, and a_i² = ‖m_i − m̄‖² / (‖m_i − m̄‖² + tr H_i).
+
+Two things matter where codes have hundreds of dimensions and neighbours are as far from a code as the mean is
+(docs/log.md has the numbers). Differences are taken from n_i, not from m_i: all m_j − m_i have −m_i in
+common, so that sums of them change how much of m_i a code has, down to its opposite. And codes are drawn towards m̄ by
+as much as they are widened, so that they are as far from it as real ones are (Liu & West 2001, "Combined parameter and
+state estimation in simulation-based filtering", section 10.3.2, do so for all kernels alike); decoders know nothing of
+codes that are farther, which come out as speckles and glaring colours.
+
+With h about 1 a code is a new picture, about as plausible as a reconstruction. Mixtures of few components fill the
+space between far clusters too, which is where codes decode to camouflage. The bandwidth h is no matter of likelihood,
 since real codes never lie in so few directions exactly: `betabloom.samplers` widens it until pictures are new.
 """
 
@@ -20,19 +28,20 @@ import torch
 from torch import Tensor
 
 from betabloom.errors import UsageError
+from betabloom.layers import JITTER
 from betabloom.posterior import LOG_2PI
 from betabloom.prior import Prior
 
 __all__ = ["NEIGHBOURS", "Parzen", "fit_parzen"]
 
-NEIGHBOURS = 16
+NEIGHBOURS = 32
 SMALLEST_SPREAD = 1e-3
 LARGEST_MEAN = 6e4  # float16 ends at 65504
 AT_ONCE = 128  # codes whose density is worked out at a time, to bound the memory
 
 
 class Parzen(Prior):
-    """p(z) = 1/N Σ_i N(m_i, h²/k Σ_j (m_j − m_i)(m_j − m_i)ᵀ + diag s²).
+    """p(z) = 1/N Σ_i N(m̄ + a_i (m_i − m̄), a_i² H_i + diag s²), with H_i and a_i as above.
 
     Arguments:
         mean: m, shape (N, l), float16 (half the space; rounding is far below s).
@@ -52,31 +61,46 @@ class Parzen(Prior):
         self.register_buffer("near", near)
         self.register_buffer("spread", spread)
         self.register_buffer("bandwidth", bandwidth)
+        self._mean: Tensor | None = None
 
-    def directions(self, i: Tensor) -> Tensor:
-        """h/√k (m_j − m_i) for the kernels i (n,), shape (n, k, l)."""
-        mean, near = self.mean.float(), self.near[i].long()
-        return (mean[near] - mean[i, None]) * (self.bandwidth / math.sqrt(near.shape[1]))
+    def kernels(self, i: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the kernels i (n,), their centres (n, l), and a_i h/√k (m_j − n_i), shape (n, k, l)."""
+        centre = self._middle()
+        code, others = self.mean[i].float(), self.mean[self.near[i].long()].float()
+        own, k = code - centre, others.shape[1]
+        middle = (code + others.sum(1)) / (k + 1)
+        directions = (others - middle[:, None]) * (self.bandwidth / math.sqrt(k))
+        square, wider = own.square().sum(1), directions.square().sum((1, 2))
+        a = torch.where(wider > 0, square / (square + wider), 1.0).sqrt()
+        return centre + a[:, None] * own, a[:, None, None] * directions
+
+    def _middle(self) -> Tensor:
+        """m̄, worked out once."""
+        if self._mean is None or self._mean.device != self.mean.device:
+            self._mean = self.mean.float().mean(0)
+        return self._mean
 
     def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
-        """The kernel that `choice` falls on, and in it m_i + C_i^½ ε with the factor of C_i below.
+        """The kernel that `choice` falls on, and in it its centre + B ε with B Bᵀ its covariance.
 
-        With U = h/√k (m_j − m_i) / s, of shape (k, l), and the eigenvectors Q and values λ of U Uᵀ (k×k),
-        diag(s) (I + Uᵀ U)^½ = diag(s) (I + Uᵀ Q diag(1 / (1 + √(1 + λ))) Qᵀ U): nothing of l×l is ever made.
+        With U the directions / s, of shape (k, l), and the Cholesky factor L Lᵀ = I + U Uᵀ (k×k),
+        B = diag(s) (I + Uᵀ (I + L)⁻¹ U): nothing of l×l is ever made.
         """
         i = (choice.double() * len(self.mean)).long().clamp_max(len(self.mean) - 1)
-        u = self.directions(i) / self.spread
-        value, vector = torch.linalg.eigh(u @ u.mT)
-        along = torch.einsum("nkq,nkl->nql", vector, u)  # Qᵀ U
-        weight = torch.einsum("nql,nl->nq", along, noise) / (1 + (1 + value.clamp_min(0)).sqrt())
-        return self.mean[i].float() + self.spread * (noise + torch.einsum("nq,nql->nl", weight, along))
+        centre, directions = self.kernels(i)
+        u = (directions / self.spread).double()
+        factor = _factor(u)
+        along = torch.linalg.solve_triangular(_with_one(factor), u @ noise.double()[:, :, None], upper=False)
+        moved = noise + (u.mT @ along)[:, :, 0].to(noise.dtype)
+        codes: Tensor = centre + self.spread * moved
+        return codes
 
     def log_prob(self, z: Tensor) -> Tensor:
         """By the identities of Woodbury and Sylvester, so that only k×k matrices are inverted."""
         every = torch.arange(len(self.mean), device=z.device)
-        white = self.mean.float() / self.spread
-        u = self.directions(every) / self.spread  # (N, k, l)
-        factor = torch.linalg.cholesky(u @ u.mT + torch.eye(u.shape[1], device=z.device))
+        centre, directions = self.kernels(every)
+        white, u = centre / self.spread, directions / self.spread  # (N, l), (N, k, l)
+        factor = _factor(u.double()).float()
         log_det = factor.diagonal(dim1=1, dim2=2).log().sum(1) + self.spread.log().sum()
         at_mean = torch.einsum("nkl,nl->nk", u, white)
         parts = []
@@ -87,6 +111,20 @@ class Parzen(Prior):
             each = -0.5 * (whole - inside + self.latents * LOG_2PI) - log_det[:, None]
             parts.append(torch.logsumexp(each, 0) - math.log(len(self.mean)))
         return torch.cat(parts)
+
+
+def _factor(u: Tensor) -> Tensor:
+    """L (n, k, k) with L Lᵀ = I + U Uᵀ."""
+    square = u @ u.mT
+    trace = square.diagonal(dim1=1, dim2=2).sum(1)
+    square.diagonal(dim1=1, dim2=2).add_(1 + JITTER * trace[:, None])
+    factor: Tensor = torch.linalg.cholesky(square)
+    return factor
+
+
+def _with_one(factor: Tensor) -> Tensor:
+    """I + L."""
+    return factor + torch.eye(factor.shape[1], dtype=factor.dtype, device=factor.device)
 
 
 def fit_parzen(mean: Tensor, log_var: Tensor, bandwidth: float = 1.0, neighbours: int = NEIGHBOURS) -> Parzen:
