@@ -71,7 +71,7 @@ def test_pulled_by_the_pixels_alone_it_is_an_auto_encoder_that_learns(model, pic
 
 
 def test_the_critic_learns_to_tell_pictures_from_what_is_made(model, pictures):
-    lesson = critic._Lesson(model, pictures, 0, critic.Shares(1.0, 0.0, 0.0))
+    lesson = critic.Lesson(model, pictures, 0, critic.Shares(1.0, 0.0, 0.0))
     torch.manual_seed(0)
     for step in range(40):
         lesson.step(step, 1.0)
@@ -83,7 +83,7 @@ def test_the_critic_learns_to_tell_pictures_from_what_is_made(model, pictures):
 
 def test_the_pull_has_the_shares_that_were_asked_for(model, pictures):
     for shares in (critic.Shares(2.0, 0.0, 0.0), critic.Shares(0.0, 0.0, 0.5), critic.Shares(0.0, 3.0, 0.0)):
-        lesson = critic._Lesson(model, pictures, 0, shares)
+        lesson = critic.Lesson(model, pictures, 0, shares)
         x, z = lesson._drawn(0)
         pull = lesson._pull(x, model.vae.decode(z).detach().clone().requires_grad_())
         assert pull.norm().item() == pytest.approx(max(shares.likelihood, shares.features, shares.verdict), rel=1e-3)

@@ -24,6 +24,13 @@ def sharpen(
     ] = None,
     budget: Annotated[str, typer.Option(help="Time for it, as 90s, 20m or 1h30m.")] = "20m",
     steps: Annotated[int, typer.Option(min=0, help="Steps in place of a time.")] = 0,
+    eye: Annotated[
+        bool,
+        typer.Option("--eye", help="The critic looks through a trained network (extra metrics): for long budgets."),
+    ] = False,
+    wider: Annotated[
+        int, typer.Option(min=1, help="Factor on the network's channels; it draws the same at first.")
+    ] = 1,
     seed: Seed = 0,
     out: Out = None,
     device: Device = "auto",
@@ -46,7 +53,10 @@ def sharpen(
     store, d = training_pictures(loaded, source), loaded.config.data
     rows, _ = store.split(d.split, d.holdout)
     with progress("sharpening") as report, stop_requests() as stop:
-        sharper = teach(loaded, store.pictures[rows], steps, seconds, seed, progress=report, stop=stop).save(path)
+        learned = teach(
+            loaded, store.pictures[rows], steps, seconds, seed, eye=eye, wider=wider, progress=report, stop=stop
+        )
+        sharper = learned.save(path)
     record = {"verb": "generate", "model": sharper.fingerprint, "model_path": str(path), "n": 64, "seed": 0}
     plot.save_png(plot.grid(sharper.generate(64), columns=8), path / "samples.png", record)
     facts = sharper.training["sharpened"]

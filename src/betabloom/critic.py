@@ -13,8 +13,8 @@ reconstructions, z ~ q(z|x), and new pictures, z ~ the sampler of `generate`, wh
 gradients of the terms with respect to x̂ are brought to given shares (Défossez et al. 2022,
 https://arxiv.org/abs/2210.13438, section 3.4), so that no weight depends on the scale of a term.
 
-What it costs: reconstructions are further from their pictures, so the likelihood is lower. What it brought is in
-docs/log.md.
+With `eye` the critic looks through a network that was trained on other pictures: `betabloom.eye`. What it costs in both
+cases: reconstructions are further from their pictures, so the likelihood is lower. What it brought is in docs/log.md.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from betabloom import sample
 from betabloom.errors import UsageError
 from betabloom.hardware import choose_precision
 from betabloom.nn import FAMILIES
+from betabloom.wider import widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from betabloom.stopping import Stop
     from betabloom.vae import VAE
 
-__all__ = ["Critic", "Shares", "sharpen"]
+__all__ = ["Critic", "Lesson", "Shares", "sharpen"]
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ def sharpen(
     seconds: float = 0.0,
     seed: int = 0,
     shares: Shares | None = None,
+    eye: bool = False,
+    wider: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
     stop: Stop | None = None,
 ) -> Model:
@@ -113,7 +116,10 @@ def sharpen(
         steps: How many steps, or
         seconds: for how long.
         seed: Of everything that is drawn.
-        shares: How strongly each term pulls.
+        shares: How strongly each term pulls; of the kind of critic if None.
+        eye: Whether the critic looks through EfficientNet-Lite0 (`betabloom.eye`, the extra `metrics`). A step takes
+            several times as long, and more is learned from it.
+        wider: Factor on the channels of the network, which draws the same at first (`betabloom.wider`).
         progress: Called as progress(step, steps, text).
         stop: When it is asked, what was learned until then is kept.
 
@@ -121,16 +127,21 @@ def sharpen(
         The model with the averaged weights of the decoder; its samplers and their codes are the same.
 
     Raises:
-        UsageError: Neither or both of steps and seconds are given, or pictures are too few or too small.
+        UsageError: Neither or both of steps and seconds are given, or pictures are too few, too small or, for the eye,
+            not in colours.
+        BetabloomError: The extra `metrics` is needed for the eye, and not installed.
     """
     if bool(steps) == bool(seconds):
         raise UsageError("Say either how many steps or how many seconds to sharpen for.")
     if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
         raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
+    if eye and pictures.shape[3] != 3:
+        raise UsageError("The eye has learned to see colours: it cannot judge grey pictures. Leave out --eye.")
+    model = widened(model, wider, seed)
     _warn_if_narrow(model)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
         torch.manual_seed(seed)
-        lesson = _Lesson(model, pictures, seed, shares or Shares())
+        lesson = _lesson(eye)(model, pictures, seed, shares)
     begun, step, t = time.monotonic(), 0, 0.0
     while t < 1 and not (stop and stop.asked):
         lesson.step(step, min(1.0, 2 * (1 - t)))
@@ -146,6 +157,14 @@ def sharpen(
     return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
 
 
+def _lesson(eye: bool) -> type[Lesson]:
+    if not eye:
+        return Lesson
+    from betabloom.eye import EyeLesson
+
+    return EyeLesson
+
+
 def _warn_if_narrow(model: Model) -> None:
     m = model.config.model
     widths = m.widths or FAMILIES[m.family].widths
@@ -158,12 +177,21 @@ def _warn_if_narrow(model: Model) -> None:
         )
 
 
-class _Lesson:
-    """The decoder, the critic and their optimisers."""
+class Lesson:
+    """The decoder, the critic and their optimisers.
 
-    def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares) -> None:
+    Attributes:
+        real: Pictures in a step, with as many reconstructions.
+        fresh: New pictures in a step.
+    """
+
+    real, fresh = BATCH, BATCH // 2
+    rates = (LEARNING_RATE, CRITIC_RATE)
+    usual = Shares()
+
+    def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares | None = None) -> None:
         self.vae: VAE = copy.deepcopy(model.vae).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.pictures, self.seed, self.shares = pictures, seed, shares
+        self.pictures, self.seed, self.shares = pictures, seed, shares or self.usual
         self.density: Prior = model.density()
         self.device = next(self.vae.parameters()).device
         self.dtype = choose_precision("auto", self.device)
@@ -173,23 +201,26 @@ class _Lesson:
         self.std = torch.from_numpy(np.stack([np.exp(0.5 * log_var) for _, log_var in both]))
         self.averaged = copy.deepcopy(self.vae.decoder)
         self.vae.decoder.requires_grad_(requires_grad=True)
-        critic = Critic(pictures.shape[3]).to(self.device)
-        self.critic: Critic = critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.Adam(self.vae.decoder.parameters(), LEARNING_RATE, (0.5, 0.99))
-        self.critics = torch.optim.Adam(self.critic.parameters(), CRITIC_RATE, (0.5, 0.99))
-        for group in (*self.optimiser.param_groups, *self.critics.param_groups):
-            group["initial_lr"] = group["lr"]
+        self.critic = self._critic().to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        learned = [weight for weight in self.critic.parameters() if weight.requires_grad]
+        self.optimiser = torch.optim.Adam(self.vae.decoder.parameters(), self.rates[0], (0.5, 0.99))
+        self.critics = torch.optim.Adam(learned, self.rates[1], (0.5, 0.99))
         self.seen = 0.0  # how well the critic tells pictures from x̂: 1 is always, 0 never
+
+    def _critic(self) -> nn.Module:
+        return Critic(self.pictures.shape[3])
 
     def step(self, step: int, rate: float) -> None:
         """One step of the critic and one of the decoder, both with `rate` times the learning rate."""
-        for group in (*self.optimiser.param_groups, *self.critics.param_groups):
-            group["lr"] = rate * group["initial_lr"]
+        for optimiser, usual in zip((self.optimiser, self.critics), self.rates, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * usual
         x, z = self._drawn(step)
         with self._autocast():
             made = self.vae.decode(z.to(self.device)).contiguous(memory_format=torch.channels_last)
-        self._judge(x, made.detach())
-        pull = self._pull(x, made.detach().requires_grad_())
+        pull = self._learn(step, x, made.detach())
+        if pull is None:
+            return
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(made, pull)
         self.optimiser.step()
@@ -197,22 +228,25 @@ class _Lesson:
         with torch.no_grad():
             torch._foreach_lerp_([*self.averaged.parameters()], [*self.vae.decoder.parameters()], 1 - decay)
 
+    def _learn(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
+        """The critic learns from pictures and x̂; which way each x̂ is to change, or None if it is not to yet."""
+        self._judge(x, made)
+        return self._pull(x, made.requires_grad_())
+
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
-        """Pictures (B, C, H, W), and codes (B + B/2, l): theirs, then new ones."""
+        """Pictures (B, C, H, W), and codes (B + B', l): theirs, then new ones."""
         rng = np.random.default_rng([self.seed, step])
-        rows, mirrored = rng.integers(len(self.pictures), size=BATCH), rng.integers(2, size=BATCH)
+        rows, mirrored = rng.integers(len(self.pictures), size=self.real), rng.integers(2, size=self.real)
         chosen = self.pictures[rows]
         chosen = np.where(mirrored[:, None, None, None] == 1, chosen[:, :, ::-1], chosen)
-        latents, fresh = self.mean.shape[2], BATCH // 2
-        noise = torch.from_numpy(rng.standard_normal((BATCH + fresh, latents), np.float32))
-        codes = self.mean[mirrored, rows] + self.std[mirrored, rows] * noise[:BATCH]
+        latents, real, fresh = self.mean.shape[2], self.real, self.fresh
+        noise = torch.from_numpy(rng.standard_normal((real + fresh, latents), np.float32))
+        codes = self.mean[mirrored, rows] + self.std[mirrored, rows] * noise[:real]
         with torch.no_grad():
-            new = self.density.sample(
-                noise[BATCH:].to(self.device), torch.from_numpy(rng.random(fresh)).to(self.device)
-            )
+            new = self.density.sample(noise[real:].to(self.device), torch.from_numpy(rng.random(fresh)).to(self.device))
         x = sample.to_tensor(chosen, self.device).contiguous(memory_format=torch.channels_last)
         return x, torch.cat([codes.to(self.device), new])
 
@@ -222,6 +256,10 @@ class _Lesson:
             _, verdicts = self.critic(torch.cat([x, made]))
         real, fake = verdicts[: len(x)], verdicts[len(x) :]
         loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        self._teach(loss)
+
+    def _teach(self, loss: Tensor) -> None:
+        """One step of the critic down its hinge loss: 0 where it is always right, 2 where it knows nothing."""
         self.critics.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.critics.step()

