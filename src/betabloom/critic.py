@@ -167,14 +167,11 @@ def _lesson(eye: bool) -> type[Lesson]:
 
 def _warn_if_narrow(model: Model) -> None:
     m = model.config.model
-    widths = m.widths or FAMILIES[m.family].widths
-    if min(widths) < NARROW:
-        wider = ",".join(str(width * math.ceil(NARROW / min(widths))) for width in widths)
-        log.warning(
-            "this decoder is narrow: the critic turns some of its pictures into speckles. To sharpen, train "
-            "with --set widths=%s",
-            wider,
-        )
+    narrow = min(m.widths or FAMILIES[m.family].widths)
+    if narrow < NARROW:
+        more = math.ceil(NARROW / narrow)
+        advice = f"--wider {more}" if m.family == "residual" else "more channels, --set widths=…, in training"
+        log.warning("this decoder is narrow and does not follow the critic far: give it %s", advice)
 
 
 class Lesson:
