@@ -141,7 +141,7 @@ def main() -> None:
     options.add_argument("--data", default=OXFORD, help="a folder beside flowers-102, or drawn:COUNT")
     options.add_argument("--size", type=int, default=64)
     options.add_argument("--preset", default="flowers64", help="of the recipe ours")
-    options.add_argument("--features", nargs="+", default=["lite0", "lite1"])
+    options.add_argument("--features", nargs="+", default=["lite0", "lite1", "lite2"])
     given = options.parse_args()
     if given.what == "table":
         table(given)

@@ -137,7 +137,7 @@ def test_a_part_for_which_memory_is_too_small_halves_the_batch(threads, small_st
     def too_large(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(memory, "side_by_side", too_large)
+    monkeypatch.setattr(memory, "_side_by_side", too_large)
     assert len(memory.accumulate(run, *train._batch(run))) == 3
     assert run.parts == 2
 

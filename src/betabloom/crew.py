@@ -1,12 +1,7 @@
-r"""A training step on several cores: each works through a part of the batch, from pictures to gradients.
+"""Several cores at one training step: threads that each work through a part of the batch (`betabloom.memory`).
 
 Threads within operators, which torch has, wait for one another hundreds of times a step, and the maps of small networks
-are too small to be shared (docs/log.md). Parts of a batch meet twice instead, since the objective is one of the whole
-batch (σ* of `OptimalGaussian` and total correlation compare its pictures): with f the networks of one part i,
-
-    μ_i, log σ²_i, η_i = f(x_i, ε_i; w),      L = L(all of them),      ∂L/∂w = Σ_i (∂f_i/∂w)ᵀ ∂L/∂(μ_i, log σ²_i, η_i).
-
-The step is that of the whole batch up to rounding, and the same every time for the same number of cores.
+are too small to be shared (docs/log.md). Parts of a batch meet twice instead.
 """
 
 from __future__ import annotations
@@ -17,17 +12,16 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from betabloom.nn import count_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from betabloom.run import Run
     from betabloom.vae import VAE
 
-__all__ = ["Crew", "gather", "side_by_side"]
+__all__ = ["Crew", "gather"]
 
 SMALLEST_PART = 8  # pictures; with fewer, what operators cost however many there are is most of it
 LARGEST = 16_000_000  # weights; gradients of more take longer to add up, and more memory, than threads save
@@ -95,57 +89,3 @@ def gather(vae: VAE, batch: int, device: torch.device) -> Crew | None:
     if device.type != "cpu" or size < 2 or count_parameters(vae) > LARGEST:
         return None
     return None if any(isinstance(module, joined) for module in vae.modules()) else Crew(size)
-
-
-def side_by_side(run: Run, crew: Crew, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-    """Put the gradient of the objective of a batch into the weights' gradients.
-
-    Arguments:
-        run: The run.
-        crew: Who works.
-        x: Pictures (B, C, H, W) in [0, 1].
-        noise: Standard normal (B, l).
-
-    Returns:
-        As `memory.accumulate`.
-    """
-    size = -(-len(x) // crew.size)
-    weights = [weight for weight in run.vae.parameters() if weight.requires_grad]
-
-    def forward(part: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        with torch.autocast("cpu", run.dtype, enabled=run.dtype != torch.float32):
-            return run.vae.networks(*part)
-
-    def backward(part: tuple[list[Tensor], list[Tensor]]) -> tuple[Tensor | None, ...]:
-        outputs, slopes = part
-        return torch.autograd.grad(outputs, weights, slopes, allow_unused=True)
-
-    made = crew.map(forward, list(zip(torch.split(x, size), torch.split(noise, size), strict=True)))
-    whole = [torch.cat(parts).detach().requires_grad_() for parts in zip(*made, strict=True)]
-    with torch.autocast("cpu", run.dtype, enabled=run.dtype != torch.float32):
-        terms = run.vae.terms(x, noise, *whole)
-    loss = run.objective(terms, run.plan.t)
-    loss.backward()  # type: ignore[no-untyped-call]
-    told = [i for i, each in enumerate(whole) if each.grad is not None]  # all, but for the variance of a point
-    slopes = zip(*(torch.split(_gradient(whole[i]), size) for i in told), strict=True)
-    found = crew.map(backward, [([part[i] for i in told], list(own)) for part, own in zip(made, slopes, strict=True)])
-    for weight, *parts in zip(weights, *found, strict=True):
-        for part in parts:
-            if part is not None:
-                _add(weight, part)
-    floor = () if terms.floor is None else (terms.floor.mean(),)
-    return loss.detach(), terms.distortion.mean().detach(), terms.rate.mean().detach(), *floor
-
-
-def _gradient(tensor: Tensor) -> Tensor:
-    assert tensor.grad is not None  # noqa: S101  (for the type checker)
-    return tensor.grad
-
-
-def _add(weight: Tensor, gradient: Tensor) -> None:
-    """Add to a weight's gradient, laid out in memory as the weight is: fused kernels rely on it."""
-    if weight.grad is None:
-        alike = gradient.stride() == weight.stride()
-        weight.grad = gradient if alike else torch.empty_like(weight).copy_(gradient)
-    else:
-        weight.grad += gradient

