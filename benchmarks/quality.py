@@ -6,10 +6,10 @@
 Everybody trains from nothing on the training and test pictures of Oxford 102 Flowers at 64 px with our own loop, on
 one core for cores × minutes of processor time: what neighbours on the machine are doing then matters little. The time
 contains the samplers. `table` draws n pictures of each with its published sampler (ours: the default) and compares them
-with the training pictures by two feature networks, neither of which any recipe was trained with (reconstructions and
-pictures from the prior by the first only). What was measured of other models before stays in the table. Needs the extra
-`metrics`, and the official layout of the data set in $BETABLOOM_TEST_DATA/flowers-102 or ../shared/data/flowers-102.
-Models lie in runs/quality/NAME; the table goes to benchmarks/results/quality.json too.
+with the training pictures by three feature networks, which no recipe was trained with (reconstructions and pictures
+from the prior by the first only). What was measured of other models, and by other features, stays in the table. Needs
+the extra `metrics`, and the official layout of the data set in $BETABLOOM_TEST_DATA/flowers-102 or
+../shared/data/flowers-102. Models lie in runs/quality/NAME; the table goes to benchmarks/results/quality.json too.
 
 Other pictures: `--data flower-photos --size 128 --preset flowers128`, a folder beside flowers-102, or `--data drawn`.
 Their models lie in runs/quality-DATA/NAME, their table in benchmarks/results/quality-DATA.json.
@@ -42,6 +42,7 @@ from betabloom.metrics.extractors import cached_features
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("BETABLOOM_TEST_DATA", ROOT.parent / "shared" / "data"))
 OXFORD = "flowers-102"
+FIRST = "lite0"  # the features by which reconstructions and pictures from the prior are measured too
 
 
 def opened(data: str, size: int) -> Any:
@@ -87,8 +88,10 @@ def row(name: str, path: Path, given: argparse.Namespace) -> dict[str, Any]:
     model, store, n = betabloom.load(path), opened(given.data, given.size), given.n
     rows = store.split()[0]
     known = np.asarray(store.pictures[rows])
-    pictures = {"generated": drawn(name, model, store, n), "from the prior": model.generate(n, seed=1, sampler="prior")}
-    pictures["reconstructed"] = model.reconstruct(known[np.random.default_rng(1).permutation(len(known))[:n]])
+    pictures = {"generated": drawn(name, model, store, n)}
+    if FIRST in given.features and not given.generated:
+        pictures["from the prior"] = model.generate(n, seed=1, sampler="prior")
+        pictures["reconstructed"] = model.reconstruct(known[np.random.default_rng(1).permutation(len(known))[:n]])
     result: dict[str, Any] = {
         "sampler": model.sampler if name not in RECIPES else "published", "n": n, "seed": 1,
         "pictures seen": model.training["images_seen"], "seconds": model.training["seconds"],
@@ -96,7 +99,7 @@ def row(name: str, path: Path, given: argparse.Namespace) -> dict[str, Any]:
     for kind in given.features:
         extractor = metrics.open_extractor(kind)
         real = cached_features(store.pictures, rows, extractor, store.fingerprint, cache_folder())
-        for what, drawings in pictures.items() if kind == given.features[0] else [("generated", pictures["generated"])]:
+        for what, drawings in pictures.items() if kind == FIRST else [("generated", pictures["generated"])]:
             found = metrics.features(drawings, extractor)
             measures = [metrics.frechet_distance(real, found), metrics.kernel_distance(real, found)]
             if what == "generated":
@@ -110,10 +113,12 @@ def row(name: str, path: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 def table(given: argparse.Namespace) -> None:
     """Measure, print and keep, beside what was measured of other models before."""
+    models = {name: ROOT / "runs" / place(given.data) / name for name in given.names}
+    models |= {Path(model).name: Path(model) for model in given.model}
+    rows = {name: row(name, model, given) for name, model in models.items()}
     path = ROOT / "benchmarks" / "results" / f"{place(given.data)}.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["models"] if path.exists() else {}
-    found |= {name: row(name, ROOT / "runs" / place(given.data) / name, given) for name in given.names}
-    found |= {Path(model).name: row(model, Path(model), given) for model in given.model}
+    found |= {name: {**found.get(name, {}), **values} for name, values in rows.items()}
     keys = dict.fromkeys(key for values in found.values() for key in values)
     for key in keys:
         cells = [values.get(key, "") for values in found.values()]
@@ -141,6 +146,7 @@ def main() -> None:
     options.add_argument("--data", default=OXFORD, help="a folder beside flowers-102, or drawn:COUNT")
     options.add_argument("--size", type=int, default=64)
     options.add_argument("--preset", default="flowers64", help="of the recipe ours")
+    options.add_argument("--generated", action="store_true", help="leave out reconstructions and the prior")
     options.add_argument("--features", nargs="+", default=["lite0", "lite1", "lite2"])
     given = options.parse_args()
     if given.what == "table":

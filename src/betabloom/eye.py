@@ -27,12 +27,13 @@ from betabloom.metrics.lite import MEAN, STD, Lite
 if TYPE_CHECKING:
     from betabloom.checkpoint import Model
 
-__all__ = ["CHANNELS", "Eye", "EyeLesson", "Heads", "shown", "views"]
+__all__ = ["CHANNELS", "Eye", "EyeLesson", "Heads", "views"]
 
-SIDE = 96  # pixels that the eye is shown of small pictures; of larger ones as many as they have
+SIDE = 96  # pixels that the eye is shown; where it sees single pixels as they are, its gradient leaves a grid on them
 MAPS = (2, 4, 10, 15)  # blocks behind which the critic looks
 CHANNELS = (24, 40, 112, 320)  # of those maps
 WIDTH = 64  # channels of the projections
+PIXELS = 3.0  # times the weight of another head: what the eye does not mind is stippled otherwise
 NEAREST = 0.8  # part of a picture's sides that a view shows at least
 SHIFT = 2  # pixels by which the head that looks at pixels may see them shifted
 ALONE = 60  # steps that the critic is ahead
@@ -129,18 +130,13 @@ def _level(before: int, after: int, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(after, track_running_stats=False), nn.LeakyReLU(0.2))
 
 
-def shown(shape: tuple[int, ...]) -> int:
-    """Side S of the views of pictures (…, H, W, C): a multiple of 32, which the eye halves five times."""
-    return max(SIDE, 32 * round(max(shape[-3:-1]) / 32))
-
-
-def views(rng: np.random.Generator, count: int, size: int) -> Tensor:
-    """Where to look at each of so many pictures, for `grid_sample`: (count, size, size, 2)."""
+def views(rng: np.random.Generator, count: int) -> Tensor:
+    """Where to look at each of so many pictures, for `grid_sample`: (count, SIDE, SIDE, 2)."""
     side = rng.uniform(NEAREST, 1.0, (count, 1)).astype(np.float32)
     middle = rng.uniform(-1, 1, (count, 2)).astype(np.float32) * (1 - side)
     where = np.zeros((count, 2, 3), np.float32)
     where[:, [0, 1], [0, 1]], where[:, :, 2] = side, middle
-    return F.affine_grid(torch.from_numpy(where), [count, 3, size, size], align_corners=False)
+    return F.affine_grid(torch.from_numpy(where), [count, 3, SIDE, SIDE], align_corners=False)
 
 
 class EyeLesson(Lesson):
@@ -148,12 +144,11 @@ class EyeLesson(Lesson):
 
     real, fresh = 10, 22
     rates = (4e-4, 2e-4)
-    usual = Shares(likelihood=0.2, features=0.4, verdict=1.2)
+    usual = Shares(likelihood=0.25, features=0.5, verdict=1.0)
 
     def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares | None = None) -> None:
         super().__init__(model, pictures, seed, shares)
         self.eye, self.quick_eye = Eye(), Eye(self.dtype)
-        self.size = shown(pictures.shape)
         for group in self.critics.param_groups:
             group["betas"] = (0.0, 0.99)
         self.weights: tuple[float, float] | None = None
@@ -167,10 +162,8 @@ class EyeLesson(Lesson):
     def _learn(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
         rng = np.random.default_rng([self.seed, step, 1])
         count = len(x)
-        grid = views(rng, count, self.size).to(self.device)
-        others = torch.cat(
-            [grid, views(rng, len(made) - count, self.size).to(self.device)]
-        )  # a picture's own is seen as it is
+        grid = views(rng, count).to(self.device)
+        others = torch.cat([grid, views(rng, len(made) - count).to(self.device)])  # a picture's own is seen as it is
         made.requires_grad_()
         with torch.no_grad():
             wanted = self.quick_eye(_looked_at(x, grid))
@@ -184,7 +177,8 @@ class EyeLesson(Lesson):
         if step < ALONE:
             return None
         with self._autocast():
-            verdict = -torch.stack([each.mean() for each in self.critic(found, own)]).sum()
+            *of_maps, of_pixels = (each.mean() for each in self.critic(found, own))
+        verdict = -torch.stack([*of_maps, PIXELS * of_pixels]).sum()
         likeness = torch.stack(
             [(a[:count] - b).abs().mean() / scale for a, b, scale in zip(found, wanted, scales, strict=True)]
         ).sum()
