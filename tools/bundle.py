@@ -4,7 +4,8 @@
 
 Fits and chooses the samplers anew on the pictures of DATA (the official layout of Oxford 102 Flowers), with the feature
 network of the extra `metrics`, stores the weights in 16 bits in src/betabloom/models/flowers64, and writes its card.
-With the JSON of `benchmarks/quality.py table --model RUN`, the card has the measures too.
+With the JSON of `benchmarks/quality.py table --model src/betabloom/models/flowers64`, which measures what this made,
+the card has the measures too.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ remembers of those pictures. New pictures are moved away from them until hardly 
 {measures}
 ## Its limits
 
-Pictures are 64×64 and softer than photographs: fine texture is the first thing that a code of this size leaves
-out. It knows garden flowers in front of blurred greenery, and nothing else. What it draws can resemble what it
-learned from. It is made for pictures, lessons and experiments, not for decisions about anything.
+Pictures are 64×64. A code of this size leaves out fine texture, and the critic put some in place of it: veins and
+hairs are made up. It knows garden flowers in front of blurred greenery, and nothing else. What it draws can
+resemble what it learned from. It is made for pictures, lessons and experiments, not for decisions about anything.
 """
 
 SHARPENED = (
@@ -58,7 +59,7 @@ SHARPENED = (
 )
 WITH_EYE = (
     "\nFor {steps_with_eye:,} of the steps the critic looked through EfficientNet-Lite0, trained on ImageNet\n"
-    "(`--eye --wider 2`)."
+    "(`--eye --wider 2`; in trials, whose settings are in docs/log.md)."
 )
 
 
@@ -127,13 +128,17 @@ def _distance(found: dict[str, Any]) -> str:
 def _measures(given: argparse.Namespace) -> str:
     """Measures of `benchmarks/quality.py`, as a table."""
     kept = json.loads(given.measures.read_text(encoding="utf-8"))
-    (values,) = (found for name, found in kept["models"].items() if Path(name) == Path(given.run))
+    values = kept["models"][BUNDLED]
     rows = [
         f"| {name} | {value[0]:.4g} [{value[1]:.4g}, {value[2]:.4g}] |"
         for name, value in values.items()
         if isinstance(value, list)
     ]
-    what = f"Of {values['n']:,} pictures against the training pictures (`{kept['command']}`), 95 % intervals:"
+    what = (
+        f"Of {values['n']:,} pictures against the training pictures (`benchmarks/quality.py`), 95 % intervals. Lite0\n"
+        "is what the critic saw with, so its numbers flatter; Lite1 was looked at between trainings; Lite2 took part in\n"
+        "nothing:"
+    )
     head = f"\n## Measures\n\n{what}\n"
     return "\n".join([head, "| measure | value |", "|---|---|", *rows, ""])
 
