@@ -136,8 +136,8 @@ def _measures(given: argparse.Namespace) -> str:
     ]
     what = (
         f"Of {values['n']:,} pictures against the training pictures (`benchmarks/quality.py`), 95 % intervals. Lite0\n"
-        "is what the critic saw with, so its numbers flatter; Lite1 was looked at between trainings; Lite2 took part in\n"
-        "nothing:"
+        "is what the critic saw with, so its numbers flatter; Lite1 was looked at between trainings; Lite2 took part\n"
+        "in nothing:"
     )
     head = f"\n## Measures\n\n{what}\n"
     return "\n".join([head, "| measure | value |", "|---|---|", *rows, ""])

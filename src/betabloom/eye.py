@@ -46,10 +46,11 @@ class Eye:
 
     Arguments:
         dtype: What it computes in.
+        device: Where.
     """
 
-    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
-        self.dtype = dtype
+    def __init__(self, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> None:
+        self.dtype, self.device = dtype, device
         lite = Lite("lite0")
         self._stem = self._cast(lite.stem)
         self._blocks = [
@@ -65,7 +66,7 @@ class Eye:
     def _cast(self, layer: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         kernel, bias = layer
         kernel = kernel[:, :, None, None] if kernel.ndim == 2 else kernel
-        return kernel.to(self.dtype), bias.to(self.dtype)
+        return kernel.to(self.device, self.dtype), bias.to(self.device, self.dtype)
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, STD))
@@ -148,7 +149,7 @@ class EyeLesson(Lesson):
 
     def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares | None = None) -> None:
         super().__init__(model, pictures, seed, shares)
-        self.eye, self.quick_eye = Eye(), Eye(self.dtype)
+        self.eye, self.quick_eye = (Eye(dtype, self.device) for dtype in (torch.float32, self.dtype))
         for group in self.critics.param_groups:
             group["betas"] = (0.0, 0.99)
         self.weights: tuple[float, float] | None = None
@@ -200,7 +201,7 @@ class EyeLesson(Lesson):
             norms = [
                 torch.autograd.grad(each, made, retain_graph=True)[0].norm().item() for each in (likeness, verdict)
             ]
-            now = 1 / norms[0], 1 / norms[1]
+            now = 1 / max(norms[0], 1e-12), 1 / max(norms[1], 1e-12)
             old = self.weights or now
             self.weights = 0.5 * (old[0] + now[0]), 0.5 * (old[1] + now[1])
         features, judged = self.shares.features * self.weights[0], self.shares.verdict * self.weights[1]

@@ -14,6 +14,7 @@ import torch
 from betabloom.critic import WIDTHS, Lesson
 from betabloom.errors import UsageError
 from betabloom.eye import EyeLesson
+from betabloom.hardware import keep_memory
 from betabloom.nn import FAMILIES
 from betabloom.wider import widened
 
@@ -76,6 +77,7 @@ def sharpen(
         raise UsageError("The eye has learned to see colours: it cannot judge grey pictures. Leave out --eye.")
     model = widened(model, wider, seed)
     _warn_if_narrow(model)
+    keep_memory()
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
         torch.manual_seed(seed)
         lesson = (EyeLesson if eye else Lesson)(model, pictures, seed, shares)
