@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from measuring import FLOWERS, in_process, keep, machine
 
@@ -167,16 +168,18 @@ def step(run: Run) -> None:
 
 
 def arithmetic(run: Run) -> tuple[float, float]:
-    """GFLOP of forward and backward of a step, and of the optimiser's."""
+    """GFLOP of forward and backward of a step, and of the optimiser's; by one thread, of which alone torch counts."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from betabloom import train
+    from betabloom import optimiser, train
 
+    crew, run.crew = run.crew, None
     with FlopCounterMode(display=False) as counter:
         train.accumulate(run, *train._batch(run))
-    with FlopCounterMode(display=False) as other:
+    with FlopCounterMode(display=False) as other, mock.patch.object(run.optimiser, "_share", optimiser._one_by_one):
         run.optimiser.step()
     run.optimiser.zero_grad(set_to_none=True)
+    run.crew = crew
     return counter.get_total_flops() / 1e9, other.get_total_flops() / 1e9
 
 
