@@ -48,7 +48,8 @@ test-slow: $(READY)  ## the tests that take long, and those of the extras, which
 	$(BIN)/pip install --quiet --constraint constraints.txt \
 		--editable '.[dev,heic,hf,metrics,onnx,tensorboard,mlflow,wandb]' pillow-heif webdataset
 	$(PYTEST) -m slow
-	$(PYTEST) -m "not slow" tests/data tests/metrics tests/test_trackers.py tests/test_eye.py
+	$(PYTEST) -m "not slow" tests/data tests/metrics tests/test_trackers.py tests/test_eye.py \
+		tests/docs/test_training.py
 
 check: $(READY)  ## format, lint, types, spelling
 	$(BIN)/ruff format --check .

@@ -44,6 +44,9 @@ WARM_UP = 50  # steps
 class Eye:
     """Maps of EfficientNet-Lite0 that gradients pass through: x (B, 3, S, S) in [0, 1] → four, from fine to coarse.
 
+    `Lite` goes through the same layers with products of matrices, in place: quicker for features, and with gradients it
+    takes 1.7 times as long as this (one core, 32 views).
+
     Arguments:
         dtype: What it computes in.
         device: Where.

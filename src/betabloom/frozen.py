@@ -139,9 +139,7 @@ def _together(layer: nn.ConvTranspose2d) -> Callable[[Tensor], Tensor]:
     """
     before, after, kernel, _ = layer.weight.shape
     (first, _), (second, _) = phases = _phases(kernel, int(layer.padding[0]))
-    late = second - first
-    if late not in (0, 1):
-        return layer
+    late = second - first  # 0 or 1: of the last two taps of a kernel one belongs to each phase
     window = (kernel + 1) // 2
     taps = [own + [kernel] * (window - len(own)) for _, own in (phases[::-1] if late else phases)]
     whole = F.pad(layer.weight, (0, 1, 0, 1))  # there is no tap `kernel`: 0

@@ -37,7 +37,7 @@ __all__ = ["NEIGHBOURS", "Parzen", "fit_parzen"]
 NEIGHBOURS = 32
 SMALLEST_SPREAD = 1e-3
 LARGEST_MEAN = 6e4  # float16 ends at 65504
-AT_ONCE = 128  # codes whose density is worked out at a time, to bound the memory
+AT_ONCE = 128  # codes, or kernels, that are worked on at a time, to bound the memory
 
 
 class Parzen(Prior):
@@ -100,7 +100,7 @@ class Parzen(Prior):
         every = torch.arange(len(self.mean), device=z.device)
         centre, directions = self.kernels(every)
         white, u = centre / self.spread, directions / self.spread  # (N, l), (N, k, l)
-        factor = _factor(u.double()).float()
+        factor = torch.cat([_factor(some.double()).float() for some in torch.split(u, AT_ONCE)])
         log_det = factor.diagonal(dim1=1, dim2=2).log().sum(1) + self.spread.log().sum()
         at_mean = torch.einsum("nkl,nl->nk", u, white)
         parts = []

@@ -81,6 +81,27 @@ def sharpen(
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
         torch.manual_seed(seed)
         lesson = (EyeLesson if eye else Lesson)(model, pictures, seed, shares)
+    taken, spent = _practise(lesson, steps, seconds, progress, stop)
+    vae = copy.deepcopy(model.vae)
+    vae.decoder.load_state_dict(lesson.averaged.state_dict())
+    before = model.training.get("sharpened", {"steps": 0, "seconds": 0.0})
+    facts = {
+        "steps": before["steps"] + taken,
+        "seconds": round(before["seconds"] + spent, 1),
+        "steps_with_eye": before.get("steps_with_eye", 0) + (taken if eye else 0),
+    }
+    training = {**model.training, "sharpened": facts}
+    return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
+
+
+def _practise(
+    lesson: Lesson,
+    steps: int,
+    seconds: float,
+    progress: Callable[[int, int, str], None] | None,
+    stop: Stop | None,
+) -> tuple[int, float]:
+    """Take steps until the end, or until asked to stop: how many they were, and how many seconds they took."""
     begun, step, t = time.monotonic(), 0, 0.0
     while t < 1 and not (stop and stop.asked):
         lesson.step(step, min(1.0, 2 * (1 - t)))
@@ -88,16 +109,7 @@ def sharpen(
         t = step / steps if steps else (time.monotonic() - begun) / seconds
         if progress:
             progress(step, steps or math.ceil(step / t), f"critic {lesson.seen:.2f}")
-    vae = copy.deepcopy(model.vae)
-    vae.decoder.load_state_dict(lesson.averaged.state_dict())
-    before = model.training.get("sharpened", {"steps": 0, "seconds": 0.0})
-    facts = {
-        "steps": before["steps"] + step,
-        "seconds": round(before["seconds"] + time.monotonic() - begun, 1),
-        "steps_with_eye": before.get("steps_with_eye", 0) + (step if eye else 0),
-    }
-    training = {**model.training, "sharpened": facts}
-    return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
+    return step, time.monotonic() - begun
 
 
 def _warn_if_narrow(model: Model) -> None:

@@ -65,7 +65,8 @@ def _wider(coder: nn.Module, name: str, top: int, factor: int, generator: torch.
     blocks = tuple(f"{place}." for place, layer in coder.named_modules() if isinstance(layer, ResidualBlock))
     state = {}
     for place, layer in layers:
-        weight, bias = layer.weight.float().cpu(), _bias(layer).float().cpu()
+        assert layer.bias is not None  # noqa: S101  (for the type checker)
+        weight, bias = layer.weight.float().cpu(), layer.bias.float().cpu()
         outermost = place == layers[0][0] if name == "encoder" else place == layers[-1][0]
         if isinstance(layer, nn.Linear) and name == "encoder":  # a head: features (C, H, W) → codes
             weight = _parted(weight.view(len(weight), top, -1), factor, generator).flatten(1)
@@ -80,10 +81,6 @@ def _wider(coder: nn.Module, name: str, top: int, factor: int, generator: torch.
                 weight, bias = (_of_channels(each, len(each) // 4, factor) for each in (weight, bias))
         state[f"{name}.{place}.weight"], state[f"{name}.{place}.bias"] = weight, bias
     return state
-
-
-def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
-    return torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
 
 
 def _of_channels(rows: Tensor, channels: int, factor: int) -> Tensor:
