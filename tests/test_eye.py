@@ -54,12 +54,36 @@ def test_maps_have_the_channels_that_the_heads_expect_and_gradients_reach_the_pi
 
 
 def test_views_stay_within_the_picture_and_show_most_of_it():
-    grid = eye.views(np.random.default_rng(0), 50)
+    grid = eye.Views(np.random.default_rng(0), 50, eye.WINDOW).grid
     assert grid.shape == (50, eye.SIDE, eye.SIDE, 2)
     assert grid.abs().max() <= 1
     shown = (grid.amax((1, 2)) - grid.amin((1, 2))) / 2 * eye.SIDE / (eye.SIDE - 1)
     assert shown.min() > eye.NEAREST - 1e-3
     assert grid[0].ne(grid[1]).any()
+
+
+def test_every_picture_gets_its_own_views_at_every_scale():
+    side = 2 * eye.WINDOW
+    levels = torch.linspace(0.1, 0.9, 7)
+    flat = levels[:, None, None, None].expand(7, 3, side, side)
+    seen = eye.Views(np.random.default_rng(0), 7, side).of(flat)
+    torch.testing.assert_close(seen, levels[:, None, None, None].expand(7, 3, eye.SIDE, eye.SIDE))
+    slope = torch.linspace(0, 1, side).expand(8, 3, side, side)
+    across = eye.Views(np.random.default_rng(0), 8, side).of(slope)[:, 0, 0]
+    shown = across[:, -1] - across[:, 0]
+    assert (shown[::2] < 0.51).all()  # in detail
+    assert (shown[::2] > 0.5 * eye.NEAREST - 0.02).all()
+    assert (shown[1::2] > eye.NEAREST - 0.02).all()  # as a whole
+
+
+def test_no_pixel_of_a_larger_picture_counts_more_than_its_neighbour():
+    x = torch.zeros(2, 3, 2 * eye.WINDOW, 2 * eye.WINDOW, requires_grad=True)
+    weight = torch.zeros_like(x)
+    for seed in range(60):
+        seen = eye.Views(np.random.default_rng(seed), 2, 2 * eye.WINDOW).of(x)
+        weight += torch.autograd.grad(seen.sum(), x)[0]
+    inner = weight[1, :, 40:88, 40:88]  # the one that is seen at half its size
+    assert inner.std() < 0.02 * inner.mean()
 
 
 def test_only_the_decoder_changes_and_the_same_seed_makes_the_same(model, store, soon):

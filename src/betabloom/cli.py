@@ -121,6 +121,7 @@ def train(
         str | None, typer.Argument(help="A folder, archive, table, hf:NAME, shards, drawn or flowers102 (default).")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="flowers64 (default), flowers128, tiny or seed.")] = None,
+    start: Annotated[str | None, typer.Option("--from", metavar="MODEL", help="A model to start from.")] = None,
     size: Annotated[str | None, typer.Option(help="Side in pixels, or WIDTHxHEIGHT.")] = None,
     pipeline: Annotated[str | None, typer.Option(help="square, justcrop, enhance, a chain of steps, a file.")] = None,
     min_size: Annotated[int | None, typer.Option(help="Leave out pictures with a side of fewer pixels.")] = None,
@@ -145,11 +146,13 @@ def train(
     from betabloom.console import progress, show_log
     from betabloom.run import check_settings
     from betabloom.rundir import resume_command, run_config, typed
+    from betabloom.start import settled
 
     show_log()
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
         "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size, "log": log,
+        "start": start,
     }  # fmt: skip
     if size:
         options["height"], options["width"] = parse_size(size)
@@ -160,7 +163,7 @@ def train(
         config, folder = run_config(resume), resume
     else:
         preset = preset or "flowers64"
-        config = Config.preset(preset, **changes)
+        config = settled(Config.preset(preset, **changes))
         if source:
             config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
         folder = _new_run(out, source or "flowers102", preset)

@@ -86,6 +86,7 @@ class ObjectiveConfig:
 class TrainConfig:
     """How long, how fast, on what."""
 
+    start: str = _setting("", "a model to start from, whose network it is then; empty for none")
     epochs: float = _setting(60.0, "passes over the training pictures; used when neither steps nor budget is set")
     steps: int = _setting(0, "training steps; 0 for epochs")
     budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none")
@@ -171,7 +172,12 @@ class Config:
         """Make a preset's settings, changed by `settings`."""
         if name not in PRESETS:
             raise UsageError(f"Unknown preset {name!r}. Choose one of: {', '.join(PRESETS)}.")
-        return cls().replace(PRESETS[name]).replace(settings)
+        config = cls().replace(PRESETS[name]).replace(settings)
+        for key in settings:
+            section, setting = _locate(key)
+            if config.train.start and section == "model":
+                raise UsageError(f"The network is that of the model to start from: leave out '{setting}'.")
+        return config
 
     def replace(self, settings: Mapping[str, Any]) -> Config:
         """Return these settings with some changed: {"beta": 4} or {"objective.beta": "4"}; text is converted."""

@@ -27,14 +27,17 @@ from betabloom.metrics.lite import MEAN, STD, Lite
 if TYPE_CHECKING:
     from betabloom.checkpoint import Model
 
-__all__ = ["CHANNELS", "Eye", "EyeLesson", "Heads", "views"]
+__all__ = ["CHANNELS", "Eye", "EyeLesson", "Heads", "Views"]
 
 SIDE = 96  # pixels that the eye is shown; where it sees single pixels as they are, its gradient leaves a grid on them
 MAPS = (2, 4, 10, 15)  # blocks behind which the critic looks
 CHANNELS = (24, 40, 112, 320)  # of those maps
 WIDTH = 64  # channels of the projections
 PIXELS = 3.0  # times the weight of another head: what the eye does not mind is stippled otherwise
-NEAREST = 0.8  # part of a picture's sides that a view shows at least
+WINDOW = (
+    64  # pixels of a side that a view shows at most, of the picture or of the picture at half its size, a quarter …
+)
+NEAREST = 0.8  # part of them that it shows at least
 SHIFT = 2  # pixels by which the head that looks at pixels may see them shifted
 ALONE = 60  # steps that the critic is ahead
 WEIGHED_EVERY = 16  # steps between looks at how long the terms' gradients are, which takes a second pass
@@ -134,13 +137,41 @@ def _level(before: int, after: int, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(after, track_running_stats=False), nn.LeakyReLU(0.2))
 
 
-def views(rng: np.random.Generator, count: int) -> Tensor:
-    """Where to look at each of so many pictures, for `grid_sample`: (count, SIDE, SIDE, 2)."""
-    side = rng.uniform(NEAREST, 1.0, (count, 1)).astype(np.float32)
-    middle = rng.uniform(-1, 1, (count, 2)).astype(np.float32) * (1 - side)
-    where = np.zeros((count, 2, 3), np.float32)
-    where[:, [0, 1], [0, 1]], where[:, :, 2] = side, middle
-    return F.affine_grid(torch.from_numpy(where), [count, 3, SIDE, SIDE], align_corners=False)
+class Views:
+    """Where to look at each of so many pictures: windows of much the same number of pixels, at every scale.
+
+    Pictures of more than `WINDOW` pixels are looked at in detail and as a whole: in turn one as it is, one at half its
+    size, one at a quarter … Halves are means of 2×2 pixels, so that every pixel counts as much as its neighbour: shown
+    smaller by bilinear sampling, some would count more, and the gradient would be a grid.
+
+    Arguments:
+        rng: Draws the windows.
+        count: How many pictures.
+        side: Of the pictures, the shorter one, in pixels.
+    """
+
+    def __init__(self, rng: np.random.Generator, count: int, side: int) -> None:
+        shown = [min(1.0, WINDOW / side)]  # part of a picture's sides that a window has, at every scale
+        while shown[-1] < 1:
+            shown.append(min(1.0, 2 * shown[-1]))
+        self.scales = len(shown)
+        most = np.array(shown)[np.arange(count) % self.scales, None]
+        part = (most * rng.uniform(NEAREST, 1.0, (count, 1))).astype(np.float32)
+        middle = rng.uniform(-1, 1, (count, 2)).astype(np.float32) * (1 - part)
+        where = np.zeros((count, 2, 3), np.float32)
+        where[:, [0, 1], [0, 1]], where[:, :, 2] = part, middle
+        self.grid = F.affine_grid(torch.from_numpy(where), [count, 3, SIDE, SIDE], align_corners=False)
+
+    def of(self, x: Tensor) -> Tensor:
+        """What is seen of pictures x (count, C, H, W): (count, C, SIDE, SIDE)."""
+        seen = []
+        for scale in range(self.scales):
+            own = x[scale :: self.scales]
+            own = F.avg_pool2d(own, 2**scale) if scale else own
+            grid = self.grid[scale :: self.scales].to(x.device)
+            seen.append(F.grid_sample(own, grid, mode="bilinear", padding_mode="reflection", align_corners=False))
+        order = np.concatenate([np.arange(len(x))[scale :: self.scales] for scale in range(self.scales)])
+        return torch.cat(seen)[torch.from_numpy(np.argsort(order)).to(x.device)]
 
 
 class EyeLesson(Lesson):
@@ -166,12 +197,12 @@ class EyeLesson(Lesson):
     def _learn(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
         rng = np.random.default_rng([self.seed, step, 1])
         count = len(x)
-        grid = views(rng, count).to(self.device)
-        others = torch.cat([grid, views(rng, len(made) - count).to(self.device)])  # a picture's own is seen as it is
+        side = min(x.shape[2:])
+        looks, others = Views(rng, count, side), Views(rng, len(made) - count, side)
         made.requires_grad_()
         with torch.no_grad():
-            wanted = self.quick_eye(_looked_at(x, grid))
-        found = self.eye(_looked_at(made, others))
+            wanted = self.quick_eye(looks.of(x))
+        found = self.eye(torch.cat([looks.of(made[:count]), others.of(made[count:])]))
         left, top = rng.integers(0, 2 * SHIFT + 1, 2)
         plain, own = (_shifted(each, left, top) for each in (x, made))
         scales = self.critic.scale
@@ -210,10 +241,6 @@ class EyeLesson(Lesson):
         features, judged = self.shares.features * self.weights[0], self.shares.verdict * self.weights[1]
         gradient: Tensor = torch.autograd.grad(features * likeness + judged * verdict, made)[0]
         return gradient
-
-
-def _looked_at(x: Tensor, grid: Tensor) -> Tensor:
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def _shifted(x: Tensor, left: int, top: int) -> Tensor:

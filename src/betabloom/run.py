@@ -143,14 +143,19 @@ def check_settings(config: Config) -> None:
         make_vae(config)
 
 
+def sized(pictures: Store | Streamed, config: Config) -> Config:
+    """Return the settings with the size, channels and pipeline of the pictures."""
+    store = pictures if isinstance(pictures, Store) else pictures.store
+    _, height, width, channels = store.pictures.shape
+    return config.replace({"height": height, "width": width, "channels": channels, "pipeline": store.pipeline.name})
+
+
 def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     """Make the untrained model, its optimiser and its plan, on the device and in the precision that fit the machine."""
     check_trackers(config.train.log)
     stream = None if isinstance(pictures, Store) else pictures
     store = pictures if isinstance(pictures, Store) else pictures.store
-    _, height, width, channels = store.pictures.shape
-    config = config.replace({"height": height, "width": width, "channels": channels, "pipeline": store.pipeline.name})
-    config = config.replace({"batch": config.train.batch or BATCH})
+    config = sized(pictures, config).replace({"batch": config.train.batch or BATCH})
     train_rows, validation_rows = store.split("all" if stream else config.data.split, config.data.holdout)
     keep_memory()
     device = choose_device(config.train.device)

@@ -30,8 +30,9 @@ from betabloom.errors import BetabloomError, UsageError
 from betabloom.memory import accumulate
 from betabloom.objective import normalised_beta
 from betabloom.rollback import average_anew, buffers, guarded_step, recover
-from betabloom.run import Run, check_finite, fail, learning_rate, record, restore, save, set_up, summary
+from betabloom.run import Run, check_finite, fail, learning_rate, record, restore, save, set_up, sized, summary
 from betabloom.rundir import claimed, resume_command, rewind_samples, why_stopped
+from betabloom.start import settled, start
 from betabloom.stopping import Interrupted, Stop, stop_requests
 from betabloom.trackers import open_trackers
 from betabloom.validate import fit_sampler, validate
@@ -87,15 +88,17 @@ def fit(
     started = time.monotonic() - spent
     if resume and not out:
         raise UsageError("Name the folder of the run to go on with: fit(pictures, config, out, resume=True)")
+    config = config if resume else settled(sized(pictures, config))
     run = _set_up(pictures, config, out, config.train.budget - spent, resume)
     if not out:
+        _begin(run)
         return _go(run, started, Stop(), progress)
     try:
         with claimed(out, resume), stop_requests() as stop:
             if resume:
                 restore(run)
             if not run.step:
-                _begin(run, out)
+                _begin(run)
             with _run_log(out):
                 return _go(run, started - run.seconds, stop, progress)
     except OSError as error:
@@ -302,8 +305,13 @@ def _finish(run: Run) -> Model:
     return model
 
 
-def _begin(run: Run, out: Path) -> None:
-    """Start the run directory, with the settings first: what has them can be resumed."""
+def _begin(run: Run) -> None:
+    """Take the weights to start from, and start the run directory, settings first: what has them can be resumed."""
+    if run.config.train.start:
+        for vae in {run.vae, run.averaged}:
+            start(vae, run.config)
+    if not (out := run.out):
+        return
     write_text(out / "config.yaml", yaml.safe_dump(run.config.to_dict(), sort_keys=False, allow_unicode=True))
     write_text(out / "metrics.jsonl", "")
     rewind_samples(out / "samples", 0)

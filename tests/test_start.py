@@ -1,0 +1,148 @@
+"""Training that starts from a model begins where the model is, and goes on from there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import betabloom
+from betabloom.cli import app
+from betabloom.config import Config
+from betabloom.errors import UsageError
+from betabloom.run import set_up
+from betabloom.start import settled, start
+
+
+def drawn(size, channels=3):
+    return betabloom.prepare(betabloom.data.Drawn(40, seed=1, size=64), size=size, channels=channels)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A small residual network that has learned a little, for pictures of 32 px."""
+    made = betabloom.fit(
+        drawn(32), "tiny", steps=30, latents=5, family="residual", widths=(6, 8, 8), batch=8, prior="normal-learned"
+    )
+    path = tmp_path_factory.mktemp("start") / "model"
+    made.save(path)
+    return path
+
+
+def begun(model, size, **settings):
+    store = drawn(size)
+    config = Config.preset("tiny", height=size, width=size, start=str(model), **settings)
+    run = set_up(store, settled(config), None)
+    start(run.vae, run.config)
+    return run, store
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_posterior_of_larger_pictures_is_that_of_the_model_for_smaller_ones(model, size):
+    run, store = begun(model, size)
+    x = betabloom.sample.to_tensor(store.pictures[:6])
+    smaller = torch.nn.functional.avg_pool2d(x, size // 32)
+    with torch.no_grad():
+        for mine, theirs in zip(run.vae.encoder(x), betabloom.load(model).vae.encoder(smaller), strict=True):
+            torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-4)
+
+
+def test_the_decoder_has_the_levels_that_both_have(model):
+    run, _ = begun(model, 64)
+    mine, theirs = run.vae.decoder.body, betabloom.load(model).vae.decoder.body
+    z = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(mine[:9](z), theirs[:9](z))  # up to the last block before the pixels
+    assert run.config.model.widths == (6, 6, 8, 8)
+    assert torch.equal(run.vae.prior.mean, betabloom.load(model).vae.prior.mean)
+
+
+def test_a_prior_whose_components_are_pictures_is_that_of_the_model(tmp_path):
+    network = {"family": "residual", "widths": (6, 8), "latents": 5, "prior": "vamp", "prior_components": 3}
+    model = betabloom.fit(drawn(32), "tiny", steps=5, batch=8, **network)
+    model.save(tmp_path / "vamp")
+    run, _ = begun(tmp_path / "vamp", 64)
+    z = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(run.vae.prior.log_prob(z), model.vae.prior.log_prob(z), atol=1e-3, rtol=1e-4)
+
+
+def test_pictures_of_the_same_size_start_from_all_weights(model):
+    run, _ = begun(model, 32)
+    theirs = betabloom.load(model).vae.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in run.vae.state_dict().items())
+
+
+def test_it_knows_more_than_an_untrained_one_from_the_first_step_on(model):
+    store = drawn(32)
+    known = betabloom.fit(store, "tiny", start=str(model), steps=1, learning_rate=0.0, beta_schedule="constant")
+    network = {"family": "residual", "widths": (6, 8, 8), "latents": 5, "prior": "normal-learned"}
+    new = betabloom.fit(store, "tiny", steps=1, learning_rate=0.0, beta_schedule="constant", **network)
+    assert known.training["validation"]["loss"] < new.training["validation"]["loss"]
+    assert np.array_equal(known.decode(np.ones((2, 5))), betabloom.load(model).decode(np.ones((2, 5))))
+
+
+def test_everything_is_trained_on_and_the_run_can_be_stopped_and_resumed(model, tmp_path):
+    theirs = shutil.copytree(model, tmp_path / "theirs")
+    settings = {"start": str(theirs), "steps": 12, "batch": 8, "validations": 3}
+    store = drawn(64)
+    whole = betabloom.fit(store, "tiny", tmp_path / "whole", **settings)
+    begun_with = begun(theirs, 64)[0].vae.state_dict()
+    changed = [name for name, value in whole.vae.state_dict().items() if not torch.equal(value, begun_with[name])]
+    assert len(changed) >= len(list(whole.vae.parameters()))
+
+    def stop(step, *_):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        betabloom.fit(store, "tiny", tmp_path / "parts", stop, **settings)
+    again = betabloom.train.fit(store, Config.from_dict(whole.config.to_dict()), tmp_path / "parts", resume=True)
+    assert again.fingerprint == whole.fingerprint  # from the beginning: there was no checkpoint yet
+    theirs.rename(tmp_path / "gone")  # what is saved needs it no longer
+    assert betabloom.train.fit(store, whole.config, tmp_path / "whole", resume=True).fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "words"),
+    [
+        (48, {}, "with --size 32x32, 64x64, 128x128 …, not with coloured pictures of 48x48"),
+        (16, {}, "not with coloured pictures of 16x16"),
+        (32, {"channels": 1}, "not with grey pictures of 32x32"),
+        (32, {"latents": 7}, "leave out 'latents'"),
+        (32, {"model.widths": (4, 4)}, "leave out 'widths'"),
+    ],
+)
+def test_what_a_model_cannot_start_is_refused(model, size, settings, words):
+    with pytest.raises(UsageError, match=r"draws coloured pictures of 32x32 pixels|leave out") as error:
+        settled(Config.preset("tiny", height=size, width=size, start=str(model), **settings))
+    assert words in str(error.value)
+
+
+def test_networks_of_other_families_start_the_same_size_only(tmp_path):
+    model = betabloom.fit(drawn(32), "tiny", steps=2, batch=8).save(tmp_path / "m")
+    settings = {"start": str(tmp_path / "m"), "steps": 1, "learning_rate": 0.0}
+    same = betabloom.fit(drawn(32), "tiny", **settings)
+    assert np.array_equal(same.generate(3, sampler="prior"), model.generate(3, sampler="prior"))
+    with pytest.raises(UsageError, match="with --size 32x32, not"):
+        betabloom.fit(drawn(64), "tiny", **settings)
+
+
+def test_the_command_line_starts_from_the_model_that_comes_along(tmp_path):
+    words = ["train", "drawn:40", "--from", "flowers64", "--steps", "1", "-o", str(tmp_path / "run"), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    made, theirs = betabloom.load(tmp_path / "run"), betabloom.load()
+    assert made.config.train.start == "flowers64"
+    assert made.config.model == theirs.config.model
+    about = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert about["config"]["train"]["start"] == "flowers64"
+    refused = CliRunner().invoke(
+        app, ["train", "drawn:40", "--from", str(tmp_path / "none"), "-o", str(tmp_path / "r")]
+    )
+    assert isinstance(refused.exception, UsageError)
+    assert not (tmp_path / "r").exists()
