@@ -93,6 +93,50 @@ def test_the_pull_has_the_shares_that_were_asked_for(model, pictures):
             assert pull[len(x) :].abs().max() == 0
 
 
+def test_a_pattern_repeats_and_noise_does_not():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(8, 3, 128, 128, generator=generator)
+    pattern = torch.rand(8, 3, 8, 8, generator=generator).tile(1, 1, 16, 16)
+    stripes = torch.tensor([0.2, 0.8]).tile(64).expand(8, 3, 128, 128)
+    assert critic.repeats(noise).item() == pytest.approx(np.log(1 / 16), abs=0.1)
+    assert critic.repeats(stripes).item() == pytest.approx(0, abs=0.05)  # at the edges pictures are mirrored
+    halves = [
+        critic.repeats(noise).item(),
+        critic.repeats(0.5 * noise + 0.5 * pattern).item(),
+        critic.repeats(pattern).item(),
+    ]
+    assert halves == sorted(halves)
+    slope = torch.linspace(0, 1, 128).expand(8, 3, 128, 128) + 0.1 * noise  # light that changes slowly is no detail
+    assert critic.repeats(slope).item() == pytest.approx(np.log(1 / 16), abs=0.1)
+    assert critic.repeats(noise[:, :, :24, :24]).item() == 0
+    assert critic.repeats(noise[:, :, :100, :70]).isfinite()
+    assert critic.repeats(torch.zeros(1, 3, 64, 64)).item() == 0
+
+
+def test_what_repeats_more_than_in_pictures_is_pulled_away_from(model, pictures):
+    lesson = critic.Lesson(model, pictures, 0)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(4, 3, 64, 64, generator=generator)
+    striped = noise + torch.tensor([0.0, 0.4]).tile(32)
+    lesson._remember(0, noise)
+    assert lesson.repeats == pytest.approx(critic.repeats(noise).item())
+    pull = lesson._against_repeats(striped)
+    assert critic.repeats(striped - 5 * pull) < critic.repeats(striped) - 0.1
+    assert pull.norm().item() == pytest.approx(1)
+    assert not lesson._against_repeats(noise + 0.0).any()  # no more than pictures do
+
+
+def test_a_step_of_larger_pictures_has_fewer_of_them(pictures):
+    large = pictures.repeat(critic.LARGE // pictures.shape[1] + 1, 1).repeat(critic.LARGE // pictures.shape[1] + 1, 2)
+    store = betabloom.prepare(betabloom.data.Arrays(large[:20]), size=large.shape[1])
+    network = {"family": "residual", "widths": (4, 4, 4), "latents": 4}
+    model = betabloom.fit(store, "tiny", steps=2, batch=8, **network)
+    lesson = critic.Lesson(model, np.asarray(store.pictures), 0)
+    x, z = lesson._drawn(0)
+    assert (len(x), len(z)) == (16, 28)
+    assert lesson.shares == critic.Shares(1.0, 1.0, 0.2)
+
+
 def test_a_patch_is_as_large_as_documented():
     judge = critic.Critic(3).double().eval()
     x = torch.rand(1, 3, 128, 128, dtype=torch.double, requires_grad=True)

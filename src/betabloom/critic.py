@@ -37,12 +37,14 @@ if TYPE_CHECKING:
     from betabloom.prior import Prior
     from betabloom.vae import VAE
 
-__all__ = ["Critic", "Lesson", "Shares"]
+__all__ = ["Critic", "Lesson", "Shares", "repeats"]
 
 BATCH = 32  # real pictures in a step; with as many reconstructions and half as many new ones
+LARGE = 96  # pixels of a side from which on a step has fewer of them: tried with 128 (docs/log.md)
 LEARNING_RATE = 3e-4
 CRITIC_RATE = 1e-3  # the critic has to be ahead of the decoder
 AVERAGING = 0.999
+REMEMBERED = 0.98  # decay of the average over pictures of how much repeats in them
 WIDTHS = (32, 64, 128, 256)
 JUDGES = 2  # so many of the last levels have a verdict
 
@@ -97,6 +99,8 @@ class Lesson:
     usual = Shares()
 
     def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares | None = None) -> None:
+        if min(pictures.shape[1:3]) >= LARGE:
+            self._settle_for_large()
         self.vae: VAE = copy.deepcopy(model.vae).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pictures, self.seed, self.shares = pictures, seed, shares or self.usual
         self.density: Prior = model.density()
@@ -112,7 +116,11 @@ class Lesson:
         learned = [weight for weight in self.critic.parameters() if weight.requires_grad]
         self.optimiser = torch.optim.Adam(self.vae.decoder.parameters(), self.rates[0], (0.5, 0.99))
         self.critics = torch.optim.Adam(learned, self.rates[1], (0.5, 0.99))
+        self.repeats = 0.0  # of the detail of pictures, the logarithm of the share that repeats
         self.seen = 0.0  # how well the critic tells pictures from x̂: 1 is always, 0 never
+
+    def _settle_for_large(self) -> None:
+        self.real, self.fresh, self.usual = BATCH // 2, 12, Shares(verdict=0.2)
 
     def _critic(self) -> nn.Module:
         return Critic(self.pictures.shape[3])
@@ -126,8 +134,10 @@ class Lesson:
         with self._autocast():
             made = self.vae.decode(z.to(self.device)).contiguous(memory_format=torch.channels_last)
         pull = self._learn(step, x, made.detach())
+        self._remember(step, x)
         if pull is None:
             return
+        pull += self._against_repeats(made)
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(made, pull)
         self.optimiser.step()
@@ -191,3 +201,38 @@ class Lesson:
         ):
             pull += share / gradient.norm().clamp_min(1e-12) * gradient
         return pull
+
+    @torch.no_grad()
+    def _remember(self, step: int, x: Tensor) -> None:
+        """How much of the detail of pictures repeats, averaged over some hundred of them."""
+        share = repeats(x).item()
+        self.repeats = share if step == 0 else REMEMBERED * self.repeats + (1 - REMEMBERED) * share
+
+    def _against_repeats(self, made: Tensor) -> Tensor:
+        """Away from detail that repeats more than that of pictures does."""
+        y = made.detach().requires_grad_()
+        excess = repeats(y) - self.repeats
+        if not excess > 0:
+            return torch.zeros_like(made)
+        (gradient,) = torch.autograd.grad(excess, y)
+        return min(1.0, excess.item()) / gradient.norm().clamp_min(1e-12) * gradient
+
+
+def repeats(x: Tensor) -> Tensor:
+    """How much of the detail of pictures (B, C, H, W) is the same at every 4th or 8th pixel: log of its share.
+
+    The cheapest detail for a decoder is a pattern that each of its coarse pixels brings along: stripes, a grid. Detail
+    is what differs from a mean of 5×5 pixels that has no part in periods of 2 and 4. Of it the means over 4×4 pixels
+    that lie 4 or 8 apart are taken: a 16th is left of detail that does not repeat, all of a pattern. Pictures with
+    sides of fewer than 32 pixels have too few such pixels, and get 0.
+    """
+    height, width = (side // 8 * 8 for side in x.shape[2:])
+    if min(height, width) < 32:
+        return x.new_zeros(())
+    x = x[:, :, :height, :width]
+    along = torch.tensor([1.0, 2.0, 2.0, 2.0, 1.0], device=x.device) / 8
+    kernel = torch.outer(along, along).expand(x.shape[1], 1, 5, 5)
+    detail = x - F.conv2d(F.pad(x, (2,) * 4, mode="reflect"), kernel, groups=x.shape[1])
+    same = [F.avg_pool2d(F.pixel_unshuffle(detail, period), 4, 2).flatten() for period in (4, 8)]
+    tiny = 1e-12
+    return torch.log((torch.cat(same).square().mean() + tiny) / (detail.square().mean() + tiny))

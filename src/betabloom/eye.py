@@ -188,6 +188,9 @@ class EyeLesson(Lesson):
             group["betas"] = (0.0, 0.99)
         self.weights: tuple[float, float] | None = None
 
+    def _settle_for_large(self) -> None:
+        """The eye sees views of one size, whatever that of the pictures is."""
+
     def _critic(self) -> Heads:
         return Heads(self.pictures.shape[3])
 
