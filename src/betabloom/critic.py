@@ -13,6 +13,9 @@ reconstructions, z ~ q(z|x), and new pictures, z ~ the sampler of `generate`, wh
 gradients of the terms with respect to x̂ are brought to given shares (Défossez et al. 2022,
 https://arxiv.org/abs/2210.13438, section 3.4), so that no weight depends on the scale of a term.
 
+Where the detail of x̂ repeats with the pixels of coarser maps more than that of pictures does, it is pulled away from
+that too (`repeats`): stripes and grids are what a decoder finds first when it is asked for detail.
+
 With `eye` the critic looks through a network that was trained on other pictures: `betabloom.eye`. What it costs in both
 cases: reconstructions are further from their pictures, so the likelihood is lower. What it brought is in docs/log.md.
 """
@@ -235,4 +238,5 @@ def repeats(x: Tensor) -> Tensor:
     detail = x - F.conv2d(F.pad(x, (2,) * 4, mode="reflect"), kernel, groups=x.shape[1])
     same = [F.avg_pool2d(F.pixel_unshuffle(detail, period), 4, 2).flatten() for period in (4, 8)]
     tiny = 1e-12
-    return torch.log((torch.cat(same).square().mean() + tiny) / (detail.square().mean() + tiny))
+    share: Tensor = (torch.cat(same).square().mean() + tiny) / (detail.square().mean() + tiny)
+    return share.log()

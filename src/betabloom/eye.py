@@ -8,7 +8,8 @@ fine map, spectral normalisation, hinge loss). A fifth head looks at the pixels,
 
 Three things are needed for pictures that a person likes too (docs/log.md): codes as far from their mean as real ones,
 views that are shifted and enlarged by amounts drawn for each picture, since any fixed enlargement leaves its grid in
-the gradient; and a decoder with enough channels to follow.
+the gradient; and a decoder with enough channels to follow. Pictures of more than 64 px are looked at in windows, as
+they are and at half their size, a quarter …
 """
 
 from __future__ import annotations
