@@ -217,8 +217,8 @@ class Lesson:
         excess = repeats(y) - self.repeats
         if not excess > 0:
             return torch.zeros_like(made)
-        (gradient,) = torch.autograd.grad(excess, y)
-        return min(1.0, excess.item()) / gradient.norm().clamp_min(1e-12) * gradient
+        gradient: Tensor = torch.autograd.grad(excess, y)[0]
+        return gradient * min(1.0, excess.item()) / gradient.norm().clamp_min(1e-12)
 
 
 def repeats(x: Tensor) -> Tensor:
