@@ -217,8 +217,9 @@ class Lesson:
         excess = repeats(y) - self.repeats
         if not excess > 0:
             return torch.zeros_like(made)
-        gradient: Tensor = torch.autograd.grad(excess, y)[0]
-        return gradient * min(1.0, excess.item()) / gradient.norm().clamp_min(1e-12)
+        pull: Tensor = torch.autograd.grad(excess, y)[0]
+        pull *= excess.detach().clamp_max(1.0) / pull.norm().clamp_min(1e-12)
+        return pull
 
 
 def repeats(x: Tensor) -> Tensor:
