@@ -35,9 +35,7 @@ MAPS = (2, 4, 10, 15)  # blocks behind which the critic looks
 CHANNELS = (24, 40, 112, 320)  # of those maps
 WIDTH = 64  # channels of the projections
 PIXELS = 3.0  # times the weight of another head: what the eye does not mind is stippled otherwise
-WINDOW = (
-    64  # pixels of a side that a view shows at most, of the picture or of the picture at half its size, a quarter …
-)
+WINDOW = 64  # pixels of a side that a view shows at most, of the picture as it is or at half its size, a quarter …
 NEAREST = 0.8  # part of them that it shows at least
 SHIFT = 2  # pixels by which the head that looks at pixels may see them shifted
 ALONE = 60  # steps that the critic is ahead
