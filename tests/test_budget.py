@@ -105,6 +105,14 @@ def test_a_budget_with_few_validations_is_kept_too(validations, small_store, tin
     assert clock.now - begun == pytest.approx(120, rel=0.05)
 
 
+def test_with_steps_too_what_ends_first_ends_the_run(small_store, tiny_config, tmp_path, clock, monkeypatch):
+    clock.takes(monkeypatch, train, "_train_step", lambda r: 1)
+    model = train.fit(small_store, tiny_config.replace({"steps": 7, "budget": 3600, "batch": 16}), tmp_path)
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert model.training["steps"] == 7
+    assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
+
+
 def chosen(store, config, pace, clock):
     """What is chosen where a step takes `pace(run)` seconds, and the first one twenty times that."""
 

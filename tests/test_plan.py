@@ -37,6 +37,19 @@ def test_a_budget_ends_in_time_whatever_the_pace(pace):
     assert plan.expected_steps(step) == step
 
 
+@pytest.mark.parametrize("pace, ends", [(1, 50), (4, 25)], ids=["the steps are done first", "the time is over first"])
+def test_of_steps_and_a_budget_the_first_ends_it(pace, ends):
+    plan, step = Plan(steps=50, budget=100), 0
+    seen = []
+    while plan.t < 1:
+        step += 1
+        plan.advance(step, seconds=pace * step)
+        seen.append(plan.t)
+        assert plan.expected_steps(step) == ends
+    assert step == ends
+    assert seen == pytest.approx([i / ends for i in range(1, ends + 1)])
+
+
 def test_a_reserve_that_grows_does_not_turn_progress_back():
     plan = Plan(budget=100)
     plan.advance(1, 50)

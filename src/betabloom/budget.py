@@ -83,7 +83,10 @@ def choose(config: Config, set_up: Callable[[Config], Run], step: Callable[[Run]
 
 
 def _fitting(run: Run, step: Callable[[Run], None], seconds: float) -> tuple[float, int]:
-    """How many steps take so long, by some that are timed, and in how many parts they were taken for lack of memory."""
+    """How many steps take so long, by some that are timed, and in how many parts they were taken for lack of memory.
+
+    Where the settings want fewer steps than that, it is those.
+    """
     end, times = time.monotonic() + min(MEASURED, MEASURED_PART * seconds), list[float]()
     while len(times) < 3 or time.monotonic() < end:
         begun = time.monotonic()
@@ -93,7 +96,8 @@ def _fitting(run: Run, step: Callable[[Run], None], seconds: float) -> tuple[flo
         if len(times) > 1 and sum(times) > seconds / 4:
             break
     # The first one also prepares the machine.
-    return seconds / max(statistics.median(times[1:]), 1e-9), run.parts
+    fitting = seconds / max(statistics.median(times[1:]), 1e-9)
+    return min(fitting, run.config.train.steps or math.inf), run.parts
 
 
 def reserve(run: Run, validation: float) -> float:

@@ -129,7 +129,9 @@ def train(
     latents: Annotated[int | None, typer.Option(help="Number of latent dimensions.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the pictures.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, in place of epochs.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Time for all of it, as 90s, 20m or 1h30m.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for all of it, as 90s, 20m or 1h30m; with --steps, what ends first.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="All randomness follows from it.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps …")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,

@@ -88,7 +88,7 @@ class TrainConfig:
 
     start: str = _setting("", "a model to start from, whose network it is then; empty for none")
     epochs: float = _setting(60.0, "passes over the training pictures; used when neither steps nor budget is set")
-    steps: int = _setting(0, "training steps; 0 for epochs")
+    steps: int = _setting(0, "training steps, at most, if there is a budget too; 0 for epochs")
     budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none")
     batch: int = _setting(0, "pictures in a step; 0 for 32, or fewer where a time budget is short")
     optimiser: str = _setting("muon", "muon (hidden layers; Adam for the rest) or adam")

@@ -11,11 +11,12 @@ __all__ = ["Plan"]
 class Plan:
     """The progress t ∈ [0, 1] that schedules follow: the part of the steps that is done, or of the time that is spent.
 
-    With a time budget the schedules are complete when the time is over, however the machine's pace changes.
+    With a time budget the schedules are complete when the time is over, however the machine's pace changes. With both steps
+    and a budget, what is over first ends the run, and progress is that of whichever is further.
 
     Attributes:
-        steps: Number of steps; 0 if a time budget decides.
-        budget: Seconds that the whole training may take; 0 if the steps decide.
+        steps: Number of steps; 0 if only a time budget decides.
+        budget: Seconds that the whole training may take; 0 if only the steps decide.
         reserve: Seconds of the budget that are kept for what comes after the last step.
         t: The progress; it never falls.
     """
@@ -27,11 +28,12 @@ class Plan:
 
     def advance(self, step: int, seconds: float) -> None:
         """Note that `step` steps are done, `seconds` after the start."""
-        if self.steps:
-            self.t = min(1.0, step / self.steps)
-        else:
-            self.t = max(self.t, min(1.0, seconds / max(self.budget - self.reserve, 1e-9)))
+        done = step / self.steps if self.steps else 0.0
+        spent = seconds / max(self.budget - self.reserve, 1e-9) if self.budget else 0.0
+        self.t = max(self.t, min(1.0, max(done, spent)))
 
     def expected_steps(self, step: int) -> int:
         """Number of steps of the whole run as it looks now; 0 while nothing is known."""
-        return self.steps or (round(step / self.t) if self.t > 0.01 else 0)
+        if self.budget and self.t > 0.01:
+            return round(step / self.t)
+        return self.steps

@@ -215,10 +215,10 @@ def _regulariser(config: Config, images: int) -> Regulariser:
 
 
 def _planned_steps(config: Config, images: int | None) -> int:
-    """Steps of the whole training; 0 if a time budget decides. `images` is None for a stream."""
+    """Steps of the whole training; 0 if only a time budget decides. `images` is None for a stream."""
     t = config.train
     if t.budget:
-        return 0
+        return t.steps
     if images is None and not t.steps:
         raise UsageError("Nobody knows how long a stream is. Say how long to train: --steps 20000 or --budget 1h")
     if images is None:
