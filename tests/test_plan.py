@@ -37,7 +37,7 @@ def test_a_budget_ends_in_time_whatever_the_pace(pace):
     assert plan.expected_steps(step) == step
 
 
-@pytest.mark.parametrize("pace, ends", [(1, 50), (4, 25)], ids=["the steps are done first", "the time is over first"])
+@pytest.mark.parametrize(("pace", "ends"), [(1, 50), (4, 25)], ids=["steps are done first", "time is over first"])
 def test_of_steps_and_a_budget_the_first_ends_it(pace, ends):
     plan, step = Plan(steps=50, budget=100), 0
     seen = []

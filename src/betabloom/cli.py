@@ -130,7 +130,7 @@ def train(
     epochs: Annotated[float | None, typer.Option(help="Passes over the pictures.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, in place of epochs.")] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Time for all of it, as 90s, 20m or 1h30m; with --steps, what ends first.")
+        str | None, typer.Option(help="Time for all, as 90s, 20m or 1h30m; at most, with --steps.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="All randomness follows from it.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps …")] = None,

@@ -11,8 +11,8 @@ __all__ = ["Plan"]
 class Plan:
     """The progress t ∈ [0, 1] that schedules follow: the part of the steps that is done, or of the time that is spent.
 
-    With a time budget the schedules are complete when the time is over, however the machine's pace changes. With both steps
-    and a budget, what is over first ends the run, and progress is that of whichever is further.
+    With a time budget the schedules are complete when the time is over, however the machine's pace changes. With both
+    steps and a budget, what is over first ends the run, and progress is that of whichever is further.
 
     Attributes:
         steps: Number of steps; 0 if only a time budget decides.
