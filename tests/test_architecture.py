@@ -50,7 +50,7 @@ LEVELS = [
     {"run", "novel", "evaluation", "wider", "critic", "start"},
     {"memory", "eye"},
     {"validate", "evaluate", "advice", "sharpen"},
-    {"budget", "rollback"},
+    {"budget", "rollback", "enlarge"},
     {"train", "report"},
     {"library"},
     {"cli_options", "cli_plain"},

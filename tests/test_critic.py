@@ -86,8 +86,8 @@ def test_the_critic_learns_to_tell_pictures_from_what_is_made(model, pictures):
 def test_the_pull_has_the_shares_that_were_asked_for(model, pictures):
     for shares in (critic.Shares(2.0, 0.0, 0.0), critic.Shares(0.0, 0.0, 0.5), critic.Shares(0.0, 3.0, 0.0)):
         lesson = critic.Lesson(model, pictures, 0, shares)
-        x, z = lesson._drawn(0)
-        pull = lesson._pull(x, model.vae.decode(z).detach().clone().requires_grad_())
+        x, made = lesson._drawn(0)
+        pull = lesson._pull(x, made.detach().requires_grad_())
         assert pull.norm().item() == pytest.approx(max(shares.likelihood, shares.features, shares.verdict), rel=1e-3)
         if not shares.verdict:  # new pictures have no picture to be near to
             assert pull[len(x) :].abs().max() == 0

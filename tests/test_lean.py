@@ -17,7 +17,7 @@ import betabloom
 from betabloom.checkpoint import Model
 from betabloom.config import Config
 from betabloom.data import Pipeline
-from betabloom.errors import BetabloomError
+from betabloom.errors import BetabloomError, UsageError
 from betabloom.layers import FAMILIES, decoder_layers, vae_entries
 from betabloom.lean import open_lean
 from betabloom.likelihood import LIKELIHOODS
@@ -34,7 +34,8 @@ def saved(folder, half=False, **settings):
     config = Config.preset("tiny", **{"height": 16, "width": 24, "latents": 5, "widths": "6,18", **settings})
     m = config.model
     torch.manual_seed(3)
-    vae = build_vae(config.shape, m.latents, m.family, m.widths, m.kernel, m.likelihood, m.prior, 0.3, 0.8, 4)
+    densities = (m.likelihood, m.prior, 0.3, 0.8, 4)
+    vae = build_vae(config.shape, m.latents, m.family, m.widths, m.kernel, *densities, enlargers=m.enlargers)
     with torch.no_grad():
         for name, value in vae.state_dict().items():
             if name.startswith(("decoder", "prior")) and value.ndim:
@@ -69,6 +70,15 @@ def test_pictures_are_those_of_torch(family, kernel, half, tmp_path):
     agree(model, lean, temperature=0.6, start=11)
 
 
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(("family", "enlargers"), [("residual", "7"), ("conv", "4,9"), ("burgess", "5")])
+def test_enlarged_pictures_are_those_of_torch(family, enlargers, half, tmp_path):
+    saved(tmp_path / "m", half, family=family, height=32, width=48, enlargers=enlargers)
+    lean, model = open_lean(tmp_path / "m"), betabloom.load(tmp_path / "m")
+    assert lean.generate(1).shape == (1, 32, 48, 3)
+    agree(model, lean)
+
+
 @pytest.mark.parametrize("name", ["flowers64", "flowers128", "tiny"])
 def test_the_networks_of_the_presets_are_known_without_torch(name, tmp_path):
     preset = Config.preset(name)
@@ -92,32 +102,40 @@ def test_every_likelihood_and_prior(likelihood, prior, tmp_path):
 
 def test_the_layers_are_those_of_the_networks():
     """Names, order, shapes and types of all tensors, for every family, prior and likelihood."""
-    for family, widths, prior in itertools.product(FAMILIES, ((), (4,), (3, 5, 7)), PRIORS):
+    for family, widths, prior, enlargers in itertools.product(FAMILIES, ((), (4,), (3, 5, 7)), PRIORS, ((), (6, 4))):
         likelihood = list(LIKELIHOODS)[len(prior) % len(LIKELIHOODS)]
+        shape = (3, 32, 16) if not enlargers else (3, 128, 64)
         with torch.device("meta"):
-            vae = build_vae((3, 32, 16), 7, family, widths, 0, likelihood, prior, prior_components=3)
+            vae = build_vae(shape, 7, family, widths, 0, likelihood, prior, prior_components=3, enlargers=enlargers)
         expected = {name: entry_of(value) for name, value in vae.state_dict().items()}
-        assert vae_entries(family, (3, 32, 16), 7, widths, 0, likelihood, prior, 3, False) == expected
+        assert vae_entries(family, shape, 7, widths, 0, likelihood, prior, 3, False, enlargers) == expected
     for family, kind in FAMILIES.items():
         network = NETWORKS[family]
         assert (kind.widths, kind.kernel, kind.even) == (network.widths, network.kernel, network.even)
 
 
 @pytest.mark.parametrize(
-    ("family", "shape", "latents", "widths", "kernel"),
+    ("family", "shape", "latents", "widths", "kernel", "enlargers"),
     [
-        ("seed", (3, 32, 32), 4, (), 0),
-        ("conv", (3, 30, 32), 4, (), 0),
-        ("conv", (2, 32, 32), 4, (), 0),
-        ("conv", (3, 32, 32), 0, (), 0),
-        ("conv", (3, 32, 32), 4, (4, 0), 0),
-        ("conv", (3, 32, 32), 4, (), 3),
-        ("residual", (3, 32, 32), 4, (), 33),
-        ("residual", (3, 0, 0), 4, (), 0),
+        ("seed", (3, 32, 32), 4, (), 0, ()),
+        ("conv", (3, 30, 32), 4, (), 0, ()),
+        ("conv", (2, 32, 32), 4, (), 0, ()),
+        ("conv", (3, 32, 32), 0, (), 0, ()),
+        ("conv", (3, 32, 32), 4, (4, 0), 0, ()),
+        ("conv", (3, 32, 32), 4, (), 3, ()),
+        ("residual", (3, 32, 32), 4, (), 33, ()),
+        ("residual", (3, 0, 0), 4, (), 0, ()),
+        ("residual", (3, 32, 32), 4, (), 0, (0,)),
+        ("residual", (3, 33, 33), 4, (), 0, (8,)),
+        ("residual", (3, 16, 16), 4, (), 0, (8,)),
+        ("residual", (3, 16, 16), 4, (), 0, (8,) * 100),
     ],
 )
-def test_networks_that_are_unknown_or_impossible_are_left_to_torch(family, shape, latents, widths, kernel):
-    assert decoder_layers(family, shape, latents, widths, kernel) is None
+def test_networks_that_are_unknown_or_impossible_are_left_to_torch(family, shape, latents, widths, kernel, enlargers):
+    assert decoder_layers(family, shape, latents, widths, kernel, enlargers) is None
+    if family != "seed":
+        with pytest.raises(UsageError):
+            build_vae(shape, latents, family, widths, kernel, enlargers=enlargers)
 
 
 def test_a_model_that_is_unknown_here_is_left_to_torch(tmp_path):

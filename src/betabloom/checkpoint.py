@@ -141,6 +141,7 @@ def make_vae(config: Config) -> VAE:
         m.prior_std,
         m.prior_components,
         m.posterior,
+        m.enlargers,
     )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from betabloom.checkpoint import Model
-    from betabloom.data import Store
+    from betabloom.data import Pipeline, Store
     from betabloom.lean import Lean
 
     File = tuple[str | int, np.ndarray, Mapping[str, Any]]
@@ -49,8 +49,11 @@ def read_pictures(
     return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
 
 
-def training_pictures(model: Model | Lean, source: str | None) -> Store:
-    """The pictures of `source`, or else those that the model was trained on, prepared as for the training."""
+def training_pictures(model: Model | Lean, source: str | None, pipeline: Pipeline | None = None) -> Store:
+    """The pictures of `source`, or else those that the model was trained on, prepared as for the training.
+
+    Or prepared by `pipeline`, if one is given.
+    """
     from betabloom import data
     from betabloom.console import progress
 
@@ -66,7 +69,7 @@ def training_pictures(model: Model | Lean, source: str | None) -> Store:
         hint = "" if source else " The model was trained on it; if it lies elsewhere now, give SOURCE."
         raise SourceError(f"{error}{hint}") from error
     with progress("preparing", "pictures") as report:
-        return data.prepare(opened, model.pipeline, progress=report)
+        return data.prepare(opened, pipeline or model.pipeline, progress=report)
 
 
 def _read_file(path: Path, model: Model | Lean) -> np.ndarray:

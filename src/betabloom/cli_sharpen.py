@@ -1,9 +1,9 @@
-"""`betabloom sharpen`: the decoder of a trained model goes on against a critic."""
+"""`betabloom sharpen` and `betabloom enlarge`: the decoder of a trained model learns more, against a critic."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,19 +11,26 @@ from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Seed,
 from betabloom.cli_pictures import load_model, training_pictures
 from betabloom.errors import UsageError
 
+if TYPE_CHECKING:
+    from betabloom.checkpoint import Model
+
 __all__ = ["app"]
 
 app = typer.Typer()
+
+Source = Annotated[
+    str | None, typer.Argument(metavar="SOURCE", help="Its training pictures; where they were if left out.")
+]
+Budget = Annotated[str, typer.Option(help="Time for it, as 90s, 20m or 1h30m.")]
+Steps = Annotated[int, typer.Option(min=0, help="Steps in place of a time.")]
 
 
 @app.command()
 def sharpen(
     model: ModelArgument,
-    source: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="Its training pictures; where they were if left out.")
-    ] = None,
-    budget: Annotated[str, typer.Option(help="Time for it, as 90s, 20m or 1h30m.")] = "20m",
-    steps: Annotated[int, typer.Option(min=0, help="Steps in place of a time.")] = 0,
+    source: Source = None,
+    budget: Budget = "20m",
+    steps: Steps = 0,
     eye: Annotated[
         bool,
         typer.Option("--eye", help="The critic looks through a trained network (extra metrics): for long budgets."),
@@ -41,7 +48,6 @@ def sharpen(
 
     Ctrl-C ends it early and keeps what was learned. A sharpened model can be sharpened further.
     """
-    from betabloom import plot
     from betabloom.config import parse_duration
     from betabloom.console import progress
     from betabloom.sharpen import sharpen as teach
@@ -56,11 +62,63 @@ def sharpen(
         learned = teach(
             loaded, store.pictures[rows], steps, seconds, seed, eye=eye, wider=wider, progress=report, stop=stop
         )
-        sharper = learned.save(path)
-    record = {"verb": "generate", "model": sharper.fingerprint, "model_path": str(path), "n": 64, "seed": 0}
-    plot.save_png(plot.grid(sharper.generate(64), columns=8), path / "samples.png", record)
+        sharper = _saved(learned, path)
     facts = sharper.training["sharpened"]
     say(as_json, f"Sharpened for {facts['steps']:,} steps: {path}", made=str(path), model=sharper.fingerprint, **facts)
+
+
+@app.command()
+def enlarge(
+    model: ModelArgument,
+    source: Annotated[
+        str | None, typer.Argument(metavar="SOURCE", help="Photos of that size; its training pictures if left out.")
+    ] = None,
+    budget: Budget = "20m",
+    steps: Steps = 0,
+    seed: Seed = 0,
+    out: Out = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Teach the model to draw at twice its size, with the same codes. -o is a new model directory.
+
+    Ctrl-C ends it early and keeps what was learned. An enlarged model can be enlarged again.
+    """
+    from betabloom.config import parse_duration
+    from betabloom.console import progress
+    from betabloom.enlarge import enlarge as teach
+    from betabloom.stopping import stop_requests
+
+    path = _free_folder(out or model.parent / f"{model.name}-large", force)
+    seconds = 0.0 if steps else parse_duration(budget)
+    loaded = load_model(model, device)
+    pipeline, d = loaded.pipeline.doubled(), loaded.config.data
+    store = training_pictures(loaded, source, pipeline)
+    rows, _ = store.split(d.split, d.holdout)
+    with progress("enlarging") as report, stop_requests() as stop:
+        learned = teach(loaded, store.pictures[rows], pipeline, steps, seconds, seed, progress=report, stop=stop)
+        larger = _saved(learned, path)
+    facts = larger.training["enlarged"][-1]
+    size = f"{pipeline.width}x{pipeline.height}"
+    say(
+        as_json,
+        f"Draws {size} pixels after {facts['steps']:,} steps: {path}",
+        made=str(path),
+        model=larger.fingerprint,
+        size=size,
+        **facts,
+    )
+
+
+def _saved(model: Model, path: Path) -> Model:
+    """The model in its new folder, with a sheet of what it draws."""
+    from betabloom import plot
+
+    saved = model.save(path)
+    record = {"verb": "generate", "model": saved.fingerprint, "model_path": str(path), "n": 64, "seed": 0}
+    plot.save_png(plot.grid(saved.generate(64), columns=8), path / "samples.png", record)
+    return saved
 
 
 def _free_folder(path: Path, force: bool) -> Path:

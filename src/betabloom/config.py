@@ -58,6 +58,7 @@ class ModelConfig:
         (), "channels of each level, as 32,64,128; empty for the family's own, or half of them in a short time budget"
     )
     kernel: int = _setting(0, "kernel size; 0 for the family's own")
+    enlargers: tuple[int, ...] = _setting((), "channels of the networks that each double the size of what is drawn")
     likelihood: str = _setting(
         "gaussian-optimal",
         "bernoulli, continuous-bernoulli, gaussian, gaussian-learned, gaussian-optimal, laplace, laplace-learned "
@@ -204,7 +205,8 @@ class Config:
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain nested values, as JSON and YAML have them."""
         values = dataclasses.asdict(self)
-        values["model"]["widths"] = list(values["model"]["widths"])
+        for name in ("widths", "enlargers"):
+            values["model"][name] = list(values["model"][name])
         return values
 
     @classmethod

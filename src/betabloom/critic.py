@@ -22,6 +22,7 @@ cases: reconstructions are further from their pictures, so the likelihood is low
 
 from __future__ import annotations
 
+import abc
 import copy
 import dataclasses
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from betabloom.prior import Prior
     from betabloom.vae import VAE
 
-__all__ = ["Critic", "Lesson", "Shares", "repeats"]
+__all__ = ["Critic", "Duel", "Lesson", "Shares", "repeats"]
 
 BATCH = 32  # real pictures in a step; with as many reconstructions and half as many new ones
 LARGE = 96  # pixels of a side from which on a step has fewer of them: tried with 128 (docs/log.md)
@@ -89,53 +90,45 @@ class Critic(nn.Module):
         return features, torch.cat(verdicts, 1).float()
 
 
-class Lesson:
-    """The decoder, the critic and their optimisers.
+class Duel(abc.ABC):
+    """A student that draws pictures, a critic of them, and what both learn with.
+
+    Arguments:
+        student: What is taught; its weights are changed.
+        critic: x (B, C, H, W) → features and verdicts, as `Critic`.
+        seed: Of everything that is drawn.
+        shares: How strongly each term pulls.
 
     Attributes:
-        real: Pictures in a step, with as many reconstructions.
-        fresh: New pictures in a step.
+        averaged: The student with a running average of its weights, which is what comes out of it.
+        seen: How well the critic tells pictures from the student's: 1 is always, 0 never.
     """
 
-    real, fresh = BATCH, BATCH // 2
     rates = (LEARNING_RATE, CRITIC_RATE)
-    usual = Shares()
 
-    def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares | None = None) -> None:
-        if min(pictures.shape[1:3]) >= LARGE:
-            self._settle_for_large()
-        self.vae: VAE = copy.deepcopy(model.vae).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.pictures, self.seed, self.shares = pictures, seed, shares or self.usual
-        self.density: Prior = model.density()
-        self.device = next(self.vae.parameters()).device
+    def __init__(self, student: nn.Module, critic: nn.Module, seed: int, shares: Shares) -> None:
+        self.student, self.seed, self.shares = student, seed, shares
+        self.device = next(student.parameters()).device
         self.dtype = choose_precision("auto", self.device)
-        # Both ways round, since a picture and its mirror image have codes of their own.
-        both = [sample.encode(model.vae, part) for part in (pictures, np.ascontiguousarray(pictures[:, :, ::-1]))]
-        self.mean = torch.from_numpy(np.stack([mean for mean, _ in both]))
-        self.std = torch.from_numpy(np.stack([np.exp(0.5 * log_var) for _, log_var in both]))
-        self.averaged = copy.deepcopy(self.vae.decoder)
-        self.vae.decoder.requires_grad_(requires_grad=True)
-        self.critic = self._critic().to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged = copy.deepcopy(student).requires_grad_(requires_grad=False)
+        student.requires_grad_(requires_grad=True)
+        self.critic = critic.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         learned = [weight for weight in self.critic.parameters() if weight.requires_grad]
-        self.optimiser = torch.optim.Adam(self.vae.decoder.parameters(), self.rates[0], (0.5, 0.99))
+        self.optimiser = torch.optim.Adam(student.parameters(), self.rates[0], (0.5, 0.99))
         self.critics = torch.optim.Adam(learned, self.rates[1], (0.5, 0.99))
         self.repeats = 0.0  # of the detail of pictures, the logarithm of the share that repeats
-        self.seen = 0.0  # how well the critic tells pictures from x̂: 1 is always, 0 never
+        self.seen = 0.0
 
-    def _settle_for_large(self) -> None:
-        self.real, self.fresh, self.usual = BATCH // 2, 12, Shares(verdict=0.2)
-
-    def _critic(self) -> nn.Module:
-        return Critic(self.pictures.shape[3])
+    @abc.abstractmethod
+    def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
+        """Pictures (B, C, H, W), and x̂ (B + B', C, H, W) by the student: those of the pictures, then new ones."""
 
     def step(self, step: int, rate: float) -> None:
-        """One step of the critic and one of the decoder, both with `rate` times the learning rate."""
+        """One step of the critic and one of the student, both with `rate` times the learning rate."""
         for optimiser, usual in zip((self.optimiser, self.critics), self.rates, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = rate * usual
-        x, z = self._drawn(step)
-        with self._autocast():
-            made = self.vae.decode(z.to(self.device)).contiguous(memory_format=torch.channels_last)
+        x, made = self._drawn(step)
         pull = self._learn(step, x, made.detach())
         self._remember(step, x)
         if pull is None:
@@ -146,7 +139,7 @@ class Lesson:
         self.optimiser.step()
         decay = min(AVERAGING, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_([*self.averaged.parameters()], [*self.vae.decoder.parameters()], 1 - decay)
+            torch._foreach_lerp_([*self.averaged.parameters()], [*self.student.parameters()], 1 - decay)
 
     def _learn(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
         """The critic learns from pictures and x̂; which way each x̂ is to change, or None if it is not to yet."""
@@ -155,20 +148,6 @@ class Lesson:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
-
-    def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
-        """Pictures (B, C, H, W), and codes (B + B', l): theirs, then new ones."""
-        rng = np.random.default_rng([self.seed, step])
-        rows, mirrored = rng.integers(len(self.pictures), size=self.real), rng.integers(2, size=self.real)
-        chosen = self.pictures[rows]
-        chosen = np.where(mirrored[:, None, None, None] == 1, chosen[:, :, ::-1], chosen)
-        latents, real, fresh = self.mean.shape[2], self.real, self.fresh
-        noise = torch.from_numpy(rng.standard_normal((real + fresh, latents), np.float32))
-        codes = self.mean[mirrored, rows] + self.std[mirrored, rows] * noise[:real]
-        with torch.no_grad():
-            new = self.density.sample(noise[real:].to(self.device), torch.from_numpy(rng.random(fresh)).to(self.device))
-        x = sample.to_tensor(chosen, self.device).contiguous(memory_format=torch.channels_last)
-        return x, torch.cat([codes.to(self.device), new])
 
     def _judge(self, x: Tensor, made: Tensor) -> None:
         """The critic learns to tell pictures from x̂ by the hinge loss."""
@@ -220,6 +199,51 @@ class Lesson:
         pull: Tensor = torch.autograd.grad(excess, y)[0]
         pull *= excess.detach().clamp_max(1.0) / pull.norm().clamp_min(1e-12)
         return pull
+
+
+class Lesson(Duel):
+    """The decoder of a model is the student: it reconstructs pictures, and makes new ones.
+
+    Attributes:
+        real: Pictures in a step, with as many reconstructions.
+        fresh: New pictures in a step.
+    """
+
+    real, fresh = BATCH, BATCH // 2
+    usual = Shares()
+
+    def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares | None = None) -> None:
+        if min(pictures.shape[1:3]) >= LARGE:
+            self._settle_for_large()
+        self.vae: VAE = copy.deepcopy(model.vae).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(self.vae.decoder, self._critic(pictures.shape[3]), seed, shares or self.usual)
+        self.pictures = pictures
+        self.density: Prior = model.density()
+        # Both ways round, since a picture and its mirror image have codes of their own.
+        both = [sample.encode(model.vae, part) for part in (pictures, np.ascontiguousarray(pictures[:, :, ::-1]))]
+        self.mean = torch.from_numpy(np.stack([mean for mean, _ in both]))
+        self.std = torch.from_numpy(np.stack([np.exp(0.5 * log_var) for _, log_var in both]))
+
+    def _settle_for_large(self) -> None:
+        self.real, self.fresh, self.usual = BATCH // 2, 12, Shares(verdict=0.2)
+
+    def _critic(self, channels: int) -> nn.Module:
+        return Critic(channels)
+
+    def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, step])
+        rows, mirrored = rng.integers(len(self.pictures), size=self.real), rng.integers(2, size=self.real)
+        chosen = self.pictures[rows]
+        chosen = np.where(mirrored[:, None, None, None] == 1, chosen[:, :, ::-1], chosen)
+        latents, real, fresh = self.mean.shape[2], self.real, self.fresh
+        noise = torch.from_numpy(rng.standard_normal((real + fresh, latents), np.float32))
+        codes = self.mean[mirrored, rows] + self.std[mirrored, rows] * noise[:real]
+        with torch.no_grad():
+            new = self.density.sample(noise[real:].to(self.device), torch.from_numpy(rng.random(fresh)).to(self.device))
+        x = sample.to_tensor(chosen, self.device).contiguous(memory_format=torch.channels_last)
+        with self._autocast():
+            made = self.vae.decode(torch.cat([codes.to(self.device), new]))
+        return x, made.contiguous(memory_format=torch.channels_last)
 
 
 def repeats(x: Tensor) -> Tensor:

@@ -190,8 +190,8 @@ class EyeLesson(Lesson):
     def _settle_for_large(self) -> None:
         """The eye sees views of one size, whatever that of the pictures is."""
 
-    def _critic(self) -> Heads:
-        return Heads(self.pictures.shape[3])
+    def _critic(self, channels: int) -> Heads:
+        return Heads(channels)
 
     def step(self, step: int, rate: float) -> None:
         super().step(step, min(1.0, (step + 1) / WARM_UP) * rate)

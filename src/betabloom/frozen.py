@@ -52,7 +52,7 @@ def _flat(module: nn.Module) -> Iterator[nn.Module]:
     """The layers of networks in networks, in order."""
     from betabloom.nn import Decoder
 
-    if isinstance(module, (Decoder, nn.Sequential)):
+    if isinstance(module, (Decoder, nn.Sequential, nn.ModuleList)):
         for child in module.children():
             yield from _flat(child)
     else:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["FLOW_STEPS", "FREQUENCIES", "JITTER", "Layer", "decoder_layers", "flow_shapes", "vae_entries"]
 
 Shape = tuple[int, int, int]
+ENLARGER_BLOCKS = 4
 HIDDEN = 256  # of the linear layers of `burgess`
 FREQUENCIES = 8  # cosines and sines that tell a flow where on its path it is
 JITTER = 1e-13  # part of the trace added to squares of Parzen windows: more than double rounds away, less than matters
@@ -30,9 +31,9 @@ class Layer:
 
     Attributes:
         kind: "linear", "conv", "transposed", "block" (residual), "view" (features to a map of `shape`), "shuffle",
-            "silu", "relu", or "other", which has no weights and no use for a decoder.
+            "silu", "relu", "enlarger", which has `parts`, or "other", which has no weights and no use for a decoder.
         before: Channels or features that come in.
-        after: Channels or features that go out.
+        after: Channels or features that go out; of an enlarger those that it has within.
         kernel: Size of the kernel.
         shape: (C, H, W) of a view.
     """
@@ -55,6 +56,17 @@ class Layer:
         elif self.kind == "block":
             for part in ("1", "3"):
                 yield from _with_bias(f"{name}.body.{part}", (self.after, self.before, *square), self.after)
+        for part, layer in self.parts(name):
+            yield from layer.entries(part)
+
+    def parts(self, name: str) -> Named:
+        """The layers of an enlarger of that name by their own names, in order; of others none."""
+        if self.kind != "enlarger":
+            return []
+        width = self.after
+        blocks = [Layer("block", width, width, 3)] * ENLARGER_BLOCKS
+        body = [Layer("conv", self.before, width, 3), *blocks, SILU, Layer("conv", width, 4 * self.before, 3)]
+        return _named(f"{name}.body", body)
 
 
 def _with_bias(name: str, weight: tuple[int, ...], bias: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -65,6 +77,7 @@ def _with_bias(name: str, weight: tuple[int, ...], bias: int) -> Iterator[tuple[
 SILU, RELU, SHUFFLE, OTHER = Layer("silu"), Layer("relu"), Layer("shuffle"), Layer("other")
 Networks = tuple[list[Layer], int, list[Layer]]
 """The encoder's body, its features, the decoder's body."""
+Named = list[tuple[str, Layer]]
 
 
 def _burgess(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> Networks:
@@ -133,11 +146,15 @@ FAMILIES = {
 LARGEST_KERNEL = 31
 
 
-def _networks(family: str, shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> Networks | None:
-    """The layers of both networks, or None for what is unknown here or cannot be: `nn` says why."""
-    if family not in FAMILIES:
+def _networks(
+    family: str, shape: Shape, latents: int, widths: Sequence[int], kernel: int, enlargers: Sequence[int]
+) -> tuple[Named, int, Named] | None:
+    """The named layers of both networks, or None for what is unknown here or cannot be: `nn` says why."""
+    times = 2 ** len(enlargers)
+    if family not in FAMILIES or shape[1] % times or shape[2] % times or min((1, *enlargers)) < 1:
         return None
     kind = FAMILIES[family]
+    shape = (shape[0], shape[1] // times, shape[2] // times)
     widths, kernel = tuple(widths) or kind.widths, kernel or kind.kernel
     step = 2 ** len(widths)
     possible = (
@@ -148,12 +165,25 @@ def _networks(family: str, shape: Shape, latents: int, widths: Sequence[int], ke
         and min(shape[1:]) >= step
         and shape[1] % step == shape[2] % step == 0
     )
-    return kind.make(shape, latents, widths, kernel) if possible else None
+    if not possible:
+        return None
+    down, features, up = kind.make(shape, latents, widths, kernel)
+    after = [(f"decoder.enlargers.{i}", Layer("enlarger", shape[0], width, 3)) for i, width in enumerate(enlargers)]
+    return _named("encoder.body", down), features, [*_named("decoder.body", up), *after]
+
+
+def _named(name: str, layers: Sequence[Layer]) -> Named:
+    return [(f"{name}.{i}", layer) for i, layer in enumerate(layers)]
 
 
 def decoder_layers(
-    family: str, shape: Shape, latents: int, widths: Sequence[int] = (), kernel: int = 0
-) -> list[tuple[str, Layer]] | None:
+    family: str,
+    shape: Shape,
+    latents: int,
+    widths: Sequence[int] = (),
+    kernel: int = 0,
+    enlargers: Sequence[int] = (),
+) -> Named | None:
     """The layers of a decoder by their names in a model file, in order; None for a network that is unknown here.
 
     Arguments:
@@ -162,9 +192,10 @@ def decoder_layers(
         latents: Number of latent dimensions l.
         widths: Channels of each level; empty for the family's own.
         kernel: Kernel size; 0 for the family's own.
+        enlargers: Channels of each enlarger.
     """
-    networks = _networks(family, shape, latents, widths, kernel)
-    return None if networks is None else [(f"decoder.body.{i}", layer) for i, layer in enumerate(networks[2])]
+    networks = _networks(family, shape, latents, widths, kernel, enlargers)
+    return None if networks is None else networks[2]
 
 
 def vae_entries(
@@ -177,16 +208,16 @@ def vae_entries(
     prior: str,
     components: int,
     half: bool,
+    enlargers: Sequence[int] = (),
 ) -> dict[str, Entry] | None:
     """Shapes and types of all tensors in the file of a model, by name; None for a network that is unknown here."""
-    networks = _networks(family, shape, latents, widths, kernel)
+    networks = _networks(family, shape, latents, widths, kernel, enlargers)
     if networks is None:
         return None
     down, features, up = networks
     found: dict[str, tuple[int, ...]] = {}
-    for part, layers in (("encoder", down), ("decoder", up)):
-        for i, layer in enumerate(layers):
-            found.update(layer.entries(f"{part}.body.{i}"))
+    for name, layer in (*down, *up):
+        found.update(layer.entries(name))
     for head in ("mean", "log_var"):
         found.update(_with_bias(f"encoder.{head}", (latents, features), latents))
     if likelihood not in ("bernoulli", "continuous-bernoulli"):

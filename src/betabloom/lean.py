@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lean", "cores", "open_lean"]
 
-AT_ONCE = 8  # pictures that a thread works on, so that what it computes stays in the processor's cache
+AT_ONCE = 8  # small pictures that a thread works on, so that what it computes stays in the processor's cache
 Array = np.ndarray
 
 
@@ -63,17 +63,18 @@ class Lean:
         """New pictures, uint8 (n, H, W, C): see `Model.generate`."""
         draw = self.samplers[modeldir.sampler_name(sampler, self.sampler, self.samplers)]
         check(n, temperature)
-        latents = self.config.model.latents
+        m = self.config.model
+        latents, at_once = m.latents, max(1, AT_ONCE >> 2 * len(m.enlargers))
 
         def few(first: int) -> Array:
-            count = min(AT_ONCE, n - first)
+            count = min(at_once, n - first)
             noise, choice = base_noise(seed, count, latents, start + first)
             return self.decode(draw(np.float32(temperature) * noise, choice))
 
-        if n <= AT_ONCE:
+        if n <= at_once:
             return few(0)
         with ThreadPoolExecutor(cores()) as pool:  # NumPy lets go of the interpreter while it computes
-            return np.concatenate(list(pool.map(few, range(0, n, AT_ONCE))))
+            return np.concatenate(list(pool.map(few, range(0, n, at_once))))
 
 
 def cores() -> int:
@@ -94,10 +95,9 @@ def open_lean(path: str | os.PathLike[str] | None = None) -> Lean | None:
     about = modeldir.read_description(path)
     m, shape = about.config.model, about.config.shape
     with modeldir.refusing(about.folder):
-        layers = decoder_layers(m.family, shape, m.latents, m.widths, m.kernel)
-        entries = vae_entries(
-            m.family, shape, m.latents, m.widths, m.kernel, m.likelihood, m.prior, m.prior_components, about.half
-        )
+        network = (m.family, shape, m.latents, m.widths, m.kernel)
+        layers = decoder_layers(*network, m.enlargers)
+        entries = vae_entries(*network, m.likelihood, m.prior, m.prior_components, about.half, m.enlargers)
     if layers is None or entries is None or not _known(m):
         return None
     weights = _read(about.folder / "model.safetensors", entries, about.digests.get("model", ""))

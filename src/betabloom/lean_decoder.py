@@ -73,7 +73,24 @@ def _op(
             return y
 
         return block
+    if layer.kind == "enlarger":
+        return _enlarger(layer.parts(name), weights)
     return {"silu": silu, "relu": _relu, "shuffle": _shuffle}[layer.kind]
+
+
+def _enlarger(parts: Sequence[tuple[str, Layer]], weights: Mapping[str, Array]) -> Callable[[Array], Array]:
+    """η (B, H, W, C) → η (B, 2H, 2W, C): see `nn.Enlarger`."""
+    last, _ = parts[-1]
+    ops = [_op(name, layer, weights, ()) for name, layer in parts[:-1]] + [_conv(weights, last, shuffled=True)]
+
+    def enlarged(eta: Array) -> Array:
+        detail: Array = np.tanh(eta / 2)
+        for op in ops:
+            detail = op(detail)
+        detail += np.tile(eta, 4)
+        return _shuffle(detail)
+
+    return enlarged
 
 
 def _floats(weight: Array) -> Array:

@@ -12,7 +12,7 @@ Either works without the other. The families differ in their bodies only:
 | `residual` | strided convolution and residual block a level, pixel shuffle upwards | 16, 32, 64, 128 | ×16 |
 
 Widths are the channels of each level; more or fewer of them make deeper or shallower networks. "×16" means multiples of
-2^levels.
+2^levels. Each `Enlarger` after a decoder doubles the size of what any of them draws.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from betabloom.cpu import Transposed, View, flat, steady
 from betabloom.errors import UsageError
+from betabloom.layers import ENLARGER_BLOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["FAMILIES", "Decoder", "Encoder", "Family", "count_parameters", "make_networks"]
+__all__ = ["FAMILIES", "Decoder", "Encoder", "Enlarger", "Family", "count_parameters", "make_networks"]
 
 Shape = tuple[int, int, int]
 LARGEST_KERNEL = 31
@@ -44,7 +46,12 @@ class Encoder(nn.Module):
         body: x → features, (B, F) after flattening.
         features: F.
         latents: l.
+
+    Attributes:
+        halvings: How often it halves pictures, by means of 2×2 pixels, before it looks at them.
     """
+
+    halvings = 0
 
     def __init__(self, body: nn.Module, features: int, latents: int) -> None:
         super().__init__()
@@ -53,6 +60,7 @@ class Encoder(nn.Module):
         self.log_var = nn.Linear(features, latents)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.avg_pool2d(x, 2**self.halvings) if self.halvings else x
         h = flat(self.body(x))
         return self.mean(h).float(), self.log_var(h).float()
 
@@ -62,14 +70,21 @@ class Decoder(nn.Module):
 
     Arguments:
         body: z → η.
+
+    Attributes:
+        enlargers: η → η of twice the size, one after the other.
     """
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
+        self.enlargers = nn.ModuleList()
 
     def forward(self, z: Tensor) -> Tensor:
-        return steady(self.body(z)).float()
+        eta = steady(self.body(z)).float()
+        for enlarger in self.enlargers:
+            eta = enlarger(eta)
+        return eta
 
 
 class Centre(nn.Module):
@@ -98,6 +113,29 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.body(x)
         return x + residual
+
+
+class Enlarger(nn.Module):
+    """η (B, C, H, W) → η (B, C, 2H, 2W), float32: every value four times, and what a small network sees is missing.
+
+    All of it works at the smaller size, as in Shi et al. 2016 (https://arxiv.org/abs/1609.05158). It reads
+    2·sigmoid(η) − 1, which is in [−1, 1] whatever η is. Its last convolution starts at zero, so that at first pictures
+    are the same with larger pixels.
+
+    Arguments:
+        channels: C.
+        width: Channels of its `ENLARGER_BLOCKS` residual blocks.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        blocks = (ResidualBlock(width, 3) for _ in range(ENLARGER_BLOCKS))
+        last = _zero(nn.Conv2d(width, 4 * channels, 3, padding=1))
+        self.body = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), *blocks, nn.SiLU(), last)
+
+    def forward(self, eta: Tensor) -> Tensor:
+        detail = self.body(torch.tanh(eta / 2)).float()
+        return F.pixel_shuffle(eta.repeat_interleave(4, 1) + detail, 2)
 
 
 def _shuffled(before: int, after: int, kernel: int) -> list[nn.Module]:
@@ -233,7 +271,12 @@ FAMILIES = {
 
 
 def make_networks(
-    family: str, shape: Shape, latents: int, widths: Sequence[int] = (), kernel: int = 0
+    family: str,
+    shape: Shape,
+    latents: int,
+    widths: Sequence[int] = (),
+    kernel: int = 0,
+    enlargers: Sequence[int] = (),
 ) -> tuple[Encoder, Decoder]:
     """Make an encoder and a decoder for pictures of `shape` (C, H, W).
 
@@ -243,6 +286,7 @@ def make_networks(
         latents: Number of latent dimensions l ≥ 1.
         widths: Channels of each level; empty for the family's own.
         kernel: Kernel size; 0 for the family's own.
+        enlargers: Channels of each `Enlarger`. The family's network is then for pictures of half the size, a quarter …
 
     Raises:
         UsageError: A value is impossible; for a size that the strides do not allow, the nearest that they do.
@@ -253,13 +297,20 @@ def make_networks(
     widths, kernel = tuple(widths) or kind.widths, kernel or kind.kernel
     if shape[0] not in (1, 3):
         raise UsageError(f"Pictures must have 1 or 3 channels, not {shape[0]}.")
-    if latents < 1 or min(widths) < 1:
-        raise UsageError(f"'latents' and 'widths' must be at least 1, not {latents} and {widths}.")
+    if latents < 1 or min((*widths, *enlargers)) < 1:
+        raise UsageError(f"'latents' and 'widths' must be at least 1, not {latents} and {(*widths, *enlargers)}.")
     if not 2 <= kernel <= LARGEST_KERNEL or (kernel % 2 == 0) != kind.even:
         allowed = "even kernel size from 2 to 30" if kind.even else "odd kernel size from 3 to 31"
         raise UsageError(f"The {family} network needs an {allowed}, not {kernel}.")
+    times = 2 ** len(enlargers)
+    if shape[1] % times or shape[2] % times:
+        raise UsageError(f"A network with {len(enlargers)} enlargers draws sides that are multiples of {times}.")
+    shape = (shape[0], shape[1] // times, shape[2] // times)
     _check_size(family, kind, shape, len(widths), kernel)
-    return kind.make(shape, latents, widths, kernel)
+    encoder, decoder = kind.make(shape, latents, widths, kernel)
+    encoder.halvings = len(enlargers)
+    decoder.enlargers.extend(Enlarger(shape[0], width) for width in enlargers)
+    return encoder, decoder
 
 
 def _check_size(family: str, kind: Family, shape: Shape, levels: int, kernel: int) -> None:

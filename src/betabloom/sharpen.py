@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from betabloom.critic import WIDTHS, Lesson
+from betabloom.critic import WIDTHS, Duel, Lesson
 from betabloom.errors import UsageError
 from betabloom.eye import EyeLesson
 from betabloom.hardware import keep_memory
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from betabloom.critic import Shares
     from betabloom.stopping import Stop
 
-__all__ = ["sharpen"]
+__all__ = ["practise", "sharpen"]
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def sharpen(
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
         torch.manual_seed(seed)
         lesson = (EyeLesson if eye else Lesson)(model, pictures, seed, shares)
-    taken, spent = _practise(lesson, steps, seconds, progress, stop)
+    taken, spent = practise(lesson, steps, seconds, progress, stop)
     vae = copy.deepcopy(model.vae)
     vae.decoder.load_state_dict(lesson.averaged.state_dict())
     before = model.training.get("sharpened", {"steps": 0, "seconds": 0.0})
@@ -94,8 +94,8 @@ def sharpen(
     return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
 
 
-def _practise(
-    lesson: Lesson,
+def practise(
+    lesson: Duel,
     steps: int,
     seconds: float,
     progress: Callable[[int, int, str], None] | None,

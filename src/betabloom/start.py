@@ -57,7 +57,7 @@ def _levels(config: Config, theirs: Config) -> int:
     (channels, height, width), (own, low, narrow) = config.shape, theirs.shape
     more = (height // low).bit_length() - 1
     fits = more >= 0 and (channels, height, width) == (own, low << more, narrow << more)
-    grows = theirs.model.family == "residual" and channels <= _widths(theirs)[0]
+    grows = theirs.model.family == "residual" and not theirs.model.enlargers and channels <= _widths(theirs)[0]
     if fits and (grows or not more):
         return more
     sizes = [f"{narrow << i}x{low << i}" for i in range(3 if grows else 1)]

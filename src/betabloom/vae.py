@@ -112,6 +112,7 @@ def build_vae(
     prior_std: float = 1.0,
     prior_components: int = 32,
     posterior: str = "normal",
+    enlargers: Sequence[int] = (),
 ) -> VAE:
     """Build a VAE from plain values, as the settings have them.
 
@@ -127,6 +128,7 @@ def build_vae(
         prior_std: s of the normal priors.
         prior_components: Components of the mixture and VampPrior.
         posterior: "normal", or "point" for a plain auto-encoder.
+        enlargers: Channels of the networks after the decoder that each double the size of what it draws.
 
     Raises:
         UsageError: A name is unknown or a value impossible.
@@ -138,7 +140,7 @@ def build_vae(
     ):
         if value not in known:
             raise UsageError(f"Unknown {kind} {value!r}. Choose one of: {', '.join(known)}.")
-    encoder, decoder = make_networks(family, shape, latents, widths, kernel)
+    encoder, decoder = make_networks(family, shape, latents, widths, kernel, enlargers)
     vae = VAE(encoder, decoder, LIKELIHOODS[likelihood](), StandardNormal(latents), posterior == "point")
     if prior in ("normal", "normal-learned"):
         vae.prior = Normal(latents, prior_mean, prior_std, learned=prior == "normal-learned")

@@ -33,7 +33,7 @@ def widened(model: Model, factor: int, seed: int = 0) -> Model:
         seed: Of the unequal shares.
 
     Raises:
-        UsageError: The family is another, or the factor less than 1.
+        UsageError: The family is another, the factor less than 1, or the model was enlarged.
     """
     m = model.config.model
     if factor < 1:
@@ -42,6 +42,8 @@ def widened(model: Model, factor: int, seed: int = 0) -> Model:
         return model
     if m.family != "residual":
         raise UsageError(f"Only residual networks can be made wider, and this one is of the family {m.family!r}.")
+    if m.enlargers:
+        raise UsageError("A model that was enlarged cannot be made wider: make it wider first, then enlarge it.")
     widths = tuple(factor * width for width in m.widths or FAMILIES[m.family].widths)
     config = model.config.replace({"widths": widths})
     vae = make_vae(config)

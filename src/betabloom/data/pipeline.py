@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from betabloom.data.picture import decode, upright
-from betabloom.data.recipe import NAMED, named_steps, parse
+from betabloom.data.recipe import NAMED, inline, named_steps, parse
 from betabloom.data.steps import OPS, checked, final_size
 from betabloom.errors import UsageError
 
@@ -122,6 +122,14 @@ class Pipeline:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {"name": self.name, "steps": [dict(step) for step in self.steps]}
+
+    def doubled(self) -> Self:
+        """The same for results of twice the height and width: all that is given in pixels is twice as much."""
+        if self.name in NAMED and self == type(self).named(self.name, (self.height, self.width), self.channels):
+            return type(self).named(self.name, (2 * self.height, 2 * self.width), self.channels)
+        pixels = ("height", "width", "sigma")
+        steps = [{key: 2 * value if key in pixels else value for key, value in step.items()} for step in self.steps]
+        return type(self)(inline(steps), tuple(steps))
 
     @property
     def height(self) -> int:

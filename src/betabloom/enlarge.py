@@ -1,0 +1,184 @@
+r"""Pictures of twice the size: a trained model gets an `Enlarger`, which is taught alone on photos of that size.
+
+Codes, samplers and everything else of the model stay what they are: the encoder sees halves of the larger pictures,
+means of 2×2 pixels, and the decoder draws what it drew, which the enlarger E doubles. So the decoder is now E ∘ η(z),
+and the likelihood that of the larger pictures.
+
+E learns from windows x of photos: it is given the half of x, and a critic (`betabloom.critic`) tells E's from photos
+(Ledig et al. 2017, "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network",
+https://arxiv.org/abs/1609.04802). What a decoder draws is softer than the halves of photos. So the halves are softened
+too, by an amount that is drawn for each, and E learns to put that right (as Wang et al. 2021, "Real-ESRGAN",
+https://arxiv.org/abs/2107.10833, section 3); and it practises on new pictures of the model, to which the critic has to
+say yes and which have to stay the same at half their size.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from betabloom import sample
+from betabloom.checkpoint import laid_out, make_vae
+from betabloom.critic import CRITIC_RATE, Critic, Duel, Shares
+from betabloom.errors import UsageError
+from betabloom.hardware import keep_memory
+from betabloom.noise import base_noise
+from betabloom.sharpen import practise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from betabloom.checkpoint import Model
+    from betabloom.data import Pipeline
+    from betabloom.stopping import Stop
+
+__all__ = ["WIDTH", "EnlargeLesson", "enlarge", "enlarged"]
+
+WIDTH = 48  # channels of an enlarger
+
+KNOWN, NEW = 16, 8  # windows of photos in a step, and of new pictures
+SMALLEST = 32  # pixels of the side of photos
+WINDOW = 64  # pixels of the side of a window
+POOL = 2048  # new pictures, drawn once
+SOFTEST = 0.8  # part of a softened half that is a mean over 3×3 pixels, at most
+ALONE = 200  # steps in which E follows the pixels alone, and the critic gets ahead
+FAITHFUL = 1.0  # how strongly new pictures are held to what they were
+DARKEST = 1 / 512  # half a grey level: how far from 0 and 1 a pixel is taken to be
+
+
+def enlarge(
+    model: Model,
+    pictures: np.ndarray,
+    pipeline: Pipeline,
+    steps: int = 0,
+    seconds: float = 0.0,
+    seed: int = 0,
+    width: int = WIDTH,
+    shares: Shares | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+    stop: Stop | None = None,
+) -> Model:
+    """Make a model that draws pictures of twice the size, with the same codes.
+
+    Arguments:
+        model: A trained model; it is left as it is.
+        pictures: Photos to learn detail from, uint8 (N, 2H, 2W, C): at best those that it was trained with.
+        pipeline: How they were prepared.
+        steps: How many steps, or
+        seconds: for how long.
+        seed: Of everything that is drawn.
+        width: Channels of the enlarger.
+        shares: How strongly each term pulls.
+        progress: Called as progress(step, steps, text).
+        stop: When it is asked, what was learned until then is kept.
+
+    Raises:
+        UsageError: Neither or both of steps and seconds are given, or the photos have another size.
+    """
+    if bool(steps) == bool(seconds):
+        raise UsageError("Say either how many steps or how many seconds to learn for.")
+    channels, high, wide = (model.config.data.channels, pipeline.height, pipeline.width)
+    if pictures.shape[1:] != (high, wide, channels) or min(high, wide) < SMALLEST:
+        raise UsageError(
+            f"To draw {wide}x{high} pixels, it needs photos of that size and of at least {SMALLEST}x{SMALLEST}, not "
+            f"{pictures.shape}."
+        )
+    keep_memory()
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+        torch.manual_seed(seed)
+        larger = enlarged(model, pipeline, width)
+        enlarger = larger.vae.decoder.enlargers[-1]
+        lesson = EnlargeLesson(model, copy.deepcopy(enlarger), pictures, seed, shares or Shares(verdict=0.3))
+    taken, spent = practise(lesson, steps, seconds, progress, stop)
+    enlarger.load_state_dict(lesson.averaged.state_dict())
+    facts = [*model.training.get("enlarged", []), {"steps": taken, "seconds": round(spent, 1), "photos": len(pictures)}]
+    return dataclasses.replace(larger, training={**model.training, "enlarged": facts})
+
+
+def enlarged(model: Model, pipeline: Pipeline, width: int = WIDTH) -> Model:
+    """The same model with an enlarger that has learned nothing yet: every pixel is drawn four times."""
+    c = model.config
+    config = c.replace(
+        {"height": 2 * c.data.height, "width": 2 * c.data.width, "enlargers": (*c.model.enlargers, width)}
+    )
+    vae = make_vae(config)
+    given = dict(model.vae.state_dict())
+    if c.model.prior == "vamp":  # its components are pictures
+        given["prior.logits"] = F.interpolate(given["prior.logits"], scale_factor=2)
+    vae.load_state_dict(vae.state_dict() | given)
+    device = next(model.vae.parameters()).device
+    vae = vae.to(device).requires_grad_(requires_grad=False).eval()
+    return dataclasses.replace(model, vae=laid_out(vae), config=config, pipeline=pipeline, fingerprint="")
+
+
+class EnlargeLesson(Duel):
+    """The enlarger is the student."""
+
+    rates = (5e-4, CRITIC_RATE)
+
+    def __init__(self, model: Model, enlarger: nn.Module, pictures: np.ndarray, seed: int, shares: Shares) -> None:
+        super().__init__(enlarger, Critic(pictures.shape[3]), seed, shares)
+        self.pictures, self.likelihood = pictures, model.vae.likelihood
+        self.window = min(WINDOW, *(side // 2 * 2 for side in pictures.shape[1:3]))
+        self.pool = _outputs(model, POOL, seed)
+
+    def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, step])
+        x = sample.to_tensor(_windows(self.pictures, KNOWN, self.window, rng), self.device)
+        x = x.contiguous(memory_format=torch.channels_last)
+        half = F.avg_pool2d(x, 2)
+        soft = F.avg_pool2d(F.pad(half, (1,) * 4, mode="replicate"), 3, 1)
+        amount = torch.from_numpy(rng.uniform(0, SOFTEST, (KNOWN, 1, 1, 1)).astype(np.float32)).to(self.device)
+        known = torch.logit(half.lerp(soft, amount), DARKEST)
+        rows = _windows(self.pool, NEW, self.window // 2, rng).transpose(0, 3, 1, 2)
+        self.new = torch.from_numpy(np.ascontiguousarray(rows)).float().to(self.device)
+        eta = torch.cat([known, self.new]).contiguous(memory_format=torch.channels_last)
+        with self._autocast():
+            made = self.likelihood.mean(self.student(eta))
+        return x, made.contiguous(memory_format=torch.channels_last)
+
+    def _judge(self, x: Tensor, made: Tensor) -> None:
+        super()._judge(x, made[: len(x)])
+
+    def _learn(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
+        self._judge(x, made)
+        if step < ALONE:
+            pull = torch.zeros_like(made)
+            pull[: len(x)] = made[: len(x)] - x
+            pull /= pull.norm().clamp_min(1e-12)
+        else:
+            pull = self._pull(x, made.requires_grad_())
+        new = made.detach()[len(x) :]
+        apart = torch.zeros_like(made)
+        apart[len(x) :] = F.interpolate(F.avg_pool2d(new, 2) - self.likelihood.mean(self.new), scale_factor=2)
+        pull += FAITHFUL / apart.norm().clamp_min(1e-12) * apart
+        return pull
+
+
+def _windows(pictures: np.ndarray, count: int, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Squares of that side from so many pictures (N, H, W, C), half of them mirrored."""
+    _, height, width, _ = pictures.shape
+    rows = rng.integers(len(pictures), size=count)
+    tops, lefts = (2 * rng.integers((end - side) // 2 + 1, size=count) for end in (height, width))
+    return np.stack(
+        [
+            pictures[row, top : top + side, left : left + side][:, :: 1 if i % 2 else -1]
+            for i, (row, top, left) in enumerate(zip(rows, tops, lefts, strict=True))
+        ]
+    )
+
+
+@torch.no_grad()
+def _outputs(model: Model, count: int, seed: int) -> np.ndarray:
+    """What the decoder of a model makes of new codes: η as float16 (count, H, W, C)."""
+    noise, choice = base_noise(seed, count, model.vae.latents, 0)
+    device = next(model.vae.parameters()).device
+    codes = model.density().sample(*(torch.from_numpy(each).to(device) for each in (noise, choice)))
+    eta = [model.vae.decoder(part).half().permute(0, 2, 3, 1).cpu().numpy() for part in torch.split(codes, 64)]
+    return np.concatenate(eta)

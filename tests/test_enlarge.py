@@ -1,0 +1,176 @@
+"""A model that draws at twice its size: what stays the same, and that it learns detail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import betabloom
+from betabloom import enlarge as enlarging
+from betabloom.critic import Shares
+from betabloom.data import Pipeline
+from betabloom.enlarge import EnlargeLesson, enlarge, enlarged
+from betabloom.errors import UsageError
+from betabloom.lean import open_lean
+from betabloom.stopping import Stop
+from betabloom.wider import widened
+
+PIXELS = Shares(1.0, 0.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def photos():
+    """Waves with crisp edges, which halves of them do not have."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32] / 32
+    waves = np.sin(6 * (rng.random((60, 1, 1)) + x * rng.uniform(0.5, 2, (60, 1, 1)) + y * rng.random((60, 1, 1))))
+    return np.repeat(np.where(waves > 0, 220, 30).astype(np.uint8)[..., None], 3, 3)
+
+
+@pytest.fixture(scope="module")
+def pictures(photos):
+    return photos.reshape(60, 16, 2, 16, 2, 3).mean((2, 4)).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(pictures):
+    store = betabloom.prepare(betabloom.data.Arrays(pictures), size=16)
+    return betabloom.fit(store, "tiny", steps=30, latents=4, widths=(8, 8), batch=8)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
+    monkeypatch.setattr(enlarging, "POOL", 64)
+    monkeypatch.setattr(enlarging, "ALONE", 2)
+
+
+def large(x):
+    """Every pixel four times."""
+    return x.repeat(2, 1).repeat(2, 2)
+
+
+def test_before_it_learns_it_draws_the_same_with_larger_pixels(model, pictures):
+    larger = enlarged(model, model.pipeline.doubled())
+    assert larger.config.shape == (3, 32, 32)
+    for one, other in zip(larger.encode(large(pictures)), model.encode(pictures), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert np.array_equal(larger.generate(9, seed=2), large(model.generate(9, seed=2)))
+    difference = larger.reconstruct(large(pictures)).astype(int) - large(model.reconstruct(pictures))
+    assert np.abs(difference).max() <= 1
+
+
+def test_only_the_enlarger_learns(model, photos):
+    before = {name: value.clone() for name, value in model.vae.state_dict().items()}
+    larger = enlarge(model, photos, model.pipeline.doubled(), steps=4)
+    after = larger.vae.state_dict()
+    assert all(torch.equal(value, model.vae.state_dict()[name]) for name, value in before.items())
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert {name.split(".")[1] for name in after.keys() - before.keys()} == {"enlargers"}
+    assert (larger.sampler, larger.samplers) == (model.sampler, model.samplers)
+    assert larger.training["enlarged"] == [
+        {"steps": 4, "photos": 60, "seconds": larger.training["enlarged"][0]["seconds"]}
+    ]
+
+
+def test_the_same_seed_makes_the_same_enlarger(model, photos):
+    before = torch.get_rng_state()
+    made = [enlarge(model, photos, model.pipeline.doubled(), steps=4, seed=seed) for seed in (1, 1, 2)]
+    assert torch.equal(torch.get_rng_state(), before)
+    one, same, other = ([*each.vae.decoder.enlargers[0].parameters()] for each in made)
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not torch.equal(one[0], other[0])
+
+
+def test_by_the_pixels_alone_it_draws_edges_that_halves_do_not_have(model, photos, pictures):
+    def error(some):
+        eta = torch.logit(torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255, 1 / 512)
+        with torch.no_grad():
+            drawn = some.vae.likelihood.mean(some.vae.decoder.enlargers[0](eta))
+        return F.mse_loss(drawn, torch.from_numpy(photos).permute(0, 3, 1, 2) / 255).item()
+
+    untaught = error(enlarged(model, model.pipeline.doubled()))
+    taught = error(enlarge(model, photos, model.pipeline.doubled(), steps=150, width=16, shares=PIXELS))
+    assert taught < 0.6 * untaught
+
+
+def test_new_pictures_stay_what_they_were_at_half_the_size(model, photos):
+    lesson = EnlargeLesson(
+        model, enlarged(model, model.pipeline.doubled()).vae.decoder.enlargers[0], photos, 0, Shares()
+    )
+    _, made = lesson._drawn(5)
+    made = made.detach()
+    known = made[: enlarging.KNOWN]
+    pull = lesson._learn(0, known, made.clone())  # the pictures are what is made of them: nothing pulls at those
+    assert pull[: len(known)].abs().max() < 1e-6
+    assert pull[len(known) :].abs().max() < 1e-3  # every pixel is still drawn four times
+    pull = lesson._learn(0, known, made + 0.1)
+    assert (pull[len(known) :] > 0).all()
+
+
+def test_the_critic_compares_photos_with_what_is_made_of_their_halves(model, photos):
+    lesson = EnlargeLesson(
+        model, enlarged(model, model.pipeline.doubled()).vae.decoder.enlargers[0], photos, 0, Shares()
+    )
+    x, made = lesson._drawn(0)
+    assert x.shape == (enlarging.KNOWN, 3, 32, 32)
+    assert len(made) == enlarging.KNOWN + enlarging.NEW
+    halves = F.avg_pool2d(x, 2)
+    soft = F.avg_pool2d(F.pad(halves, (1,) * 4, mode="replicate"), 3, 1)
+    own = F.avg_pool2d(made[: len(x)], 2)
+    low, high = torch.minimum(halves, soft) - 0.01, torch.maximum(halves, soft) + 0.01
+    assert ((own >= low) & (own <= high)).all()
+
+
+def test_an_enlarged_model_is_a_model_like_others(model, photos, pictures, tmp_path):
+    larger = enlarge(model, photos, model.pipeline.doubled(), steps=2, width=6).save(tmp_path / "m")
+    again, lean = betabloom.load(tmp_path / "m"), open_lean(tmp_path / "m")
+    drawn = larger.generate(5, seed=1)
+    assert drawn.shape == (5, 32, 32, 3)
+    assert np.array_equal(again.generate(5, seed=1), drawn)
+    assert np.abs(lean.generate(5, seed=1).astype(int) - drawn).max() <= 1
+    huge = enlarge(again, large(photos), again.pipeline.doubled(), steps=1, width=6)
+    assert huge.generate(2).shape == (2, 64, 64, 3)
+    assert [each["photos"] for each in huge.training["enlarged"]] == [60, 60]
+    store = betabloom.prepare(betabloom.data.Arrays(pictures), size=16)
+    with pytest.raises(UsageError, match="wider first"):
+        widened(betabloom.fit(store, "tiny", steps=1, family="residual", enlargers="4", widths="4"), 2)
+
+
+def test_components_of_a_prior_that_are_pictures_grow_too(pictures, photos):
+    store = betabloom.prepare(betabloom.data.Arrays(pictures), size=16)
+    model = betabloom.fit(store, "tiny", steps=2, latents=4, widths=(8, 8), batch=8, prior="vamp", prior_components=3)
+    larger = enlarge(model, photos, model.pipeline.doubled(), steps=1, width=4)
+    z = torch.randn(5, 4)
+    torch.testing.assert_close(larger.vae.prior.log_prob(z), model.vae.prior.log_prob(z))
+
+
+def test_a_stop_keeps_what_was_learned(model, photos):
+    stop = Stop()
+
+    def report(step, steps, text):
+        stop.asked = step == 3
+
+    kept = enlarge(model, photos, model.pipeline.doubled(), steps=1000, stop=stop, progress=report)
+    assert kept.training["enlarged"][0]["steps"] == 3
+
+
+@pytest.mark.parametrize("wrong", [{}, {"steps": 1, "seconds": 1.0}])
+def test_either_steps_or_seconds(wrong, model, photos):
+    with pytest.raises(UsageError, match="how many"):
+        enlarge(model, photos, model.pipeline.doubled(), **wrong)
+
+
+def test_photos_of_another_size_are_refused(model, pictures):
+    with pytest.raises(UsageError, match="32x32"):
+        enlarge(model, pictures, model.pipeline.doubled(), steps=1)
+
+
+def test_a_pipeline_is_doubled_with_all_its_pixels():
+    square = Pipeline.named("square", (16, 24))
+    assert square.doubled() == Pipeline.named("square", (32, 48))
+    chain = Pipeline.parse("resize:150%:outside,crop,blur:1.5,saturation:1.3", (64, 64))
+    twice = chain.doubled()
+    assert twice == Pipeline.parse("resize:150%:outside,crop,blur:3,saturation:1.3", (128, 128))
+    assert Pipeline.parse(twice.name) == twice
