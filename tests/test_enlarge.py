@@ -46,6 +46,11 @@ def _soon(monkeypatch):
     monkeypatch.setattr(enlarging, "ALONE", 2)
 
 
+@pytest.fixture
+def _clean(monkeypatch):
+    monkeypatch.setattr(enlarging, "NOISIEST", 0.0)
+
+
 def large(x):
     """Every pixel four times."""
     return x.repeat(2, 1).repeat(2, 2)
@@ -83,6 +88,7 @@ def test_the_same_seed_makes_the_same_enlarger(model, photos):
     assert not torch.equal(one[0], other[0])
 
 
+@pytest.mark.usefixtures("_clean")
 def test_by_the_pixels_alone_it_draws_edges_that_halves_do_not_have(model, photos, pictures):
     def error(some):
         eta = torch.logit(torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255, 1 / 512)
@@ -95,20 +101,25 @@ def test_by_the_pixels_alone_it_draws_edges_that_halves_do_not_have(model, photo
     assert taught < 0.6 * untaught
 
 
-def test_new_pictures_stay_what_they_were_at_half_the_size(model, photos):
+def test_new_pictures_keep_their_colours(model, photos):
     lesson = EnlargeLesson(
         model, enlarged(model, model.pipeline.doubled()).vae.decoder.enlargers[0], photos, 0, Shares()
     )
     _, made = lesson._drawn(5)
     made = made.detach()
     known = made[: enlarging.KNOWN]
-    pull = lesson._learn(0, known, made.clone())  # the pictures are what is made of them: nothing pulls at those
-    assert pull[: len(known)].abs().max() < 1e-6
-    assert pull[len(known) :].abs().max() < 1e-3  # every pixel is still drawn four times
-    pull = lesson._learn(0, known, made + 0.1)
-    assert (pull[len(known) :] > 0).all()
+    for more in (0.1, -0.1):  # the photos are what is made of them: nothing pulls at those
+        changed = made.clone()
+        changed[len(known) :] += more
+        pull = lesson._learn(0, known, changed)
+        assert pull[: len(known)].abs().max() < 1e-6
+        assert (pull[len(known) :] * more > 0).all()
+    grain = torch.tensor([[0.1, -0.1], [-0.1, 0.1]]).repeat(16, 16)  # detail is free
+    fine, coarse = (lesson._learn(0, known, made + each)[len(known) :] for each in (grain, -grain))
+    torch.testing.assert_close(fine, coarse, atol=0.02, rtol=0)
 
 
+@pytest.mark.usefixtures("_clean")
 def test_the_critic_compares_photos_with_what_is_made_of_their_halves(model, photos):
     lesson = EnlargeLesson(
         model, enlarged(model, model.pipeline.doubled()).vae.decoder.enlargers[0], photos, 0, Shares()

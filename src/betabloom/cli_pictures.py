@@ -52,7 +52,7 @@ def read_pictures(
 def training_pictures(model: Model | Lean, source: str | None, pipeline: Pipeline | None = None) -> Store:
     """The pictures of `source`, or else those that the model was trained on, prepared as for the training.
 
-    Or prepared by `pipeline`, if one is given.
+    Or prepared by `pipeline`, if one is given, without pictures that it would have to enlarge.
     """
     from betabloom import data
     from betabloom.console import progress
@@ -63,8 +63,9 @@ def training_pictures(model: Model | Lean, source: str | None, pipeline: Pipelin
         raise UsageError(
             f"'{spec}' is a stream, which cannot be looked through. Give a folder of its pictures as SOURCE."
         )
+    least = max(d.min_size, pipeline.height, pipeline.width) if pipeline else d.min_size
     try:
-        opened = data.open_source(spec, min_size=d.min_size, background=d.background, download=source is not None)
+        opened = data.open_source(spec, min_size=least, background=d.background, download=source is not None)
     except SourceError as error:
         hint = "" if source else " The model was trained on it; if it lies elsewhere now, give SOURCE."
         raise SourceError(f"{error}{hint}") from error

@@ -6,10 +6,10 @@ and the likelihood that of the larger pictures.
 
 E learns from windows x of photos: it is given the half of x, and a critic (`betabloom.critic`) tells E's from photos
 (Ledig et al. 2017, "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network",
-https://arxiv.org/abs/1609.04802). What a decoder draws is softer than the halves of photos. So the halves are softened
-too, by an amount that is drawn for each, and E learns to put that right (as Wang et al. 2021, "Real-ESRGAN",
-https://arxiv.org/abs/2107.10833, section 3); and it practises on new pictures of the model, to which the critic has to
-say yes and which have to stay the same at half their size.
+https://arxiv.org/abs/1609.04802). What a decoder draws is softer than the halves of photos, and speckled here and
+there. So the halves are softened and get noise, by amounts that are drawn for each, and E learns to put that right (as
+Wang et al. 2021, "Real-ESRGAN", https://arxiv.org/abs/2107.10833, section 3); and it practises on new pictures of the
+model, to which the critic has to say yes and which have to keep their colours at a quarter of their size.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ WINDOW = 64  # pixels of the side of a window
 POOL = 2048  # new pictures, drawn once
 SOFTEST = 0.8  # part of a softened half that is a mean over 3×3 pixels, at most
 ALONE = 200  # steps in which E follows the pixels alone, and the critic gets ahead
+NOISIEST = 0.04  # deviation of the noise that a half gets, at most; 1 is from black to white
 FAITHFUL = 1.0  # how strongly new pictures are held to what they were
 DARKEST = 1 / 512  # half a grey level: how far from 0 and 1 a pixel is taken to be
 
@@ -125,7 +126,7 @@ class EnlargeLesson(Duel):
     def __init__(self, model: Model, enlarger: nn.Module, pictures: np.ndarray, seed: int, shares: Shares) -> None:
         super().__init__(enlarger, Critic(pictures.shape[3]), seed, shares)
         self.pictures, self.likelihood = pictures, model.vae.likelihood
-        self.window = min(WINDOW, *(side // 2 * 2 for side in pictures.shape[1:3]))
+        self.window = min(WINDOW, *(side // 4 * 4 for side in pictures.shape[1:3]))
         self.pool = _outputs(model, POOL, seed)
 
     def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
@@ -134,8 +135,12 @@ class EnlargeLesson(Duel):
         x = x.contiguous(memory_format=torch.channels_last)
         half = F.avg_pool2d(x, 2)
         soft = F.avg_pool2d(F.pad(half, (1,) * 4, mode="replicate"), 3, 1)
-        amount = torch.from_numpy(rng.uniform(0, SOFTEST, (KNOWN, 1, 1, 1)).astype(np.float32)).to(self.device)
-        known = torch.logit(half.lerp(soft, amount), DARKEST)
+        softness, noisiness = (
+            torch.from_numpy(rng.uniform(0, most, (KNOWN, 1, 1, 1)).astype(np.float32)).to(self.device)
+            for most in (SOFTEST, NOISIEST)
+        )
+        noise = torch.from_numpy(rng.standard_normal(half.shape, np.float32)).to(self.device)
+        known = torch.logit(half.lerp(soft, softness) + noisiness * noise, DARKEST)
         rows = _windows(self.pool, NEW, self.window // 2, rng).transpose(0, 3, 1, 2)
         self.new = torch.from_numpy(np.ascontiguousarray(rows)).float().to(self.device)
         eta = torch.cat([known, self.new]).contiguous(memory_format=torch.channels_last)
@@ -156,7 +161,8 @@ class EnlargeLesson(Duel):
             pull = self._pull(x, made.requires_grad_())
         new = made.detach()[len(x) :]
         apart = torch.zeros_like(made)
-        apart[len(x) :] = F.interpolate(F.avg_pool2d(new, 2) - self.likelihood.mean(self.new), scale_factor=2)
+        moved = F.avg_pool2d(new, 4) - F.avg_pool2d(self.likelihood.mean(self.new), 2)
+        apart[len(x) :] = F.interpolate(moved, scale_factor=4)
         pull += FAITHFUL / apart.norm().clamp_min(1e-12) * apart
         return pull
 

@@ -47,7 +47,7 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
             continue  # an extra; tests/test_eye.py
         flow = ["--set", "flow=5"] if "flow=2000" in words else []
         short = ["--steps", "2"] if "--from" in words else SHORT + flow
-        shorter = {"train": short, "sharpen": ["--steps", "2"]}
+        shorter = {"train": short, "sharpen": ["--steps", "2"], "enlarge": ["--steps", "2"]}
         monkeypatch.setattr(sys, "argv", [*words, *shorter.get(words[1], [])])
         code = 0
         try:
@@ -61,6 +61,7 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
         "runs/mine/report.html",
         "mine.html",
         "runs/mine-sharp/samples.png",
+        "runs/mine-large/samples.png",
         "runs/logged/metrics.csv",
         "runs/mine/advice.json",
         "flowing.png",
