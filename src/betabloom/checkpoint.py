@@ -15,6 +15,7 @@ from betabloom import sample
 from betabloom.durable import replacing, write_json
 from betabloom.errors import UsageError
 from betabloom.modeldir import (
+    ENLARGERS,
     FORMAT,
     FORMAT_VERSION,
     check_neighbours,
@@ -149,7 +150,11 @@ def save_model(model: Model, path: Path, half: bool = False) -> Model:
     """Write a model directory; an existing one is replaced at once, never in part. `half`: weights in 16 bits."""
     with replacing(path) as part:
         weights = _halved(model.vae.state_dict()) if half else model.vae.state_dict()
-        digests = {"model": write_tensors(weights, part / "model.safetensors")}
+        enlargers = {name: value for name, value in weights.items() if name.startswith(ENLARGERS)}
+        rest = {name: value for name, value in weights.items() if name not in enlargers}
+        digests = {"model": write_tensors(rest, part / "model.safetensors")}
+        if enlargers:
+            digests["enlargers"] = write_tensors(enlargers, part / "enlargers.safetensors")
         for name, density in model.samplers.items():
             digests[name] = write_tensors(density.state_dict(), part / f"sampler-{name}.safetensors")
         facts = {
@@ -182,7 +187,8 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
     are compared with the settings before any weight is read.
 
     Arguments:
-        path: The directory, or the name of a model that comes with betabloom; None for "flowers64", which does.
+        path: The directory, or the name of a model that comes with betabloom; None for "flowers64". "flowers128"
+            draws the same at twice the size.
         device: Where the weights go.
 
     Raises:
@@ -193,7 +199,9 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
     with refusing(about.folder), torch.device("meta"):
         expected = make_vae(about.config).state_dict()
         expected = _halved(expected) if about.half else expected
-    weights = read_tensors(about.folder / "model.safetensors", expected, about.digests.get("model", ""))
+    weights = dict[str, torch.Tensor]()
+    for name, (file, held) in about.files(expected).items():
+        weights |= read_tensors(file, {key: expected[key] for key in held}, about.digests.get(name, ""))
     vae = make_vae(about.config)  # after its file is found to be as large: settings can ask for terabytes
     vae.load_state_dict(weights)
     laid_out(vae.requires_grad_(False).eval().to(device))
@@ -209,7 +217,7 @@ def laid_out(vae: VAE) -> VAE:
 
 def _load_sampler(name: str, about: Description) -> Prior:
     """A fitted sampler of a model."""
-    file = about.folder / f"sampler-{name}.safetensors"
+    file = about.base / f"sampler-{name}.safetensors"
     with torch.device("meta"):
         density = empty_sampler(about.samplers[name])
     density.load_state_dict(read_tensors(file, density.state_dict(), about.digests.get(name, "")), assign=True)

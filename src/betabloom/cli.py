@@ -340,10 +340,10 @@ def info(
     import zipfile
 
     from betabloom.codes import load_codes
-    from betabloom.modeldir import BUNDLED, describe
+    from betabloom.modeldir import comes_along, describe
     from betabloom.plot import read_png
 
-    if not what.exists() and str(what) != BUNDLED:
+    if not what.exists() and not comes_along(what):
         raise UsageError(f"There is no file or folder {what}.")
     if what.is_file() and zipfile.is_zipfile(what):
         codes = load_codes(what)

@@ -27,7 +27,9 @@ __all__ = [
     "say_lines",
 ]
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A run or model directory, or flowers64.")]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A run, model directory, flowers64 or flowers128.")
+]
 AnyModel = Annotated[
     Path | None, typer.Argument(metavar="MODEL", help="A run or model directory; the flowers that come along if none.")
 ]

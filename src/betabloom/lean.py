@@ -100,7 +100,9 @@ def open_lean(path: str | os.PathLike[str] | None = None) -> Lean | None:
         entries = vae_entries(*network, m.likelihood, m.prior, m.prior_components, about.half, m.enlargers)
     if layers is None or entries is None or not _known(m):
         return None
-    weights = _read(about.folder / "model.safetensors", entries, about.digests.get("model", ""))
+    weights = dict[str, Array]()
+    for name, (file, held) in about.files(entries).items():
+        weights |= _read(file, {key: entries[key] for key in held}, about.digests.get(name, ""))
     samplers = {name: _load_sampler(name, about) for name in about.samplers}
     finish = mean_of(m.likelihood, float(weights.get("likelihood.log_scale", 0)))
     return Lean(
@@ -151,7 +153,7 @@ def _finite(value: Array) -> bool:
 
 def _load_sampler(name: str, about: modeldir.Description) -> Callable[[Array, Array], Array]:
     """What a fitted sampler makes of noise (n, l) and choices (n,), as its torch namesake does."""
-    file = about.folder / f"sampler-{name}.safetensors"
+    file = about.base / f"sampler-{name}.safetensors"
     found = _read(file, about.samplers[name], about.digests.get(name, ""))
     if "enter" in found:
         return lambda noise, choice: _flow(found, noise)

@@ -1,8 +1,9 @@
 """Model directories as files: where they are, what their config.json says, what their tensors must be. Without torch.
 
-A *model directory* holds `model.safetensors` (the weights), `sampler-NAME.safetensors` (densities fitted to the codes),
-`config.json` (format version, settings, pipeline, training facts, hashes of the weights), `README.md` (the model card)
-and `samples.png`. It needs no code to load and can run none.
+A *model directory* holds `model.safetensors` (the weights), `enlargers.safetensors` (those of its enlargers, if it has
+any), `sampler-NAME.safetensors` (densities fitted to the codes), `config.json` (format version, settings, pipeline,
+training facts, hashes of the weights), `README.md` (the model card) and `samples.png`. It needs no code to load and can
+run none. One that comes with betabloom may take all but the enlargers from another that does, its `base`.
 """
 
 from __future__ import annotations
@@ -28,18 +29,19 @@ if TYPE_CHECKING:
     from betabloom.header import Entry
 
 __all__ = [
-    "BUNDLED", "FORMAT", "FORMAT_VERSION", "MODELS", "SAMPLERS", "Description", "check_neighbours", "describe",
-    "fingerprint_of", "read_description", "refusing", "sampler_entries", "sampler_name",
+    "BUNDLED", "ENLARGERS", "FORMAT", "FORMAT_VERSION", "MODELS", "SAMPLERS", "Description", "check_neighbours",
+    "comes_along", "describe", "fingerprint_of", "read_description", "refusing", "sampler_entries", "sampler_name",
 ]  # fmt: skip
 
 FORMAT = "betabloom-model"
 FORMAT_VERSION = 1
 KEYS = {
     "format", "format_version", "betabloom", "config", "pipeline", "training", "parameters", "half", "sha256",
-    "sampler", "samplers",
+    "sampler", "samplers", "base",
 }  # fmt: skip
+ENLARGERS = "decoder.enlargers."  # so begin the names of the weights in enlargers.safetensors
 MODELS = Path(__file__).parent / "models"
-BUNDLED = "flowers64"  # the model that comes with betabloom
+BUNDLED = "flowers64"  # the model that is meant where none is named
 SAMPLERS = ("auto", "prior", "gaussian", "mixture", "parzen", "flow")
 LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
 LARGEST = {"components": 1 << 24, "kernels": 1 << 24, "neighbours": 1 << 24, "width": 1 << 16, "blocks": 1 << 10}
@@ -52,6 +54,7 @@ class Description:
 
     Attributes:
         folder: Where the model is.
+        base: Where the weights of all but the enlargers are, and the samplers.
         config: The settings it was trained with.
         pipeline: How its pictures were prepared.
         training: Facts about the training.
@@ -62,6 +65,7 @@ class Description:
     """
 
     folder: Path
+    base: Path
     config: Config
     pipeline: Pipeline
     training: dict[str, Any]
@@ -74,6 +78,12 @@ class Description:
     def fingerprint(self) -> str:
         """One short name for all weights: pictures are the same wherever it is."""
         return fingerprint_of(self.digests)
+
+    def files(self, names: Collection[str]) -> dict[str, tuple[Path, set[str]]]:
+        """The files of the weights of these names: path, and which it holds, by the names of their hashes."""
+        own = {name for name in names if name.startswith(ENLARGERS)}
+        found = {"model": (self.base / "model.safetensors", set(names) - own)}
+        return found | ({"enlargers": (self.folder / "enlargers.safetensors", own)} if own else {})
 
 
 def read_description(path: str | os.PathLike[str] | None) -> Description:
@@ -100,7 +110,20 @@ def read_description(path: str | os.PathLike[str] | None) -> Description:
             raise ValueError(f"it has no sampler {unknown[0] if unknown else facts['sampler']!r}")
         digests = {str(name): str(digest) for name, digest in facts["sha256"].items()}
         training, half = dict(facts["training"]), bool(facts["half"])
-        return Description(folder, config, pipeline, training, half, digests, samplers, str(facts["sampler"]))
+        base = _base(facts["base"]) if "base" in facts else folder
+        return Description(folder, base, config, pipeline, training, half, digests, samplers, str(facts["sampler"]))
+
+
+def _base(name: Any) -> Path:
+    """The folder of a model that comes with betabloom."""
+    if type(name) is not str or not comes_along(Path(name)):
+        raise ValueError(f"it is made from a model {name!r}, which does not come with betabloom")
+    return MODELS / name
+
+
+def comes_along(path: Path) -> bool:
+    """Whether this is the name of a model that comes with betabloom."""
+    return len(path.parts) == 1 and (MODELS / path / "config.json").is_file()
 
 
 @contextlib.contextmanager
@@ -182,7 +205,7 @@ def _described(path: str | os.PathLike[str] | None, facts: Mapping[str, Any]) ->
 
 def _model_folder(given: str | os.PathLike[str] | None) -> Path:
     path = Path(given or BUNDLED)
-    if not path.exists() and len(path.parts) == 1 and (MODELS / path / "config.json").is_file():
+    if not path.exists() and comes_along(path):
         return MODELS / path
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():
