@@ -63,3 +63,16 @@ def test_a_steady_pace_foretells_the_steps():
     assert plan.expected_steps(0) == 0
     plan.advance(30, 10)
     assert plan.expected_steps(30) == 300
+
+
+def test_what_came_before_the_first_step_is_not_the_pace_of_steps():
+    """Forty seconds of preparing, then a step a second."""
+    plan = Plan(budget=100)
+    expected = []
+    for step in range(1, 61):
+        plan.advance(step, 40 + step)
+        expected.append(plan.expected_steps(step))
+    assert expected[1:] == [60] * 59
+    again = Plan(**vars(plan))
+    again.advance(61, 101)
+    assert again.expected_steps(61) == 61

@@ -19,21 +19,32 @@ class Plan:
         budget: Seconds that the whole training may take; 0 if only the steps decide.
         reserve: Seconds of the budget that are kept for what comes after the last step.
         t: The progress; it never falls.
+        seconds: How many are spent.
+        first: Step and seconds at the first note of progress: what came before it is not the pace of steps.
     """
 
     steps: int = 0
     budget: float = 0.0
     reserve: float = 0.0
     t: float = 0.0
+    seconds: float = 0.0
+    first: tuple[int, float] = (0, 0.0)
 
     def advance(self, step: int, seconds: float) -> None:
         """Note that `step` steps are done, `seconds` after the start."""
         done = step / self.steps if self.steps else 0.0
         spent = seconds / max(self.budget - self.reserve, 1e-9) if self.budget else 0.0
         self.t = max(self.t, min(1.0, max(done, spent)))
+        self.seconds = seconds
+        self.first = self.first if self.first[0] else (step, seconds)
 
     def expected_steps(self, step: int) -> int:
         """Number of steps of the whole run as it looks now; 0 while nothing is known."""
-        if self.budget and self.t > 0.01:
-            return round(step / self.t)
-        return self.steps
+        taken, took = step - self.first[0], self.seconds - self.first[1]
+        if not self.budget:
+            return self.steps
+        if taken > 0 and took > 0:
+            whole = step + round(max(self.budget - self.reserve - self.seconds, 0.0) * taken / took)
+        else:
+            whole = round(step / self.t) if self.t > 0.01 else 0
+        return min(whole, self.steps) if self.steps and whole else whole or self.steps
