@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import betabloom
 from betabloom import colour
 from betabloom.cli import app
+from betabloom.lean import open_lean
 from betabloom.modeldir import BUNDLED, MODELS
 
 FOLDER = MODELS / BUNDLED
@@ -21,8 +22,8 @@ def model():
     return betabloom.load()
 
 
-def test_it_is_small_enough_for_a_wheel_and_says_where_it_comes_from():
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 25e6
+def test_all_is_small_enough_for_a_wheel_and_says_where_it_comes_from():
+    assert sum(path.stat().st_size for path in MODELS.rglob("*")) < 25e6
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     for word in ("Nilsback", "limits", "near copies", "parzen"):
         assert word in card, word
@@ -40,6 +41,25 @@ def test_its_pictures_are_colourful_and_all_different(model):
     flat = pictures.reshape(32, -1).astype(float)
     distance = np.sqrt(np.square(flat[:, None] - flat[None]).mean(2))
     assert np.median(distance[np.triu_indices(32, 1)]) > 40
+
+
+def test_the_large_one_draws_the_same_with_twice_the_pixels(model):
+    large = betabloom.load("flowers128")
+    assert large.sampler == model.sampler
+    card = (MODELS / "flowers128" / "README.md").read_text(encoding="utf-8")
+    for word in ("flowers64", "betabloom enlarge", "limits", "belong to their authors"):
+        assert word in card, word
+    pictures, small = large.generate(16, seed=1).astype(float), model.generate(16, seed=1).astype(float)
+    assert pictures.shape == (16, 128, 128, 3)
+    quarters, halves = (x.reshape(16, 32, side, 32, side, 3).mean((2, 4)) for x, side in ((pictures, 4), (small, 2)))
+    assert np.abs(quarters - halves).mean() < 6
+    assert np.abs(open_lean("flowers128").generate(4, seed=1) - pictures[:4]).max() <= 1
+    rough = np.abs(np.diff(pictures, axis=1)).mean() / np.abs(np.diff(large_pixels(small), axis=1)).mean()
+    assert rough > 1  # edges and texture, not enlarged pixels made soft
+
+
+def large_pixels(x):
+    return x.repeat(2, 1).repeat(2, 2)
 
 
 def test_generate_needs_no_argument(tmp_path, monkeypatch):

@@ -47,4 +47,4 @@ class Plan:
             whole = step + round(max(self.budget - self.reserve - self.seconds, 0.0) * taken / took)
         else:
             whole = round(step / self.t) if self.t > 0.01 else 0
-        return min(whole, self.steps) if self.steps and whole else whole or self.steps
+        return min((steps for steps in (whole, self.steps) if steps), default=0)
