@@ -113,13 +113,13 @@ def test_with_steps_too_what_ends_first_ends_the_run(small_store, tiny_config, t
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
 
 
-def chosen(store, config, pace, clock):
+def chosen(store, config, pace, clock, steps=0):
     """What is chosen where a step takes `pace(run)` seconds, and the first one twenty times that."""
 
     def step(state):
         clock.now += pace(state) * (1 if state.step else 20)
 
-    config = config.replace({"steps": 0, "budget": 60})
+    config = config.replace({"steps": steps, "budget": 60})
     return budget.choose(config, lambda c: run.set_up(store, c, None), step, 60)
 
 
@@ -144,6 +144,15 @@ def test_short_budgets_take_half_the_widths(many, widths, small_store, tiny_conf
     found = chosen(small_store, config, lambda state: 60 / steps if own(state) else 60 / 299, clock)
     assert found.model.widths == widths
     assert found.train.batch == (32 if many > 1 else 16)
+
+
+@pytest.mark.parametrize(("steps", "widths", "batch"), [(200, (16, 32, 64, 128), 32), (400, (8, 16, 32, 64), 16)])
+def test_steps_that_fit_in_the_budget_get_the_whole_network(steps, widths, batch, small_store, tiny_config, clock):
+    """299 steps fit."""
+    config = tiny_config.replace({"family": "residual", "widths": (), "batch": 0})
+    found = chosen(small_store, config, lambda state: 60 / 299, clock, steps)
+    assert found.model.widths in (widths, () if batch == 32 else widths)
+    assert found.train.batch == batch
 
 
 def test_widths_and_batches_that_somebody_chose_stay(small_store, tiny_config, clock):

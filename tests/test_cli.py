@@ -15,6 +15,8 @@ import typer
 from PIL import Image
 
 from betabloom import cli
+from betabloom.checkpoint import load
+from betabloom.cli_pictures import training_pictures
 from betabloom.plot import read_png
 
 TINY = [
@@ -283,6 +285,36 @@ def test_resume_goes_on_and_names_are_kept(place):
     before = (place / "run" / "metrics.jsonl").read_text()
     betabloom("train", "--resume", "run", cwd=place)
     assert (place / "run" / "metrics.jsonl").read_text() == before  # it had ended
+
+
+def test_a_model_is_enlarged_by_photos_that_are_large_enough(place):
+    _, err = betabloom("enlarge", "run", "--steps", "1", "-o", "larger", cwd=place, code=2)
+    assert "To draw 32x32, give photos of at least that size as SOURCE" in err
+    assert not (place / "larger").exists()
+    (place / "large").mkdir()
+    for i in range(40):
+        coarse = np.random.default_rng(i).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        side = 64 if i else 31
+        Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(place / "large" / f"{i}.png")
+    out, _ = betabloom("enlarge", "run", "large", "--steps", "1", "-o", "larger", "--json", cwd=place)
+    facts = json.loads(out)
+    assert (facts["size"], facts["steps"], facts["photos"]) == ("32x32", 1, 39)
+    with Image.open(place / "larger" / "samples.png") as sheet:
+        assert sheet.width == 8 * 34 + 2
+    card = (place / "larger" / "README.md").read_text()
+    assert "32×32 pixels" in card
+    assert "1 steps on 39 photos" in card
+    _, err = betabloom("enlarge", "run", "large", "--steps", "1", "-o", "larger", cwd=place, code=2)
+    assert "--force" in err
+    small, large = (load(place / name) for name in ("run", "larger"))
+    for one, other in zip(held_out(small, place / "large"), held_out(large, place / "large"), strict=True):
+        assert one == other
+
+
+def held_out(model, source):
+    """Names of the pictures that the model learned from, or would have, and of those that it would not."""
+    store = training_pictures(model, str(source))
+    return [{store.names[row] for row in rows} for rows in store.split("auto", 0.4)]
 
 
 def test_version_and_help():

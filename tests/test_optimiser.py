@@ -105,6 +105,14 @@ def test_layers_that_touch_pictures_or_codes_are_left_to_adam(family):
     assert everything == len(list(vae.parameters()))
 
 
+def test_of_an_enlarger_the_inner_layers_are_hidden():
+    vae = build_vae((3, 32, 32), latents=5, family="conv", widths=(8, 12), enlargers=(7,))
+    muon = make_optimiser("muon", vae, 1e-3, 0.0, fused=True)
+    shapes = [tuple(p.shape) for group in muon.param_groups if group["muon"] for p in group["params"]]
+    assert shapes.count((7, 7, 3, 3)) == 8
+    assert not any(3 in shape[:2] or (shape[0] == 12 and 7 in shape) for shape in shapes)
+
+
 @pytest.mark.parametrize("name", ["muon", "adam"])
 def test_what_it_remembers_is_what_it_says(name):
     vae = build_vae((3, 16, 16), latents=4, family="conv", widths=(4, 8))

@@ -66,6 +66,8 @@ def choose(config: Config, set_up: Callable[[Config], Run], step: Callable[[Run]
     if asked and not wide:
         return config
     steps, parts = _fitting(set_up(config), step, seconds)
+    if 0 < config.train.steps <= steps and parts == 1:
+        return config  # there is time enough for the steps that were asked for
     if wide:
         halved = steps < HALF_BELOW
         widths = tuple(max(width // 2, 1) for width in family.widths) if halved else family.widths
@@ -83,10 +85,7 @@ def choose(config: Config, set_up: Callable[[Config], Run], step: Callable[[Run]
 
 
 def _fitting(run: Run, step: Callable[[Run], None], seconds: float) -> tuple[float, int]:
-    """How many steps take so long, by some that are timed, and in how many parts they were taken for lack of memory.
-
-    Where the settings want fewer steps than that, it is those.
-    """
+    """How many steps take so long, by some that are timed, and in how many parts they were taken for lack of memory."""
     end, times = time.monotonic() + min(MEASURED, MEASURED_PART * seconds), list[float]()
     while len(times) < 3 or time.monotonic() < end:
         begun = time.monotonic()
@@ -96,8 +95,7 @@ def _fitting(run: Run, step: Callable[[Run], None], seconds: float) -> tuple[flo
         if len(times) > 1 and sum(times) > seconds / 4:
             break
     # The first one also prepares the machine.
-    fitting = seconds / max(statistics.median(times[1:]), 1e-9)
-    return min(fitting, run.config.train.steps or math.inf), run.parts
+    return seconds / max(statistics.median(times[1:]), 1e-9), run.parts
 
 
 def reserve(run: Run, validation: float) -> float:

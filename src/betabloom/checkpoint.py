@@ -226,6 +226,14 @@ def _load_sampler(name: str, about: Description) -> Prior:
     return density.requires_grad_(False).eval()
 
 
+def _enlarged(times: list[dict[str, Any]]) -> str:
+    """What the card says of enlargers, which are not trained with the rest."""
+    return "".join(
+        f"\nThen its decoder learned to draw at twice the size, in {facts['steps']:,} steps on {facts['photos']:,} photos.\n"
+        for facts in times
+    )
+
+
 def _card(model: Model, fingerprint: str) -> str:
     """Model card."""
     t, c = model.training, model.config
@@ -258,6 +266,6 @@ Likelihood {c.model.likelihood}, prior {c.model.prior},
 | validation (nats per image) | |
 |---|---|
 {measures}
-
+{_enlarged(t.get("enlarged", []))}
 The pictures it learned from belong to their authors. What it draws can resemble them.
 """

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     File = tuple[str | int, np.ndarray, Mapping[str, Any]]
 
-__all__ = ["load_model", "read_pictures", "record_of", "training_pictures", "write_each", "write_pictures"]
+__all__ = [
+    "larger_pictures",
+    "load_model",
+    "read_pictures",
+    "record_of",
+    "training_pictures",
+    "write_each",
+    "write_pictures",
+]
 
 
 def load_model(path: Path | None, device: str) -> Model:
@@ -49,11 +57,34 @@ def read_pictures(
     return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
 
 
-def training_pictures(model: Model | Lean, source: str | None, pipeline: Pipeline | None = None) -> Store:
+def training_pictures(model: Model | Lean, source: str | None) -> Store:
     """The pictures of `source`, or else those that the model was trained on, prepared as for the training.
 
-    Or prepared by `pipeline`, if one is given, without pictures that it would have to enlarge.
+    Held out are those that the training held out, also of a model that was enlarged after it.
     """
+    store = _prepared(model, source, model.pipeline, model.config.data.min_size)
+    if enlargers := model.config.model.enlargers:
+        pipeline = model.pipeline
+        for _ in enlargers:
+            pipeline = pipeline.halved()
+        store = store.held_out_as(_prepared(model, source, pipeline, model.config.data.min_size))
+    return store
+
+
+def larger_pictures(model: Model, source: str | None) -> Store:
+    """The same for pictures of twice the size of the model's, without those that are smaller than that."""
+    pipeline = model.pipeline.doubled()
+    least = max(model.config.data.min_size, min(pipeline.height, pipeline.width))
+    size = f"{pipeline.width}x{pipeline.height}"
+    try:
+        return _prepared(model, source, pipeline, least)
+    except SourceError as error:
+        raise SourceError(
+            f"{str(error).rstrip('.')}. To draw {size}, give photos of at least that size as SOURCE."
+        ) from error
+
+
+def _prepared(model: Model | Lean, source: str | None, pipeline: Pipeline, min_size: int) -> Store:
     from betabloom import data
     from betabloom.console import progress
 
@@ -63,14 +94,13 @@ def training_pictures(model: Model | Lean, source: str | None, pipeline: Pipelin
         raise UsageError(
             f"'{spec}' is a stream, which cannot be looked through. Give a folder of its pictures as SOURCE."
         )
-    least = max(d.min_size, pipeline.height, pipeline.width) if pipeline else d.min_size
     try:
-        opened = data.open_source(spec, min_size=least, background=d.background, download=source is not None)
+        opened = data.open_source(spec, min_size=min_size, background=d.background, download=source is not None)
     except SourceError as error:
         hint = "" if source else " The model was trained on it; if it lies elsewhere now, give SOURCE."
         raise SourceError(f"{error}{hint}") from error
     with progress("preparing", "pictures") as report:
-        return data.prepare(opened, pipeline or model.pipeline, progress=report)
+        return data.prepare(opened, pipeline, progress=report)
 
 
 def _read_file(path: Path, model: Model | Lean) -> np.ndarray:

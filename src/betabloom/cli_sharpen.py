@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from betabloom.cli_options import Device, Force, Json, ModelArgument, Out, Seed, say
-from betabloom.cli_pictures import load_model, training_pictures
+from betabloom.cli_pictures import larger_pictures, load_model, training_pictures
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,14 +93,11 @@ def enlarge(
     path = _free_folder(out or model.parent / f"{model.name}-large", force)
     seconds = 0.0 if steps else parse_duration(budget)
     loaded = load_model(model, device)
-    pipeline, d = loaded.pipeline.doubled(), loaded.config.data
-    store = training_pictures(loaded, source, pipeline)
-    rows, _ = store.split(d.split, d.holdout)
+    store = larger_pictures(loaded, source)
     with progress("enlarging") as report, stop_requests() as stop:
-        learned = teach(loaded, store.pictures[rows], pipeline, steps, seconds, seed, progress=report, stop=stop)
-        larger = _saved(learned, path)
+        larger = _saved(teach(loaded, store.pictures, steps, seconds, seed, progress=report, stop=stop), path)
     facts = larger.training["enlarged"][-1]
-    size = f"{pipeline.width}x{pipeline.height}"
+    size = f"{larger.pipeline.width}x{larger.pipeline.height}"
     say(
         as_json,
         f"Draws {size} pixels after {facts['steps']:,} steps: {path}",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from betabloom import sample
-from betabloom.checkpoint import laid_out, make_vae
+from betabloom.checkpoint import Model, laid_out, make_vae
 from betabloom.critic import CRITIC_RATE, Critic, Duel, Shares
 from betabloom.errors import UsageError
 from betabloom.hardware import keep_memory
@@ -34,8 +35,6 @@ from betabloom.sharpen import practise
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from betabloom.checkpoint import Model
-    from betabloom.data import Pipeline
     from betabloom.stopping import Stop
 
 __all__ = ["WIDTH", "EnlargeLesson", "enlarge", "enlarged"]
@@ -43,11 +42,12 @@ __all__ = ["WIDTH", "EnlargeLesson", "enlarge", "enlarged"]
 WIDTH = 48  # channels of an enlarger
 
 KNOWN, NEW = 16, 8  # windows of photos in a step, and of new pictures
-SMALLEST = 32  # pixels of the side of photos
+SMALLEST = 16  # pixels of the side of a model's pictures
+OF_ITS_SIZE = ("validation", "beta_normalised")  # facts of a training that are not those of the larger pictures
 WINDOW = 64  # pixels of the side of a window
-POOL = 2048  # new pictures, drawn once
+POOL, POOL_NUMBERS = 2048, 1 << 25  # new pictures that are drawn once, and their numbers, at most
 SOFTEST = 0.8  # part of a softened half that is a mean over 3×3 pixels, at most
-ALONE = 200  # steps in which E follows the pixels alone, and the critic gets ahead
+ALONE = 200  # steps in which E does not listen to the critic yet, which gets ahead
 NOISIEST = 0.04  # deviation of the noise that a half gets, at most; 1 is from black to white
 FAITHFUL = 1.0  # how strongly new pictures are held to what they were
 DARKEST = 1 / 512  # half a grey level: how far from 0 and 1 a pixel is taken to be
@@ -56,7 +56,6 @@ DARKEST = 1 / 512  # half a grey level: how far from 0 and 1 a pixel is taken to
 def enlarge(
     model: Model,
     pictures: np.ndarray,
-    pipeline: Pipeline,
     steps: int = 0,
     seconds: float = 0.0,
     seed: int = 0,
@@ -69,8 +68,8 @@ def enlarge(
 
     Arguments:
         model: A trained model; it is left as it is.
-        pictures: Photos to learn detail from, uint8 (N, 2H, 2W, C): at best those that it was trained with.
-        pipeline: How they were prepared.
+        pictures: Photos to learn detail from, uint8 (N, 2H, 2W, C), prepared by `model.pipeline.doubled()`. It does
+            not matter whether the model was trained with them or not.
         steps: How many steps, or
         seconds: for how long.
         seed: Of everything that is drawn.
@@ -80,42 +79,51 @@ def enlarge(
         stop: When it is asked, what was learned until then is kept.
 
     Raises:
-        UsageError: Neither or both of steps and seconds are given, or the photos have another size.
+        UsageError: Neither or both of steps and seconds are given, the photos have another size, or the likelihood is
+            the continuous Bernoulli, whose outputs are no logits of what it draws.
     """
     if bool(steps) == bool(seconds):
         raise UsageError("Say either how many steps or how many seconds to learn for.")
-    channels, high, wide = (model.config.data.channels, pipeline.height, pipeline.width)
-    if pictures.shape[1:] != (high, wide, channels) or min(high, wide) < SMALLEST:
+    if model.config.model.likelihood == "continuous-bernoulli":
+        raise UsageError("A model with the likelihood continuous-bernoulli cannot be enlarged.")
+    channels, high, wide = model.config.shape
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != (2 * high, 2 * wide, channels) or not len(pictures):
         raise UsageError(
-            f"To draw {wide}x{high} pixels, it needs photos of that size and of at least {SMALLEST}x{SMALLEST}, not "
-            f"{pictures.shape}."
+            f"To draw {2 * wide}x{2 * high} pixels, it needs uint8 photos of shape (N, {2 * high}, {2 * wide}, "
+            f"{channels}), not {pictures.dtype} {pictures.shape}."
+        )
+    if min(high, wide) < SMALLEST:
+        raise UsageError(
+            f"A critic needs sides of {2 * SMALLEST} pixels or more: {wide}x{high} is too small to enlarge."
         )
     keep_memory()
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
-        torch.manual_seed(seed)
-        larger = enlarged(model, pipeline, width)
+        torch.default_generator.manual_seed(seed)
+        larger = enlarged(model, width)
         enlarger = larger.vae.decoder.enlargers[-1]
         lesson = EnlargeLesson(model, copy.deepcopy(enlarger), pictures, seed, shares or Shares(verdict=0.3))
     taken, spent = practise(lesson, steps, seconds, progress, stop)
     enlarger.load_state_dict(lesson.averaged.state_dict())
-    facts = [*model.training.get("enlarged", []), {"steps": taken, "seconds": round(spent, 1), "photos": len(pictures)}]
-    return dataclasses.replace(larger, training={**model.training, "enlarged": facts})
+    facts = {"steps": taken, "seconds": round(spent, 1), "photos": len(pictures)}
+    training = {**larger.training, "enlarged": [*larger.training.get("enlarged", []), facts]}
+    return dataclasses.replace(larger, training=training)
 
 
-def enlarged(model: Model, pipeline: Pipeline, width: int = WIDTH) -> Model:
+def enlarged(model: Model, width: int = WIDTH) -> Model:
     """The same model with an enlarger that has learned nothing yet: every pixel is drawn four times."""
-    c = model.config
-    config = c.replace(
-        {"height": 2 * c.data.height, "width": 2 * c.data.width, "enlargers": (*c.model.enlargers, width)}
-    )
-    vae = make_vae(config)
+    c, pipeline = model.config, model.pipeline.doubled()
+    changes = {"height": pipeline.height, "width": pipeline.width, "pipeline": pipeline.name}
+    config = c.replace({**changes, "enlargers": (*c.model.enlargers, width)})
+    with torch.random.fork_rng(devices=[]):
+        vae = make_vae(config)
     given = dict(model.vae.state_dict())
     if c.model.prior == "vamp":  # its components are pictures
         given["prior.logits"] = F.interpolate(given["prior.logits"], scale_factor=2)
     vae.load_state_dict(vae.state_dict() | given)
     device = next(model.vae.parameters()).device
     vae = vae.to(device).requires_grad_(requires_grad=False).eval()
-    return dataclasses.replace(model, vae=laid_out(vae), config=config, pipeline=pipeline, fingerprint="")
+    training = {key: value for key, value in model.training.items() if key not in OF_ITS_SIZE}
+    return Model(laid_out(vae), config, pipeline, training, model.samplers, model.sampler)
 
 
 class EnlargeLesson(Duel):
@@ -127,7 +135,7 @@ class EnlargeLesson(Duel):
         super().__init__(enlarger, Critic(pictures.shape[3]), seed, shares)
         self.pictures, self.likelihood = pictures, model.vae.likelihood
         self.window = min(WINDOW, *(side // 4 * 4 for side in pictures.shape[1:3]))
-        self.pool = _outputs(model, POOL, seed)
+        self.pool = _outputs(model, max(NEW, min(POOL, POOL_NUMBERS // math.prod(model.config.shape))), seed)
 
     def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, step])

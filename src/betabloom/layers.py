@@ -210,7 +210,7 @@ def vae_entries(
     half: bool,
     enlargers: Sequence[int] = (),
 ) -> dict[str, Entry] | None:
-    """Shapes and types of all tensors in the file of a model, by name; None for a network that is unknown here."""
+    """Shapes and types of all tensors of a model, by name; None for a network that is unknown here."""
     networks = _networks(family, shape, latents, widths, kernel, enlargers)
     if networks is None:
         return None

@@ -3,7 +3,7 @@
 A *model directory* holds `model.safetensors` (the weights), `enlargers.safetensors` (those of its enlargers, if it has
 any), `sampler-NAME.safetensors` (densities fitted to the codes), `config.json` (format version, settings, pipeline,
 training facts, hashes of the weights), `README.md` (the model card) and `samples.png`. It needs no code to load and can
-run none. One that comes with betabloom may take all but the enlargers from another that does, its `base`.
+run none. One may take all but the enlargers from a model that comes with betabloom, its `base`.
 """
 
 from __future__ import annotations
@@ -115,10 +115,10 @@ def read_description(path: str | os.PathLike[str] | None) -> Description:
 
 
 def _base(name: Any) -> Path:
-    """The folder of a model that comes with betabloom."""
-    if type(name) is not str or not comes_along(Path(name)):
+    """The folder of a model that comes with betabloom and is whole."""
+    if name not in [folder.name for folder in MODELS.iterdir() if (folder / "model.safetensors").is_file()]:
         raise ValueError(f"it is made from a model {name!r}, which does not come with betabloom")
-    return MODELS / name
+    return MODELS / str(name)
 
 
 def comes_along(path: Path) -> bool:

@@ -341,7 +341,8 @@ def restore(run: Run) -> None:
         run.sums.count, run.parts = int(state["summed"]), int(state["parts"])
         run.sums.left_out.fill_(float(state.get("left_out", 0)))
         run.setbacks = int(state.get("setbacks", 0))
-        run.plan, run.step, run.seconds = Plan(**state["plan"]), int(state["step"]), float(state["seconds"])
+        plan = Plan(**{**state["plan"], "first": (0, 0.0)})  # the pace is that of now
+        run.plan, run.step, run.seconds = plan, int(state["step"]), float(state["seconds"])
         run.validated = dict(state["validated"])
         if run.feed:
             next(itertools.islice(run.feed, run.step, run.step), None)  # go past what has been learned from

@@ -79,7 +79,7 @@ def sharpen(
     _warn_if_narrow(model)
     keep_memory()
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         lesson = (EyeLesson if eye else Lesson)(model, pictures, seed, shares)
     taken, spent = practise(lesson, steps, seconds, progress, stop)
     vae = copy.deepcopy(model.vae)

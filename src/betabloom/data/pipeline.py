@@ -125,10 +125,20 @@ class Pipeline:
 
     def doubled(self) -> Self:
         """The same for results of twice the height and width: all that is given in pixels is twice as much."""
+        return self._times(2)
+
+    def halved(self) -> Self:
+        """What `doubled` was called on."""
+        return self._times(0.5)
+
+    def _times(self, factor: float) -> Self:
+        def times(key: str, value: Any) -> Any:
+            return type(value)(factor * value) if key in ("height", "width", "sigma") else value
+
         if self.name in NAMED and self == type(self).named(self.name, (self.height, self.width), self.channels):
-            return type(self).named(self.name, (2 * self.height, 2 * self.width), self.channels)
-        pixels = ("height", "width", "sigma")
-        steps = [{key: 2 * value if key in pixels else value for key, value in step.items()} for step in self.steps]
+            size = (int(factor * self.height), int(factor * self.width))
+            return type(self).named(self.name, size, self.channels)
+        steps = [{key: times(key, value) for key, value in step.items()} for step in self.steps]
         return type(self)(inline(steps), tuple(steps))
 
     @property

@@ -14,6 +14,7 @@ Names and reasons stay on the disk until they are asked for; in memory a picture
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import zipfile
@@ -151,6 +152,15 @@ class Store:
             UsageError: There is no such split, or `holdout` is not a share.
         """
         return split_pictures(self.digests, self.splits, train, holdout)
+
+    def held_out_as(self, other: Store) -> Self:
+        """The same pictures, of which `split` holds out those that it does in `other`, by their names.
+
+        The pixels of pictures that were prepared in another size say nothing of that.
+        """
+        theirs = dict(zip(other.names, other.digests, strict=True))
+        pairs = zip(self.names, self.digests, strict=True)
+        return dataclasses.replace(self, digests=np.array([theirs.get(*each) for each in pairs], dtype=np.uint64))
 
 
 def digest_of(picture: np.ndarray) -> int:
