@@ -228,10 +228,8 @@ def _load_sampler(name: str, about: Description) -> Prior:
 
 def _enlarged(times: list[dict[str, Any]]) -> str:
     """What the card says of enlargers, which are not trained with the rest."""
-    return "".join(
-        f"\nThen its decoder learned to draw at twice the size, in {facts['steps']:,} steps on {facts['photos']:,} photos.\n"
-        for facts in times
-    )
+    line = "\nThen its decoder learned to draw at twice the size, in {steps:,} steps on {photos:,} photos.\n"
+    return "".join(line.format(**facts) for facts in times)
 
 
 def _card(model: Model, fingerprint: str) -> str:
