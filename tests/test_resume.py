@@ -75,6 +75,18 @@ def test_stopped_at_any_step_by_any_signal_it_ends_as_if_it_had_not(
     assert results(tmp_path) == whole
 
 
+def test_a_run_that_goes_on_tells_the_time_left_by_its_own_pace(small_store, tiny_config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 9)
+        with pytest.raises(Interrupted):
+            train.fit(small_store, tiny_config, tmp_path)
+    state = run.set_up(small_store, tiny_config, tmp_path)
+    run.restore(state)
+    assert state.step == 9
+    assert state.plan.t == 9 / 20
+    assert state.plan.first == (0, 0.0)
+
+
 @pytest.mark.parametrize("name", ["fit_sampler", "save_model"])
 def test_stopped_while_the_model_is_made_only_that_is_done_again(
     name, whole, small_store, tiny_config, tmp_path, monkeypatch
