@@ -4,19 +4,19 @@ Codes, samplers and everything else of the model stay what they are: the encoder
 means of 2×2 pixels, and the decoder draws what it drew, which the enlarger E doubles. So the decoder is now E ∘ η(z),
 and the likelihood that of the larger pictures.
 
-E learns from windows x of photos: it is given the half of x, and a critic (`betabloom.critic`) tells E's from photos
-(Ledig et al. 2017, "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network",
+E learns from windows x of photos alone: it is given the half of x, and a critic (`betabloom.critic`) tells E's from
+photos (Ledig et al. 2017, "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network",
 https://arxiv.org/abs/1609.04802). What a decoder draws is softer than the halves of photos, and speckled here and
 there. So the halves are softened and get noise, by amounts that are drawn for each, and E learns to put that right (as
-Wang et al. 2021, "Real-ESRGAN", https://arxiv.org/abs/2107.10833, section 3); and it practises on new pictures of the
-model, to which the critic has to say yes and which have to keep their colours at a quarter of their size.
+Wang et al. 2021, "Real-ESRGAN", https://arxiv.org/abs/2107.10833, section 3). New pictures of the model are not shown
+to the critic: their colours would give them away, and a verdict on what a critic has not learned to judge is won by
+patterns that nobody wants to see (docs/log.md).
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,6 @@ from betabloom.checkpoint import Model, laid_out, make_vae
 from betabloom.critic import CRITIC_RATE, Critic, Duel, Shares
 from betabloom.errors import UsageError
 from betabloom.hardware import keep_memory
-from betabloom.noise import base_noise
 from betabloom.sharpen import practise
 
 if TYPE_CHECKING:
@@ -41,15 +40,13 @@ __all__ = ["WIDTH", "EnlargeLesson", "enlarge", "enlarged"]
 
 WIDTH = 48  # channels of an enlarger
 
-KNOWN, NEW = 16, 8  # windows of photos in a step, and of new pictures
+BATCH = 24  # windows of photos in a step
 SMALLEST = 16  # pixels of the side of a model's pictures
 OF_ITS_SIZE = ("validation", "beta_normalised")  # facts of a training that are not those of the larger pictures
 WINDOW = 64  # pixels of the side of a window
-POOL, POOL_NUMBERS = 2048, 1 << 25  # new pictures that are drawn once, and their numbers, at most
 SOFTEST = 0.8  # part of a softened half that is a mean over 3×3 pixels, at most
 ALONE = 200  # steps in which E does not listen to the critic yet, which gets ahead
 NOISIEST = 0.04  # deviation of the noise that a half gets, at most; 1 is from black to white
-FAITHFUL = 1.0  # how strongly new pictures are held to what they were
 DARKEST = 1 / 512  # half a grey level: how far from 0 and 1 a pixel is taken to be
 
 
@@ -101,7 +98,7 @@ def enlarge(
         torch.default_generator.manual_seed(seed)
         larger = enlarged(model, width)
         enlarger = larger.vae.decoder.enlargers[-1]
-        lesson = EnlargeLesson(model, copy.deepcopy(enlarger), pictures, seed, shares or Shares(verdict=0.3))
+        lesson = EnlargeLesson(model, copy.deepcopy(enlarger), pictures, seed, shares or Shares())
     taken, spent = practise(lesson, steps, seconds, progress, stop)
     enlarger.load_state_dict(lesson.averaged.state_dict())
     facts = {"steps": taken, "seconds": round(spent, 1), "photos": len(pictures)}
@@ -134,44 +131,30 @@ class EnlargeLesson(Duel):
     def __init__(self, model: Model, enlarger: nn.Module, pictures: np.ndarray, seed: int, shares: Shares) -> None:
         super().__init__(enlarger, Critic(pictures.shape[3]), seed, shares)
         self.pictures, self.likelihood = pictures, model.vae.likelihood
-        self.window = min(WINDOW, *(side // 4 * 4 for side in pictures.shape[1:3]))
-        self.pool = _outputs(model, max(NEW, min(POOL, POOL_NUMBERS // math.prod(model.config.shape))), seed)
+        self.window = min(WINDOW, *(side // 2 * 2 for side in pictures.shape[1:3]))
 
     def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, step])
-        x = sample.to_tensor(_windows(self.pictures, KNOWN, self.window, rng), self.device)
+        x = sample.to_tensor(_windows(self.pictures, BATCH, self.window, rng), self.device)
         x = x.contiguous(memory_format=torch.channels_last)
         half = F.avg_pool2d(x, 2)
         soft = F.avg_pool2d(F.pad(half, (1,) * 4, mode="replicate"), 3, 1)
         softness, noisiness = (
-            torch.from_numpy(rng.uniform(0, most, (KNOWN, 1, 1, 1)).astype(np.float32)).to(self.device)
+            torch.from_numpy(rng.uniform(0, most, (BATCH, 1, 1, 1)).astype(np.float32)).to(self.device)
             for most in (SOFTEST, NOISIEST)
         )
         noise = torch.from_numpy(rng.standard_normal(half.shape, np.float32)).to(self.device)
-        known = torch.logit(half.lerp(soft, softness) + noisiness * noise, DARKEST)
-        rows = _windows(self.pool, NEW, self.window // 2, rng).transpose(0, 3, 1, 2)
-        self.new = torch.from_numpy(np.ascontiguousarray(rows)).float().to(self.device)
-        eta = torch.cat([known, self.new]).contiguous(memory_format=torch.channels_last)
+        eta = torch.logit(half.lerp(soft, softness) + noisiness * noise, DARKEST)
         with self._autocast():
-            made = self.likelihood.mean(self.student(eta))
+            made = self.likelihood.mean(self.student(eta.contiguous(memory_format=torch.channels_last)))
         return x, made.contiguous(memory_format=torch.channels_last)
-
-    def _judge(self, x: Tensor, made: Tensor) -> None:
-        super()._judge(x, made[: len(x)])
 
     def _learn(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
         self._judge(x, made)
-        if step < ALONE:
-            pull = torch.zeros_like(made)
-            pull[: len(x)] = made[: len(x)] - x
-            pull /= pull.norm().clamp_min(1e-12)
-        else:
-            pull = self._pull(x, made.requires_grad_())
-        new = made.detach()[len(x) :]
-        apart = torch.zeros_like(made)
-        moved = F.avg_pool2d(new, 4) - F.avg_pool2d(self.likelihood.mean(self.new), 2)
-        apart[len(x) :] = F.interpolate(moved, scale_factor=4)
-        pull += FAITHFUL / apart.norm().clamp_min(1e-12) * apart
+        if step >= ALONE:
+            return self._pull(x, made.requires_grad_())
+        pull: Tensor = made - x
+        pull /= pull.norm().clamp_min(1e-12)
         return pull
 
 
@@ -186,13 +169,3 @@ def _windows(pictures: np.ndarray, count: int, side: int, rng: np.random.Generat
             for i, (row, top, left) in enumerate(zip(rows, tops, lefts, strict=True))
         ]
     )
-
-
-@torch.no_grad()
-def _outputs(model: Model, count: int, seed: int) -> np.ndarray:
-    """What the decoder of a model makes of new codes: η as float16 (count, H, W, C)."""
-    noise, choice = base_noise(seed, count, model.vae.latents, 0)
-    device = next(model.vae.parameters()).device
-    codes = model.density().sample(*(torch.from_numpy(each).to(device) for each in (noise, choice)))
-    eta = [model.vae.decoder(part).half().permute(0, 2, 3, 1).cpu().numpy() for part in torch.split(codes, 64)]
-    return np.concatenate(eta)
