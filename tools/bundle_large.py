@@ -25,7 +25,8 @@ CARD = """
 
 It draws what `{base}` draws, at twice the size, with the same codes: see the card there. Its enlarger was taught by
 `betabloom enlarge` for {seconds:,.0f} s ({steps:,} steps) on {photos:,} photos of at least 128×128:
-{source}. No photo is part of this model; the photographs belong to their authors.
+{source}.
+No photo is part of this model; the photographs belong to their authors.
 
 ## Its limits
 
@@ -54,8 +55,8 @@ def main() -> None:
     (folder / "README.md").write_text(
         card + CARD.format(base=BUNDLED, source=given.photos, **learned), encoding="utf-8"
     )
-    record = {"verb": "generate", "model": saved.fingerprint, "model_path": NAME, "n": 64, "seed": 0}
-    plot.save_png(plot.grid(betabloom.load(NAME).generate(64), columns=8), folder / "samples.png", record)
+    record = {"verb": "generate", "model": saved.fingerprint, "model_path": NAME, "n": 36, "seed": 0}
+    plot.save_png(plot.grid(betabloom.load(NAME).generate(36), columns=6), folder / "samples.png", record)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {size:,} bytes, fingerprint {saved.fingerprint}")
 

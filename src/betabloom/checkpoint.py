@@ -235,7 +235,10 @@ def _enlarged(times: list[dict[str, Any]]) -> str:
 def _card(model: Model, fingerprint: str) -> str:
     """Model card."""
     t, c = model.training, model.config
-    measures = "\n".join(f"| {name} | {value} |" for name, value in t.get("validation", {}).items())
+    validation = [f"| {name} | {value} |" for name, value in t.get("validation", {}).items()]
+    head = ["| validation (nats per image) | |", "|---|---|"] if validation else []
+    measures = "\n".join([*head, *validation])
+    normalised = f" (normalised {t['beta_normalised']:.3g})" if "beta_normalised" in t else ""
     return f"""---
 library_name: betabloom
 tags: [beta-vae, variational-autoencoder, image-generation]
@@ -259,10 +262,8 @@ pictures = model.generate(n=16, seed=7)  # uint8, (16, {c.data.height}, {c.data.
 in {t.get("seconds", 0):.0f} s on {t.get("device", "?")} in {t.get("precision", "?")}.
 
 Likelihood {c.model.likelihood}, prior {c.model.prior},
-β = {c.objective.beta:g} (normalised {t.get("beta_normalised", 0):.3g}).
+β = {c.objective.beta:g}{normalised}.
 
-| validation (nats per image) | |
-|---|---|
 {measures}
 {_enlarged(t.get("enlarged", []))}
 The pictures it learned from belong to their authors. What it draws can resemble them.
