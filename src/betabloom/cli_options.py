@@ -31,7 +31,10 @@ ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A run, model directory, flowers64 or flowers128.")
 ]
 AnyModel = Annotated[
-    Path | None, typer.Argument(metavar="MODEL", help="A run or model directory; the flowers that come along if none.")
+    Path | None,
+    typer.Argument(
+        metavar="MODEL", help="A run, model directory or flowers128; flowers64, which comes along, if none."
+    ),
 ]
 Pictures = Annotated[list[str], typer.Argument(metavar="PICTURES", help="Picture files, or one folder or source.")]
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="Where the result goes.")]

@@ -63,9 +63,9 @@ def training_pictures(model: Model | Lean, source: str | None) -> Store:
     Held out are those that the training held out, also of a model that was enlarged after it.
     """
     store = _prepared(model, source, model.pipeline, model.config.data.min_size)
-    if enlargers := model.config.model.enlargers:
+    if times := len(model.training.get("enlarged", ())):
         pipeline = model.pipeline
-        for _ in enlargers:
+        for _ in range(times):
             pipeline = pipeline.halved()
         store = store.held_out_as(_prepared(model, source, pipeline, model.config.data.min_size))
     return store

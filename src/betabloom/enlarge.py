@@ -39,15 +39,14 @@ if TYPE_CHECKING:
 __all__ = ["WIDTH", "EnlargeLesson", "enlarge", "enlarged"]
 
 WIDTH = 48  # channels of an enlarger
-
-BATCH = 24  # windows of photos in a step
 SMALLEST = 16  # pixels of the side of a model's pictures
-OF_ITS_SIZE = ("validation", "beta_normalised")  # facts of a training that are not those of the larger pictures
+BATCH = 24  # windows of photos in a step
 WINDOW = 64  # pixels of the side of a window
 SOFTEST = 0.8  # part of a softened half that is a mean over 3×3 pixels, at most
-ALONE = 200  # steps in which E does not listen to the critic yet, which gets ahead
 NOISIEST = 0.04  # deviation of the noise that a half gets, at most; 1 is from black to white
 DARKEST = 1 / 512  # half a grey level: how far from 0 and 1 a pixel is taken to be
+ALONE = 200  # steps in which E does not listen to the critic yet, which gets ahead
+OF_ITS_SIZE = ("validation", "beta_normalised")  # facts of a training that are not those of the larger pictures
 
 
 def enlarge(

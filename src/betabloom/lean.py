@@ -44,6 +44,7 @@ class Lean:
     Attributes:
         config: The settings it was trained with.
         pipeline: How its pictures were prepared.
+        training: Facts about the training.
         fingerprint: That of the model.
         sampler: Name of the sampler to draw from by default.
         samplers: What each fitted sampler, and the prior, makes of noise (n, l) and choices (n,): codes (n, l).
@@ -52,6 +53,7 @@ class Lean:
 
     config: Config
     pipeline: Pipeline
+    training: Mapping[str, Any]
     fingerprint: str
     sampler: str
     samplers: Mapping[str, Callable[[Array, Array], Array]]
@@ -108,6 +110,7 @@ def open_lean(path: str | os.PathLike[str] | None = None) -> Lean | None:
     return Lean(
         about.config,
         about.pipeline,
+        about.training,
         about.fingerprint,
         about.sampler,
         {"prior": _prior(m.prior, weights), **samplers},
