@@ -47,7 +47,7 @@ LEVELS = [
     {"guide", "optimiser", "samplers", "modeldir"},
     {"lean"},
     {"checkpoint", "rundir"},
-    {"run", "novel", "evaluation", "wider", "critic", "start"},
+    {"run", "novel", "evaluation", "wider", "critic", "start", "refit"},
     {"memory", "eye"},
     {"validate", "evaluate", "advice", "sharpen"},
     {"budget", "rollback", "enlarge"},

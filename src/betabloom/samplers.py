@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from betabloom import sample
@@ -31,7 +32,6 @@ from betabloom.tensors import TYPES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from torch import Tensor
 
     from betabloom.header import Entry
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from betabloom.prior import Prior
     from betabloom.vae import VAE
 
-__all__ = ["choose_sampler", "empty_sampler", "fit_samplers", "sampler_sizes"]
+__all__ = ["choose_sampler", "empty_sampler", "fit_samplers", "sampler_sizes", "samplers_of"]
 
 COMPARED = 4  # one in so many held-out pictures is compared, with as many of each sampler
 JUDGED = 512  # pictures of a sampler that are looked through for near copies, at most
@@ -72,6 +72,39 @@ def fit_samplers(
     if flow_steps:
         fitted["flow"] = fit_flow(mean, log_var, flow_steps, seed)
     return fitted
+
+
+def samplers_of(
+    vae: VAE,
+    known: np.ndarray,
+    held_out: np.ndarray,
+    noise: np.ndarray,
+    extractor: Extractor | None = None,
+    seed: int = 0,
+    flow_steps: int = 0,
+) -> tuple[dict[str, Prior], str, dict[str, Any]]:
+    """Fit every sampler to the codes of pictures, and choose the best on held-out ones.
+
+    Arguments:
+        vae: The model, in evaluation mode.
+        known: Pictures, uint8 (N, H, W, C), N ≥ 2.
+        held_out: Others, uint8 (M, H, W, C).
+        noise: Standard normal, float32 (M, l): which of their codes are taken.
+        extractor: As for `choose_sampler`.
+        seed: Of all the rest that is random.
+        flow_steps: As for `fit_samplers`.
+
+    Returns:
+        The samplers by name, on the device of the model, the name of the best, and what was measured of each.
+    """
+    device = next(vae.parameters()).device
+    mean, log_var = map(torch.from_numpy, sample.encode(vae, known))
+    other_mean, other_log_var = sample.encode(vae, held_out)
+    codes = torch.from_numpy(other_mean + np.exp(0.5 * other_log_var) * noise)
+    fitted = fit_samplers(mean, log_var, codes, seed, flow_steps)
+    on_device = {name: density.to(device) for name, density in fitted.items()}
+    best, measured = choose_sampler(vae, on_device, known, held_out, codes.to(device), extractor, seed)
+    return on_device, best, measured
 
 
 def choose_sampler(

@@ -15,7 +15,7 @@ from betabloom.aggregate import fit_mixture
 from betabloom.doctor import spread
 from betabloom.metrics import active_units, open_extractor
 from betabloom.run import Run, record, some, summary
-from betabloom.samplers import choose_sampler, fit_samplers
+from betabloom.samplers import samplers_of
 from betabloom.vae import bits_per_dimension
 
 if TYPE_CHECKING:
@@ -122,17 +122,11 @@ def fit_sampler(run: Run, vae: VAE) -> tuple[dict[str, Prior], str, dict[str, An
     rng = np.random.default_rng([run.config.train.seed, 3])
     learned = np.sort(rng.permutation(run.train_rows)[:SAMPLER_PICTURES])
     known, held_out = (np.asarray(run.store.pictures[rows]) for rows in (learned, run.validation_rows))
-    mean, log_var = map(torch.from_numpy, sample.encode(vae, known))
-    other_mean, other_log_var = sample.encode(vae, held_out)
-    noise = rng.standard_normal(other_mean.shape, np.float32)
-    codes = torch.from_numpy(other_mean + np.exp(0.5 * other_log_var) * noise)
-    fitted = fit_samplers(mean, log_var, codes, run.config.train.seed, run.config.train.flow)
-    on_device = {name: density.to(run.device) for name, density in fitted.items()}
-    best, measured = choose_sampler(
-        vae, on_device, known, held_out, codes.to(run.device), _judge(run), run.config.train.seed
-    )
+    noise = rng.standard_normal((len(held_out), vae.latents), np.float32)
+    c = run.config.train
+    fitted, best, measured = samplers_of(vae, known, held_out, noise, _judge(run), c.seed, c.flow)
     log.info("codes are drawn from: %s", best)
-    return on_device, best, measured
+    return fitted, best, measured
 
 
 def _judge(run: Run) -> Extractor | None:
