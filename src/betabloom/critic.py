@@ -25,6 +25,8 @@ from __future__ import annotations
 import abc
 import copy
 import dataclasses
+import math
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,11 +39,14 @@ from betabloom import sample
 from betabloom.hardware import choose_precision
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from betabloom.checkpoint import Model
     from betabloom.prior import Prior
+    from betabloom.stopping import Stop
     from betabloom.vae import VAE
 
-__all__ = ["Critic", "Duel", "Lesson", "Shares", "repeats"]
+__all__ = ["Critic", "Duel", "Lesson", "Shares", "practise", "repeats"]
 
 BATCH = 32  # real pictures in a step; with as many reconstructions and half as many new ones
 LARGE = 96  # pixels of a side from which on a step has fewer of them: tried with 128 (docs/log.md)
@@ -199,6 +204,24 @@ class Duel(abc.ABC):
         pull: Tensor = torch.autograd.grad(excess, y)[0]
         pull *= excess.detach().clamp_max(1.0) / pull.norm().clamp_min(1e-12)
         return pull
+
+
+def practise(
+    lesson: Duel,
+    steps: int,
+    seconds: float,
+    progress: Callable[[int, int, str], None] | None,
+    stop: Stop | None,
+) -> tuple[int, float]:
+    """Take steps until the end, or until asked to stop: how many they were, and how many seconds they took."""
+    begun, step, t = time.monotonic(), 0, 0.0
+    while t < 1 and not (stop and stop.asked):
+        lesson.step(step, min(1.0, 2 * (1 - t)))
+        step += 1
+        t = step / steps if steps else (time.monotonic() - begun) / seconds
+        if progress:
+            progress(step, steps or math.ceil(step / t), f"critic {lesson.seen:.2f}")
+    return step, time.monotonic() - begun
 
 
 class Lesson(Duel):

@@ -26,10 +26,9 @@ from torch import Tensor, nn
 
 from betabloom import sample
 from betabloom.checkpoint import Model, laid_out, make_vae
-from betabloom.critic import CRITIC_RATE, Critic, Duel, Shares
+from betabloom.critic import CRITIC_RATE, Critic, Duel, Shares, practise
 from betabloom.errors import UsageError
 from betabloom.hardware import keep_memory
-from betabloom.sharpen import practise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

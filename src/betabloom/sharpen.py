@@ -6,12 +6,11 @@ import copy
 import dataclasses
 import logging
 import math
-import time
 from typing import TYPE_CHECKING
 
 import torch
 
-from betabloom.critic import WIDTHS, Duel, Lesson
+from betabloom.critic import WIDTHS, Lesson, practise
 from betabloom.errors import UsageError
 from betabloom.eye import EyeLesson
 from betabloom.hardware import keep_memory
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from betabloom.critic import Shares
     from betabloom.stopping import Stop
 
-__all__ = ["practise", "sharpen"]
+__all__ = ["sharpen"]
 
 log = logging.getLogger(__name__)
 
@@ -92,24 +91,6 @@ def sharpen(
     }
     training = {**model.training, "sharpened": facts}
     return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
-
-
-def practise(
-    lesson: Duel,
-    steps: int,
-    seconds: float,
-    progress: Callable[[int, int, str], None] | None,
-    stop: Stop | None,
-) -> tuple[int, float]:
-    """Take steps until the end, or until asked to stop: how many they were, and how many seconds they took."""
-    begun, step, t = time.monotonic(), 0, 0.0
-    while t < 1 and not (stop and stop.asked):
-        lesson.step(step, min(1.0, 2 * (1 - t)))
-        step += 1
-        t = step / steps if steps else (time.monotonic() - begun) / seconds
-        if progress:
-            progress(step, steps or math.ceil(step / t), f"critic {lesson.seen:.2f}")
-    return step, time.monotonic() - begun
 
 
 def _warn_if_narrow(model: Model) -> None:

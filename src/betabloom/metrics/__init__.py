@@ -1,6 +1,6 @@
 """Measures: arrays or callables in, numbers out. Imports no model code, and torch only where a network runs."""
 
-from betabloom.metrics.extractors import Extractor, features, open_extractor
+from betabloom.metrics.extractors import Extractor, features, judge, open_extractor
 from betabloom.metrics.fidelity import frechet_distance, kernel_distance
 from betabloom.metrics.latent import active_units, aggregate_gap
 from betabloom.metrics.manifold import density_coverage, precision_recall
@@ -19,6 +19,7 @@ __all__ = [
     "features",
     "frechet_distance",
     "importance_bound",
+    "judge",
     "kernel_distance",
     "near_copies",
     "nearest",
