@@ -90,6 +90,7 @@ def _fitting(run: Run, step: Callable[[Run], None], seconds: float) -> tuple[flo
     while len(times) < 3 or time.monotonic() < end:
         begun = time.monotonic()
         step(run)
+        run.sums.left_out.item()  # waits for the device
         run.step += 1
         times.append(time.monotonic() - begun)
         if len(times) > 1 and sum(times) > seconds / 4:

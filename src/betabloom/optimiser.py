@@ -11,6 +11,7 @@ touch pictures or codes, and vectors, are left to AdamW.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,22 +42,23 @@ def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
     once, at the end. In exact arithmetic that is the same; for layers of 3×3 kernels it is a third of the work.
 
     Arguments:
-        matrix: Any real matrix (m, n).
+        matrix: Any real matrix (m, n), or several (k, m, n).
         iterations: At least 1; 5 bring singular values that are not tiny to within 0.7 and 1.2.
     """
     a, b, c = QUINTIC
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    gram = product = x @ x.T
+    x = matrix / (matrix.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    gram = product = x @ x.mT
     for i in range(iterations):
-        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal().add_(a)
+        square = torch.addmm if gram.ndim == 2 else torch.baddbmm
+        factor = square(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
         product = factor @ product if i else factor
         if i < iterations - 1:
             gram = factor @ gram @ factor
     result: Tensor = product @ x
-    return result.T if tall else result
+    return result.mT if tall else result
 
 
 def _orthogonal(weight: Tensor) -> Tensor:
@@ -129,13 +131,13 @@ class Muon(torch.optim.Optimizer):
         @torch.no_grad()
         def change(pair: tuple[Tensor, Tensor]) -> None:
             weight, gradient = pair
-            size = max(1.0, len(gradient) / gradient[0].numel()) ** 0.5
-            old = weight.clone() if found_inf is not None else weight
-            weight.mul_(1 - rate * group["weight_decay"]).add_(_orthogonal(gradient), alpha=-rate * size)
-            if found_inf is not None:
-                weight.copy_(torch.where(found_inf > 0, old, weight))
+            weight.mul_(1 - rate * group["weight_decay"])
+            weight.add_(_orthogonal(gradient), alpha=-rate * _size(gradient))
 
-        self._share(change, list(zip(weights, ahead, strict=True)))
+        if weights and weights[0].device.type == "cpu":
+            self._share(change, list(zip(weights, ahead, strict=True)))
+        else:
+            _change_alike(weights, ahead, rate, group["weight_decay"], found_inf)
 
     def _adam(self, group: dict[str, Any]) -> None:
         weights = [weight for weight in group["params"] if weight.grad is not None]
@@ -164,6 +166,29 @@ class Muon(torch.optim.Optimizer):
         )
 
 
+def _size(gradient: Tensor) -> float:
+    """√max(1, rows/columns)."""
+    return math.sqrt(max(1.0, len(gradient) / gradient[0].numel()))
+
+
+def _change_alike(
+    weights: Sequence[Tensor], ahead: Sequence[Tensor], rate: float | Tensor, decay: float, found_inf: Tensor | None
+) -> None:
+    """Change weights of the same shape together: on a GPU what takes time is starting kernels, not these products.
+
+    `rate` may be a scalar on the device, and nothing is read from there.
+    """
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place, weight in enumerate(weights):
+        alike.setdefault(tuple(weight.shape), []).append(place)
+    for shape, places in alike.items():
+        found = orthogonal(torch.stack([ahead[place].flatten(1) for place in places]))
+        for place, direction in zip(places, found, strict=True):
+            old = weights[place]
+            new = old * (1 - rate * decay) - (rate * _size(old)) * direction.view(shape)
+            old.copy_(new if found_inf is None else torch.where(found_inf > 0, old, new))
+
+
 def make_optimiser(
     name: str, vae: VAE, lr: float, weight_decay: float, fused: bool, share: Share | None = None
 ) -> torch.optim.Optimizer:
@@ -172,7 +197,8 @@ def make_optimiser(
         raise UsageError(f"Unknown optimiser {name!r}. Choose one of: {', '.join(OPTIMISERS)}.")
     parameters = list(vae.parameters())
     if name == "adam":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
+        recorded = parameters[0].device.type == "cuda"
+        return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=fused, capturable=recorded)
     hidden = _hidden(vae)
     return Muon(
         [p for p in parameters if id(p) in hidden],

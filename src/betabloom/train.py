@@ -29,6 +29,7 @@ from betabloom.durable import write_text
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.memory import accumulate
 from betabloom.objective import normalised_beta
+from betabloom.replay import Replay
 from betabloom.rollback import average_anew, buffers, guarded_step, recover
 from betabloom.run import Run, check_finite, fail, learning_rate, record, restore, save, set_up, sized, summary
 from betabloom.rundir import claimed, resume_command, rewind_samples, why_stopped
@@ -200,14 +201,23 @@ def _step(run: Run) -> None:
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate(run)
     run.vae.train()
+    if run.replay is None and run.device.type == "cuda":
+        run.replay = Replay(run, _learn)
+    x, noise = _batch(run)
+    told = run.replay(x, noise) if run.replay else _learn(run, x, noise)
+    if config.ema:
+        _average(run.averaged, run.vae, min(config.ema, (1 + run.step) / (10 + run.step)))
+    run.sums.add(*told)
+
+
+def _learn(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+    """Change the weights once; whether the step was good, loss, distortion, rate, gradient norm and floor (if any)."""
     before = buffers(run)
-    loss, distortion, rate, *floor = accumulate(run, *_batch(run))
+    loss, distortion, rate, *floor = accumulate(run, x, noise)
     norm = _clipped(run)
     good = guarded_step(run, before, loss, norm)
     run.optimiser.zero_grad(set_to_none=True)
-    if config.ema:
-        _average(run.averaged, run.vae, min(config.ema, (1 + run.step) / (10 + run.step)))
-    run.sums.add(good, loss, distortion, rate, norm, *floor)
+    return good, loss, distortion, rate, norm, *floor
 
 
 def _clipped(run: Run) -> Tensor:
@@ -222,15 +232,24 @@ def _clipped(run: Run) -> Tensor:
 
 def _batch(run: Run) -> tuple[Tensor, Tensor]:
     """Pictures x (B, C, H, W) in [0, 1] and standard normal noise (B, l) of the step that comes."""
-    size = run.batch
-    rng = np.random.default_rng([run.config.train.seed, 1, run.step])
-    draws = torch.from_numpy(rng.random((size, DRAWS), np.float32)).to(run.device)
     d = run.config.data
+    draws, noise = _random(run)
     x = _pictures(run).to(run.device).permute(0, 3, 1, 2)
     x = mirror(x, draws) if d.flip else x  # as bytes, which takes half the time
     x = augment(x.float().div_(255), draws, False, d.shift, d.rotate, d.colour)
-    noise = torch.from_numpy(rng.standard_normal((size, run.vae.latents), np.float32))
-    return x.contiguous(memory_format=torch.channels_last), noise.to(run.device)
+    return x.contiguous(memory_format=torch.channels_last), noise
+
+
+def _random(run: Run) -> tuple[Tensor, Tensor]:
+    """Uniform numbers (B, `DRAWS`) and standard normal ones (B, l); a GPU draws its own, which others cannot repeat."""
+    size, latents, key = run.batch, run.vae.latents, [run.config.train.seed, 1, run.step]
+    if run.device.type == "cuda":
+        generator = torch.Generator(run.device).manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        draws = torch.rand((size, DRAWS), generator=generator, device=run.device)
+        return draws, torch.randn((size, latents), generator=generator, device=run.device)
+    rng = np.random.default_rng(key)
+    draws = torch.from_numpy(rng.random((size, DRAWS), np.float32)).to(run.device)
+    return draws, torch.from_numpy(rng.standard_normal((size, latents), np.float32)).to(run.device)
 
 
 def _pictures(run: Run) -> Tensor:
@@ -244,7 +263,7 @@ def _pictures(run: Run) -> Tensor:
     order = np.concatenate([_order(run.config.train.seed, int(epoch), images) for epoch in epochs])
     chosen = order[places - epochs[0] * images]
     if isinstance(run.pictures, torch.Tensor):
-        return run.pictures[chosen]
+        return run.pictures[torch.from_numpy(chosen).to(run.pictures.device, non_blocking=True)]
     return torch.from_numpy(run.pictures[run.train_rows[chosen]])
 
 
