@@ -9,12 +9,13 @@ kernels by their names. At last, trainings of so many seconds with so many pictu
 
     python benchmarks/quality.py table --model runs/gpu/60s-128 …
 
-Needs CUDA, and the official layout of the data set in $BETABLOOM_TEST_DATA/flowers-102 or ../shared/data/flowers-102.
+What was measured before and not now stays in the results. Needs CUDA, and the official layout of the data set in $BETABLOOM_TEST_DATA/flowers-102 or ../shared/data/flowers-102.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import time
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from measuring import FLOWERS, keep, machine
+from measuring import FLOWERS, ROOT, keep, machine
 from roofline import arithmetic, step
 
 import betabloom
@@ -50,7 +51,7 @@ KINDS = {
 
 def main() -> None:
     options = argparse.ArgumentParser(description="Measure trainings of the default preset on a GPU.")
-    options.add_argument("--batches", type=int, nargs="+", default=[32, 128, 512])
+    options.add_argument("--batches", type=int, nargs="*", default=[32, 128, 512])
     options.add_argument("--train", nargs="*", default=[], help="SECONDS:PICTURES IN A STEP")
     options.add_argument("--out", type=Path, default=Path("runs/gpu"))
     options.add_argument("--quick", action="store_true", help="few repetitions: to see that it works")
@@ -59,7 +60,9 @@ def main() -> None:
         sys.exit("there is no GPU that CUDA knows")
     if not FLOWERS.is_dir():
         sys.exit(f"no pictures in {FLOWERS}: set BETABLOOM_TEST_DATA to the folder that holds flowers-102")
-    result: dict[str, Any] = {"machine": {**machine(), "gpu": torch.cuda.get_device_name()}}
+    kept = ROOT / "benchmarks" / "results" / "gpu.json"
+    result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    result["machine"] = {**machine(), "gpu": torch.cuda.get_device_name()}
     store = betabloom.prepare(FLOWERS)
     if given.batches:
         result["peaks"] = peak = peaks(0.1 if given.quick else 0.5)
