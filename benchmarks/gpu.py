@@ -9,7 +9,8 @@ kernels by their names. At last, trainings of so many seconds with so many pictu
 
     python benchmarks/quality.py table --model runs/gpu/60s-128 …
 
-What was measured before and not now stays in the results. Needs CUDA, and the official layout of the data set in $BETABLOOM_TEST_DATA/flowers-102 or ../shared/data/flowers-102.
+What was measured before and not now stays in the results. Needs CUDA, and the official layout of the data set in
+$BETABLOOM_TEST_DATA/flowers-102 or ../shared/data/flowers-102.
 """
 
 from __future__ import annotations

@@ -115,9 +115,8 @@ def test_the_pull_has_the_shares_that_were_asked_for(model, store, soon):
     shares = {"likelihood": 2.0, "features": 3.0, "verdict": 0.5}
     for name, share in shares.items():
         lesson = eye.EyeLesson(model, store.pictures, 0, critic.Shares(**{**dict.fromkeys(shares, 0.0), name: share}))
-        x, z = lesson._drawn(0)
-        made = lesson.vae.decode(z).detach()
-        pull = lesson._learn(1, x, made.clone())
+        x, made = lesson._drawn(0)
+        pull = lesson._learn(1, x, made.detach().clone())
         assert pull.norm().item() == pytest.approx(share, rel=1e-2)  # bf16 arithmetic, where there is
         assert (pull[len(x) :].abs().max() > 0) == (name == "verdict")  # new pictures have no picture to be near to
 

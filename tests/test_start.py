@@ -8,9 +8,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import yaml
 from typer.testing import CliRunner
 
 import betabloom
+from betabloom import train
 from betabloom.cli import app
 from betabloom.config import Config
 from betabloom.errors import UsageError
@@ -146,3 +148,33 @@ def test_the_command_line_starts_from_the_model_that_comes_along(tmp_path):
     )
     assert isinstance(refused.exception, UsageError)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_decoder_that_is_kept_stays_while_the_encoder_learns_and_a_resumed_run_keeps_it_too(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    store, before = drawn(32), betabloom.load(model).vae.state_dict()
+    settings = {"start": str(model), "keep_decoder": True, "steps": 12, "batch": 8, "validations": 2}
+    whole = betabloom.fit(store, "tiny", tmp_path / "whole", **settings)
+    for name, value in whole.vae.state_dict().items():
+        same = torch.equal(value, before[name])
+        assert same if name.startswith("decoder.") else (not same or name.startswith("prior.")), name
+
+    def stop(step: int, *_: object) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        betabloom.fit(store, "tiny", tmp_path / "parts", progress=stop, **settings)
+    config = Config.from_dict(yaml.safe_load((tmp_path / "parts" / "config.yaml").read_text(encoding="utf-8")))
+    resumed = train.fit(store, config, tmp_path / "parts", resume=True)
+    for name, value in resumed.vae.state_dict().items():
+        assert torch.equal(value, whole.vae.state_dict()[name]), name
+
+
+def test_a_decoder_is_kept_only_where_there_is_one_that_fits(model, tmp_path):
+    with pytest.raises(UsageError, match="--from flowers64"):
+        betabloom.fit(drawn(32), "tiny", keep_decoder=True, steps=1)
+    with pytest.raises(UsageError, match="leave out --size"):
+        betabloom.fit(drawn(64), "tiny", start=str(model), keep_decoder=True, steps=1)

@@ -88,6 +88,7 @@ class TrainConfig:
     """How long, how fast, on what."""
 
     start: str = _setting("", "a model to start from, whose network it is then; empty for none")
+    keep_decoder: bool = _setting(False, "leave the decoder of that model as it is: the encoder learns alone")
     epochs: float = _setting(60.0, "passes over the training pictures; used when neither steps nor budget is set")
     steps: int = _setting(0, "training steps, at most, if there is a budget too; 0 for epochs")
     budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none")

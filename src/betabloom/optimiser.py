@@ -195,7 +195,7 @@ def make_optimiser(
     """Make the optimiser of a VAE's weights by its name, "muon" or "adam"; see `Muon` for `share`."""
     if name not in OPTIMISERS:
         raise UsageError(f"Unknown optimiser {name!r}. Choose one of: {', '.join(OPTIMISERS)}.")
-    parameters = list(vae.parameters())
+    parameters = [weight for weight in vae.parameters() if weight.requires_grad]
     if name == "adam":
         recorded = parameters[0].device.type == "cuda"
         return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=fused, capturable=recorded)

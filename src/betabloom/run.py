@@ -167,6 +167,7 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     vae.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(vae).requires_grad_(False).eval() if config.train.ema else vae
     t = config.train
+    vae.decoder.requires_grad_(not t.keep_decoder)
     crew = gather(vae, t.batch if stream else min(t.batch, len(train_rows)), device)
     fused = device.type in ("cpu", "cuda")
     optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, crew.share if crew else None)

@@ -8,7 +8,8 @@ section 2):
   the smaller picture, exactly but for rounding;
 - the decoder has the model's levels up to the last one before the pixels, and the finer ones are new.
 
-Everything is trained on from there: nothing is frozen.
+Everything is trained on from there, but for the decoder if the setting `keep_decoder` says so: one that a critic has
+taught draws sharply, and would learn from the likelihood to blur.
 """
 
 from __future__ import annotations
@@ -43,9 +44,13 @@ def settled(config: Config) -> Config:
         FormatError: It is damaged.
     """
     if not config.train.start:
+        if config.train.keep_decoder:
+            raise UsageError("'keep_decoder' keeps the decoder of a model to start from. Name one: --from flowers64")
         return config
     about = read_description(config.train.start)
     more, widths = _levels(config, about.config), _widths(about.config)
+    if more and config.train.keep_decoder:
+        raise UsageError("The decoder that is kept draws pictures of its own size: leave out --size.")
     network = {**about.config.to_dict()["model"], "widths": (*[widths[0]] * more, *widths)}
     path = Path(config.train.start)
     name = str(path.resolve()) if path.exists() else config.train.start
