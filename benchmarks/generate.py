@@ -2,11 +2,11 @@
 
     python benchmarks/generate.py [--rounds 9] [--many 100000] [--peers .venv-peers/bin/python] [--quick]
 
-First, pictures per CPU-second at batch 64: from noise to pictures with the same networks in our two paths, torch
-(`Model.generate`) and NumPy (`Lean.generate`, what the command line takes), and in pythae's sampler. Each run is a
-process of its own, in turn with the others. Then the command line: MANY pictures of the model that comes along to a
-folder, and a tenth and a hundredth as many, with the most memory that each process held. Needs 1 GB of disk for
-100,000.
+First, pictures per CPU-second at batch 64: from noise to pictures with the same networks in our paths, torch
+(`Model.generate`, plainly and with `precision="bf16"`) and NumPy (`Lean.generate`, what the command line takes), and in
+pythae's sampler. Each run is a process of its own, in turn with the others. Then the command line: MANY pictures of the
+model that comes along to a folder, and a tenth and a hundredth as many, with the most memory that each process held;
+and a tenth with `--precision bf16`. Needs 1 GB of disk for 100,000.
 Keeps benchmarks/results/generate.json.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 
 from measuring import PEERS, in_process, keep, machine, ratio
 
-NETWORKS = {"burgess": ("torch", "numpy", "pythae"), "celeba": ("torch", "pythae")}
+NETWORKS = {"burgess": ("bf16", "torch", "numpy", "pythae"), "celeba": ("bf16", "torch", "pythae")}
 BATCHES = {"burgess": 40, "celeba": 4}
 
 
@@ -42,7 +42,10 @@ def main() -> None:
     result["pictures per CPU-second"] = {
         network: speeds(network, rounds, given.peers, given.quick) for network in NETWORKS
     }
-    result["written to a folder"] = {f"{n:,} pictures": written(n) for n in (many // 100, many // 10, many)}
+    result["written to a folder"] = {
+        f"{n:,} pictures{' in ' * bool(how) + how}": written(n, how)
+        for n, how in ((many // 100, ""), (many // 10, ""), (many // 10, "bf16"), (many, ""))
+    }
     keep("generate", result, given.quick)
 
 
@@ -64,11 +67,12 @@ def speeds(network: str, rounds: int, peers: Path, quick: bool) -> dict[str, Any
     return {**result, "single runs": [found]}
 
 
-def written(n: int) -> dict[str, float]:
+def written(n: int, precision: str) -> dict[str, float]:
     """One run of the command line that writes n files."""
     with tempfile.TemporaryDirectory() as place:
         start = time.perf_counter()
         command = [sys.executable, "-c", "from betabloom.cli import main; main()", "generate", "-n", str(n)]
+        command += ["--precision", precision] if precision else []
         process = subprocess.Popen([*command, "-o", "each"], cwd=place, stdout=subprocess.DEVNULL)
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start

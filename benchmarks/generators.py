@@ -4,7 +4,8 @@
     python benchmarks/generators.py draw FOLDER OUT.png    pythae: load it, sample 64 pictures, write one sheet
     python benchmarks/generators.py speed SIDE NETWORK BATCHES
 
-SIDE is `torch` or `numpy` (`Model.generate`, `Lean.generate`) or `pythae` (`NormalSampler.sample`); NETWORK is
+SIDE is `torch`, `bf16` (`Model.generate`, plainly and with that precision), `numpy` (`Lean.generate`) or `pythae`
+(`NormalSampler.sample`); NETWORK is
 `burgess` (for pythae the same layers, as a decoder of one's own) or `celeba` (pythae's; ours as in `peers`). Counted is
 `time.process_time()`, user and system of all threads, for BATCHES of 64 pictures from noise to what the call returns:
 uint8 pictures of ours, floats of pythae. Weights are those of new networks.
@@ -100,7 +101,7 @@ def draw(folder: str, out: str) -> dict[str, Any]:
 
 def speed(side: str, network: str, batches: str) -> dict[str, Any]:
     count = BATCH * int(batches)
-    generate = {"torch": ours, "numpy": ours_in_numpy, "pythae": pythae}[side](network)
+    generate = {"torch": ours, "bf16": ours_in_bf16, "numpy": ours_in_numpy, "pythae": pythae}[side](network)
     generate(2 * BATCH)
     start = time.process_time()
     generate(count)
@@ -108,7 +109,11 @@ def speed(side: str, network: str, batches: str) -> dict[str, Any]:
     return {"pictures": count, "seconds": spent, "per CPU-second": count / spent}
 
 
-def ours(network: str) -> Callable[[int], object]:
+def ours_in_bf16(network: str) -> Callable[[int], object]:
+    return ours(network, "bf16")
+
+
+def ours(network: str, precision: str = "fp32") -> Callable[[int], object]:
     import torch
 
     from betabloom import sample
@@ -121,7 +126,7 @@ def ours(network: str) -> Callable[[int], object]:
     family = {"burgess": "burgess", "celeba": "pythae-celeba"}[network]
     likelihood = {"burgess": "bernoulli", "celeba": "gaussian"}[network]
     vae = laid_out(build_vae((3, 64, 64), LATENTS, family, likelihood=likelihood).requires_grad_(False).eval())
-    return lambda n: sample.generate(vae, n)
+    return lambda n: sample.generate(vae, n, precision=precision)
 
 
 def ours_in_numpy(network: str) -> Callable[[int], object]:

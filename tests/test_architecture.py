@@ -50,7 +50,7 @@ LEVELS = [
     {"run", "novel", "evaluation", "wider", "critic", "start", "refit"},
     {"memory", "eye"},
     {"validate", "evaluate", "advice", "sharpen"},
-    {"budget", "rollback", "enlarge"},
+    {"budget", "rollback", "enlarge", "replay"},
     {"train", "report"},
     {"library"},
     {"cli_options", "cli_plain"},

@@ -300,3 +300,15 @@ def test_a_minute_is_a_minute(tmp_path, monkeypatch):
         if abs(missed[-1]) <= 3:
             break
         assert number < 2, missed
+
+
+def test_a_gpu_gets_whole_widths_and_large_batches_without_trying(monkeypatch, tiny_config):
+    monkeypatch.setattr(budget, "choose_device", lambda name: torch.device("cuda"))
+    config = tiny_config.replace({"family": "residual", "widths": (), "batch": 0, "budget": 60})
+
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    chosen = budget.choose(config, never, never, 60.0)
+    assert (chosen.model.widths, chosen.train.batch) == ((), run.BATCH_ON_GPU)
+    assert budget.choose(config.replace({"batch": 48}), never, never, 60.0).train.batch == 48

@@ -45,6 +45,7 @@ REQUESTS = [
     "--size 120x80 --palette blue",
     "--tile --size 64 --named",
     "--named --columns 3",
+    "--precision bf16 --seed 3",
 ]
 
 
@@ -117,3 +118,12 @@ def test_wrong_use_says_what_to_type(run, options, message, tmp_path):
     before = sorted(tmp_path.iterdir())
     assert message in run(f"generate model -n 2 {options}", code=2)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_less_precise_pictures_are_the_same_but_for_some_levels_and_not_for_colours_on_request(run, tmp_path):
+    for name, option in (("one", ""), ("two", "--precision bf16")):
+        run(f"generate model -n 9 {option} -o {name}.png")
+    one, two = (np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("one", "two"))
+    assert 0 < np.abs(one - two).max() <= 4
+    assert "leave out --precision" in run("generate model -n 2 --precision bf16 --hue 0.3", code=2)
+    assert "Unknown precision 'fp8'" in run("generate model -n 2 --precision fp8", code=2)

@@ -110,3 +110,15 @@ def test_codes_stay_as_they_are():
     before = z.clone()
     frozen(decoder)(z)
     assert torch.equal(z, before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_half_the_bits_it_is_the_decoder_but_for_rounding(family):
+    torch.set_default_dtype(torch.float32)
+    vae = build_vae((3, 64, 96), 5, family, FAMILIES[family].widths[:3], enlargers=(4, 4) * (family == "conv")).eval()
+    apart = sample.generate(vae, 70, seed=3).astype(int) - sample.generate(vae, 70, seed=3, precision="bf16")
+    assert 0 < np.abs(apart).max() <= 4
+    assert next(vae.parameters()).dtype == torch.float32
+    codes = sample.draw(vae, 3, seed=1)
+    few, many = (sample.decode(vae, np.repeat(codes, count, 0), "bf16") for count in (1, 40))
+    assert np.abs(few.astype(int) - many[::40]).max() <= 1  # however few they are, the same way is taken

@@ -69,7 +69,13 @@ class Model:
     fingerprint: str = ""
 
     def generate(
-        self, n: int = 16, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto"
+        self,
+        n: int = 16,
+        seed: int = 0,
+        temperature: float = 1.0,
+        start: int = 0,
+        sampler: str = "auto",
+        precision: str = "fp32",
     ) -> np.ndarray:
         """New pictures, uint8 (n, H, W, C).
 
@@ -79,8 +85,9 @@ class Model:
             temperature: Factor on the noise: below 1 more typical, above 1 more unusual.
             start: Number of the first picture in the series.
             sampler: A name of `betabloom.samplers`: "auto", "prior", "gaussian", "mixture", "parzen" or "flow".
+            precision: What the decoder computes in, "fp32", "bf16" or "auto": see `betabloom.sample.decode`.
         """
-        return sample.generate(self.vae, n, seed, temperature, start, self.density(sampler))
+        return sample.generate(self.vae, n, seed, temperature, start, self.density(sampler), precision)
 
     def density(self, sampler: str = "auto") -> Prior:
         """Where the codes of a sampler come from; "auto" is the one that was found to be best."""
@@ -95,9 +102,9 @@ class Model:
         """Posterior means and log-variances (N, l) of prepared pictures, uint8 (N, H, W, C)."""
         return sample.encode(self.vae, self._check(pictures))
 
-    def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Pictures, uint8 (N, H, W, C), that codes (N, l) stand for."""
-        return sample.decode(self.vae, codes)
+    def decode(self, codes: np.ndarray, precision: str = "fp32") -> np.ndarray:
+        """Pictures, uint8 (N, H, W, C), that codes (N, l) stand for. See `betabloom.sample.decode`."""
+        return sample.decode(self.vae, codes, precision)
 
     def reconstruct(self, pictures: np.ndarray) -> np.ndarray:
         """Decode the posterior means of prepared pictures, uint8 (N, H, W, C)."""

@@ -65,6 +65,7 @@ def generate(
     columns: Annotated[int, typer.Option(min=0, help="Pictures in a row of the grid; 0 for square.")] = 0,
     out: Out = None,
     device: Device = "cpu",
+    precision: Annotated[str, typer.Option(help="bf16 is quicker for many, some grey levels off; auto.")] = "fp32",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -74,12 +75,15 @@ def generate(
     canvas = _canvas(size or (TILE_SIZE if tile else None))
     wishful = colourful or any(each is not None for each in (palette, hue, like, avoid))
     only_novel = novel or known is not None
-    loaded = _open(model, device, wishful, only_novel)
+    if wishful and precision != "fp32":
+        raise UsageError("Colours are searched for in fp32: leave out --precision.")
+    loaded = _open(model, device, wishful or precision != "fp32", only_novel)
     like = _two_colours(like, loaded)
     wishes, wished = _wishes(palette, hue, like, colourful, avoid) if wishful else ([], "")
     options = {"palette": palette, "hue": hue, "like": like, "colourful": colourful, "avoid": avoid, "named": named}
+    options |= {"precision": precision if precision != "fp32" else None}
     options |= {"size": f"{canvas[0]}x{canvas[1]}" if canvas else None, "tile": tile}
-    series = _Series(loaded, wishes, seed, temperature, sampler)
+    series = _Series(loaded, wishes, seed, temperature, sampler, precision)
     pieces = series.described(_pieces(series, n, start, numbers, only_novel, known), named)
     record = {"verb": "generate", "seed": seed, "temperature": temperature, "sampler": sampler}
     record |= {key: value for key, value in options.items() if value not in (None, False)}
@@ -106,9 +110,9 @@ def generate(
     say(as_json, f"{what}: {path}", **facts)
 
 
-def _open(path: Path | None, device: str, wishful: bool, only_novel: bool) -> Model | Lean:
+def _open(path: Path | None, device: str, needs_torch: bool, only_novel: bool) -> Model | Lean:
     """The model, without torch where that will do: importing it takes longer than drawing."""
-    if device == "cpu" and not wishful:
+    if device == "cpu" and not needs_torch:
         if not only_novel and "numpy" not in sys.modules:  # `Lean` shares the work among threads of its own
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from betabloom.lean import open_lean
@@ -123,17 +127,24 @@ class _Series:
     """The pictures of a seed by their numbers; remembers which of them are as wished."""
 
     def __init__(
-        self, model: Model | Lean, wishes: list[list[Wish]], seed: int, temperature: float, sampler: str
+        self,
+        model: Model | Lean,
+        wishes: list[list[Wish]],
+        seed: int,
+        temperature: float,
+        sampler: str,
+        precision: str,
     ) -> None:
         self.model = model
         self.wishes = wishes
         self.satisfied: dict[int, bool] = {}
         self._how = seed, temperature, sampler
+        self._exactly = {} if precision == "fp32" else {"precision": precision}
 
     def __call__(self, first: int, count: int) -> np.ndarray:
         seed, temperature, sampler = self._how
         if not self.wishes:
-            return self.model.generate(count, seed, temperature, first, sampler)
+            return self.model.generate(count, seed, temperature, first, sampler, **self._exactly)
         from betabloom.checkpoint import Model
         from betabloom.console import progress
         from betabloom.guide import guided
@@ -314,7 +325,19 @@ def _save(
 
 def again(record: dict[str, Any]) -> str:
     """The command that makes a generated picture again."""
-    plain = ("seed", "start", "temperature", "sampler", "palette", "hue", "like", "avoid", "size", "columns")
+    plain = (
+        "seed",
+        "start",
+        "temperature",
+        "sampler",
+        "precision",
+        "palette",
+        "hue",
+        "like",
+        "avoid",
+        "size",
+        "columns",
+    )
     names = {"n": "-n", **{key: f"--{key}" for key in plain}}
     if "numbers" in record:
         names = {"numbers": "--numbers", **{key: name for key, name in names.items() if key not in ("n", "start")}}

@@ -92,7 +92,7 @@ class TrainConfig:
     epochs: float = _setting(60.0, "passes over the training pictures; used when neither steps nor budget is set")
     steps: int = _setting(0, "training steps, at most, if there is a budget too; 0 for epochs")
     budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none")
-    batch: int = _setting(0, "pictures in a step; 0 for 32, or fewer where a time budget is short")
+    batch: int = _setting(0, "pictures in a step; 0 for 32, fewer where a time budget is short, 128 on a GPU")
     optimiser: str = _setting("muon", "muon (hidden layers; Adam for the rest) or adam")
     learning_rate: float = _setting(1e-3, "peak learning rate of Adam; Muon's is 20 times as large")
     warmup_steps: int = _setting(200, "steps during which the learning rate rises (at most a tenth of the training)")

@@ -53,11 +53,13 @@ __all__ = [
     "set_up",
     "some",
     "summary",
+    "usual_batch",
 ]
 
 log = logging.getLogger(__name__)
 
 BATCH = 32  # pictures in a step, where neither the settings nor a time budget say otherwise
+BATCH_ON_GPU = 128  # which take it hardly longer (docs/log.md)
 VALIDATION_PICTURES = 1024
 SMALLER = 1 / 3  # factor on the learning rate for every time that the loss was not a finite number
 IN_MEMORY = 2 << 30  # bytes of prepared pictures that are kept in memory; larger stores are read from disk
@@ -157,10 +159,10 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     check_trackers(config.train.log)
     stream = None if isinstance(pictures, Store) else pictures
     store = pictures if isinstance(pictures, Store) else pictures.store
-    config = sized(pictures, config).replace({"batch": config.train.batch or BATCH})
+    device = choose_device(config.train.device)
+    config = sized(pictures, config).replace({"batch": config.train.batch or usual_batch(device)})
     train_rows, validation_rows = store.split("all" if stream else config.data.split, config.data.holdout)
     keep_memory()
-    device = choose_device(config.train.device)
     dtype = choose_precision(config.train.precision, device)
     torch.manual_seed(config.train.seed)
     vae = make_vae(config)
@@ -189,6 +191,11 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
         sums=Sums(device),
         crew=crew,
     )
+
+
+def usual_batch(device: torch.device) -> int:
+    """Pictures in a step where nobody says how many."""
+    return BATCH_ON_GPU if device.type == "cuda" else BATCH
 
 
 def some(rows: np.ndarray, count: int) -> np.ndarray:
