@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from betabloom.crew import Crew
     from betabloom.data import Streamed
     from betabloom.objective import Regulariser
-    from betabloom.replay import Replay
     from betabloom.vae import VAE
 
 __all__ = [
@@ -113,7 +112,7 @@ class Run:
     out: Path | None
     sums: Sums
     crew: Crew | None = None  # who works through a batch side by side
-    replay: Replay | None = None  # what takes the steps, on a GPU
+    replay: Callable[[Tensor, Tensor], tuple[Tensor, ...]] | None = None  # what takes the steps, on a GPU
     step: int = 0
     parts: int = 1  # in which a batch is worked through, where memory does not hold it at once
     seconds: float = 0.0
