@@ -194,8 +194,8 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
     are compared with the settings before any weight is read.
 
     Arguments:
-        path: The directory, or the name of a model that comes with betabloom; None for "flowers64". "flowers128"
-            draws the same at twice the size.
+        path: The directory, or the name of a model that comes with betabloom; None for "flowers64". "oxford128"
+            draws the same at twice the size, "flowers128" flowers of other photos.
         device: Where the weights go.
 
     Raises:

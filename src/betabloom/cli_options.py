@@ -28,12 +28,13 @@ __all__ = [
 ]
 
 ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A run, model directory, flowers64 or flowers128.")
+    Path, typer.Argument(metavar="MODEL", help="A run, model directory, flowers64, flowers128 or oxford128.")
 ]
 AnyModel = Annotated[
     Path | None,
     typer.Argument(
-        metavar="MODEL", help="A run, model directory or flowers128; flowers64, which comes along, if none."
+        metavar="MODEL",
+        help="A run, model directory, flowers128 or oxford128; flowers64, which comes along, if none.",
     ),
 ]
 Pictures = Annotated[list[str], typer.Argument(metavar="PICTURES", help="Picture files, or one folder or source.")]
