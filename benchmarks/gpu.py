@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 WANTED = 0.5
 KINDS = {
-    "convolutions": ("conv", "xmma", "implicit", "cudnn", "wgrad", "dgrad", "fprop", "sm80_", "sm90_"),
-    "layouts for convolutions": ("nchw", "nhwc", "transpose"),
+    "convolutions": ("conv", "implicit", "wgrad", "dgrad", "fprop", "cudnn"),
     "matrix products": ("gemm", "cutlass", "gemv", "splitk"),
+    "layouts for convolutions": ("nchw", "nhwc", "transpose"),
     "sums": ("reduce",),
-    "optimiser and average": ("multi_tensor", "foreach"),
+    "averages": ("multi_tensor", "foreach"),
     "copies": ("copy", "cat", "memcpy", "memset"),
     "other elementwise": ("elementwise",),
 }
@@ -63,20 +63,20 @@ def main() -> None:
         sys.exit(f"no pictures in {FLOWERS}: set BETABLOOM_TEST_DATA to the folder that holds flowers-102")
     kept = ROOT / "benchmarks" / "results" / "gpu.json"
     result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    result["machine"] = {**machine(), "gpu": torch.cuda.get_device_name()}
+    here = {"machine": {**machine(), "gpu": torch.cuda.get_device_name()}}
     store = betabloom.prepare(FLOWERS)
     if given.batches:
-        result["peaks"] = peak = peaks(0.1 if given.quick else 0.5)
+        peak = peaks(0.1 if given.quick else 0.5)
         roof = peak["bf16 convolution, forward and backward, TFLOP/s"]
-        result["steps of flowers64"] = {
-            f"{batch} pictures": steps(store, batch, roof, 20 if given.quick else 200) for batch in given.batches
-        }
+        count = 20 if given.quick else 200
+        of = {f"{batch} pictures": steps(store, batch, roof, count) for batch in given.batches}
+        result["steps of flowers64"] = {**here, "peaks": peak, **of}
     for text in given.train:
         seconds, _, batch = text.partition(":")
         out = given.out / f"{seconds}s-{batch}"
         model = betabloom.fit(store, out=out, batch=batch, widths="16,32,64,128", budget=seconds)
-        facts = ("steps", "images_seen", "seconds", "validation", "samplers")
-        result[f"trained for {seconds} s, {batch} pictures in a step"] = {name: model.training[name] for name in facts}
+        facts = {name: model.training[name] for name in ("steps", "images_seen", "seconds", "validation", "samplers")}
+        result[f"trained for {seconds} s, {batch} pictures in a step"] = {**here, **facts}
     keep("gpu", result, given.quick)
 
 
@@ -127,6 +127,7 @@ def timed(work: Callable[[], object]) -> float:
 
 def steps(store: Any, batch: int, roof: float, count: int) -> dict[str, Any]:
     """Pictures per second of steps as the loop takes them, the share of the peak, and where the time goes."""
+    torch.cuda.reset_peak_memory_stats()
     run = set_up(store, Config.preset("flowers64", batch=batch, steps=10**6), None)
     work = arithmetic(run)[0] / 1e3
     recorded = several(run, count)

@@ -122,7 +122,8 @@ def test_a_replayed_step_that_is_not_finite_changes_nothing(small_store, tiny_co
 
 
 @needs_gpu
-def test_a_run_on_a_gpu_that_is_resumed_goes_on_as_it_would_have(small_store, tiny_config, tmp_path):
+def test_a_run_on_a_gpu_that_is_resumed_goes_on_as_it_would_have(small_store, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
     config = tiny_config.replace({**CHOICES["muon"], "device": "cuda"})
     whole = train.fit(small_store, config, tmp_path / "whole")
 
@@ -132,6 +133,7 @@ def test_a_run_on_a_gpu_that_is_resumed_goes_on_as_it_would_have(small_store, ti
 
     with pytest.raises(KeyboardInterrupt):
         train.fit(small_store, config, tmp_path / "parts", progress=stop)
+    assert list((tmp_path / "parts" / "checkpoints").iterdir())
     resumed = train.fit(small_store, config, tmp_path / "parts", resume=True)
     for one, other in zip(whole.vae.state_dict().values(), resumed.vae.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

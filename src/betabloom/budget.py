@@ -52,7 +52,7 @@ def counted(budget: float, spent: float) -> float:
 def choose(config: Config, set_up: Callable[[Config], Run], step: Callable[[Run], None], seconds: float) -> Config:
     """Choose what the settings leave open, the widths and the pictures in a step, by how fast this machine is.
 
-    Steps are timed in runs that are thrown away after, but on a GPU, which has time for the whole. Only families that
+    Steps are timed in runs that are thrown away after, but with CUDA, which has time for the whole. Only families that
     `scale` get other widths: the networks of publications stay what they are.
 
     Arguments:

@@ -75,6 +75,7 @@ def generate(
     canvas = _canvas(size or (TILE_SIZE if tile else None))
     wishful = colourful or any(each is not None for each in (palette, hue, like, avoid))
     only_novel = novel or known is not None
+    precision = _settled(precision, device)
     if wishful and precision != "fp32":
         raise UsageError("Colours are searched for in fp32: leave out --precision.")
     loaded = _open(model, device, wishful or precision != "fp32", only_novel)
@@ -110,6 +111,15 @@ def generate(
     say(as_json, f"{what}: {path}", **facts)
 
 
+def _settled(precision: str, device: str) -> str:
+    """The precision that is meant here, so that a picture can say how it was made."""
+    if precision == "fp32":
+        return precision
+    from betabloom.hardware import choose_device, choose_precision
+
+    return {"torch.float32": "fp32", "torch.bfloat16": "bf16"}[str(choose_precision(precision, choose_device(device)))]
+
+
 def _open(path: Path | None, device: str, needs_torch: bool, only_novel: bool) -> Model | Lean:
     """The model, without torch where that will do: importing it takes longer than drawing."""
     if device == "cpu" and not needs_torch:
@@ -139,12 +149,12 @@ class _Series:
         self.wishes = wishes
         self.satisfied: dict[int, bool] = {}
         self._how = seed, temperature, sampler
-        self._exactly = {} if precision == "fp32" else {"precision": precision}
+        self._precisely = {} if precision == "fp32" else {"precision": precision}
 
     def __call__(self, first: int, count: int) -> np.ndarray:
         seed, temperature, sampler = self._how
         if not self.wishes:
-            return self.model.generate(count, seed, temperature, first, sampler, **self._exactly)
+            return self.model.generate(count, seed, temperature, first, sampler, **self._precisely)
         from betabloom.checkpoint import Model
         from betabloom.console import progress
         from betabloom.guide import guided
@@ -325,7 +335,7 @@ def _save(
 
 def again(record: dict[str, Any]) -> str:
     """The command that makes a generated picture again."""
-    plain = (
+    plain = [
         "seed",
         "start",
         "temperature",
@@ -337,7 +347,7 @@ def again(record: dict[str, Any]) -> str:
         "avoid",
         "size",
         "columns",
-    )
+    ]
     names = {"n": "-n", **{key: f"--{key}" for key in plain}}
     if "numbers" in record:
         names = {"numbers": "--numbers", **{key: name for key, name in names.items() if key not in ("n", "start")}}

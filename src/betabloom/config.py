@@ -88,11 +88,11 @@ class TrainConfig:
     """How long, how fast, on what."""
 
     start: str = _setting("", "a model to start from, whose network it is then; empty for none")
-    keep_decoder: bool = _setting(False, "leave the decoder of that model as it is: the encoder learns alone")
+    keep_decoder: bool = _setting(False, "leave the decoder of that model as it is: the rest learns")
     epochs: float = _setting(60.0, "passes over the training pictures; used when neither steps nor budget is set")
     steps: int = _setting(0, "training steps, at most, if there is a budget too; 0 for epochs")
     budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none")
-    batch: int = _setting(0, "pictures in a step; 0 for 32, fewer where a time budget is short, 128 on a GPU")
+    batch: int = _setting(0, "pictures in a step; 0 for 32, fewer where a time budget is short, 128 with CUDA")
     optimiser: str = _setting("muon", "muon (hidden layers; Adam for the rest) or adam")
     learning_rate: float = _setting(1e-3, "peak learning rate of Adam; Muon's is 20 times as large")
     warmup_steps: int = _setting(200, "steps during which the learning rate rises (at most a tenth of the training)")

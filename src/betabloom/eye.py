@@ -41,7 +41,7 @@ SHIFT = 2  # pixels by which the head that looks at pixels may see them shifted
 ALONE = 60  # steps that the critic is ahead
 WEIGHED_EVERY = 16  # steps between looks at how long the terms' gradients are, which takes a second pass
 WARM_UP = 50  # steps
-MANY = 24, 56  # pictures known and new in a step on a GPU
+MANY = 24, 56  # pictures known and new in a step with CUDA
 
 
 class Eye:
@@ -183,7 +183,7 @@ class EyeLesson(Lesson):
 
     def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares | None = None) -> None:
         super().__init__(model, pictures, seed, shares)
-        if self.device.type != "cpu":  # starting a step takes longer there than so many pictures
+        if self.device.type == "cuda":  # starting a step takes longer there than so many pictures
             self.real, self.fresh = MANY
         self.eye, self.quick_eye = (Eye(dtype, self.device) for dtype in (torch.float32, self.dtype))
         for group in self.critics.param_groups:

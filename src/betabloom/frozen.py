@@ -31,15 +31,15 @@ LARGEST = 1 << 25  # numbers that the weights of tiles may have: more take longe
 
 @torch.no_grad()
 def frozen(decoder: nn.Module, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:
-    """Make a function from codes z (B, l) to outputs η (B, C, H, W), equal to `decoder`, without gradients.
+    """Make a function from codes z (B, l) to outputs η (B, C, H, W), float32, without gradients.
 
-    `decoder` stays as it is; make the function anew when its weights have changed. On other devices than processors it
-    is `decoder` itself.
+    In float32 it is equal to `decoder`, and on other devices than processors `decoder` itself. `decoder` stays as it
+    is; make the function anew when its weights have changed.
 
     Arguments:
         decoder: The network.
-        dtype: What it computes in. In bf16, η is 0.4 % off, and convolutions are not worked out in tiles, which would
-            be further off.
+        dtype: What it computes in. In bf16 every layer rounds to 8 bits, and convolutions are not worked out in tiles,
+            which would round more.
     """
     single = dtype == torch.float32
     device = next(iter(decoder.parameters())).device.type

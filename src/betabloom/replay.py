@@ -4,7 +4,7 @@ A step of a small network is a thousand kernels of some microseconds each, and s
 takes longer than running them. Recorded as one graph they are started at once
 (https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs/). What differs from step to step (pictures, noise,
 learning rate, the values of schedules) lies in memory that is filled before a replay; the arithmetic is that of the
-step itself. A step that cannot be recorded is taken as ever.
+step itself. If recording fails, the log says so, and steps are taken as ever.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ class Replay:
         self.run, self.learn = run, learn
         self.taken = 0
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.given: tuple[Tensor, ...] = ()
+        self.told: tuple[Tensor, ...] = ()
+        self.fill: Callable[[], None] = lambda: None
         self.stream = torch.cuda.Stream(run.device)  # type: ignore[no-untyped-call]
 
     def __call__(self, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
@@ -65,8 +68,8 @@ class Replay:
         return self.told
 
     def _plainly(self, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-        """A step that is not replayed, on the stream that the recording takes place on."""
-        if self.taken > WARM_UP:
+        """A step that is not replayed; those before the recording on the stream that it will take place on."""
+        if self.taken > WARM_UP:  # it failed
             return self.learn(self.run, x, noise)
         self.stream.wait_stream(torch.cuda.current_stream(self.run.device))
         with torch.cuda.stream(self.stream):
@@ -76,15 +79,19 @@ class Replay:
 
     def _record(self, x: Tensor, noise: Tensor) -> None:
         self.given = tuple(each.clone(memory_format=torch.preserve_format) for each in (x, noise))
-        graph = torch.cuda.CUDAGraph()
+        graph, parts, why = torch.cuda.CUDAGraph(), self.run.parts, "memory is too small"
         try:
-            with from_memory(self.run) as self.fill, torch.cuda.graph(graph, stream=self.stream):
+            here = torch.cuda.stream(torch.cuda.current_stream(self.run.device))  # to be back on, whatever happens
+            with here, from_memory(self.run) as self.fill, torch.cuda.graph(graph, stream=self.stream):
                 self.told = self.learn(self.run, *self.given)
+            if self.run.parts == parts:
+                self.graph = graph
+                return
         except RuntimeError as error:
-            log.info("steps are not recorded: %s", str(error).splitlines()[0])
-            self.run.optimiser.zero_grad(set_to_none=True)
-            return
-        self.graph = graph
+            why = str(error).splitlines()[0]
+        log.warning("steps are taken slowly, since they could not be recorded: %s", why)
+        self.run.parts = parts
+        self.run.optimiser.zero_grad(set_to_none=True)
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 BATCH = 32  # pictures in a step, where neither the settings nor a time budget say otherwise
-BATCH_ON_GPU = 128  # which take it hardly longer (docs/log.md)
+BATCH_ON_GPU = 128  # with CUDA, which takes hardly longer (docs/log.md)
 VALIDATION_PICTURES = 1024
 SMALLER = 1 / 3  # factor on the learning rate for every time that the loss was not a finite number
 IN_MEMORY = 2 << 30  # bytes of prepared pictures that are kept in memory; larger stores are read from disk

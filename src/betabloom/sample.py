@@ -118,8 +118,8 @@ def decode(vae: VAE, codes: Codes, precision: str = "fp32") -> Pictures:
     Arguments:
         vae: The model, in evaluation mode.
         codes: float32 (N, l).
-        precision: What the decoder computes in: "fp32", whose pictures are the same everywhere; "bf16", which is twice
-            as fast on processors that have it and some grey levels off; or "auto", the quicker of them.
+        precision: What the decoder computes in: "fp32"; "bf16", which is quicker on processors that have arithmetic
+            for it, and some grey levels off; or "auto", which is bf16 where there is that arithmetic.
     """
     if codes.ndim != 2 or codes.shape[1] != vae.latents:
         raise UsageError(f"This model decodes codes of shape (N, {vae.latents}), not {codes.shape}.")

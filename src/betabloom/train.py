@@ -128,7 +128,10 @@ def _go(run: Run, started: float, stop: Stop, progress: Callable[[int, int, str]
         return made
     advise(run)
     with _tracked(run):
-        _loop(run, started, stop, progress)
+        try:
+            _loop(run, started, stop, progress)
+        finally:
+            run.replay = None  # and the memory that it holds
         if run.out:
             command = resume_command(run.out)
             stop.leave_at_once(f"Stopped after the last step, which is saved. To make the model, type: {command}")
