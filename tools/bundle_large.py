@@ -9,9 +9,10 @@
     betabloom enlarge sharp PHOTOS -o large --budget 14m
     python tools/bundle_large.py large flowers128
 
-The enlarger of the `flowers128` that is there is not taught anew: it is that of `oxford128`, which has learned the same
-photos. Its samplers were fitted once more to the photos at 128×128. ALL is a folder with the training pictures of Oxford 102 flowers and the PHOTOS. Weights are stored in 16 bits; of a
-model that is `flowers64` but for its enlarger, only the enlarger's.
+The enlarger of the `flowers128` that is there was not taught anew: it is that of `oxford128`, which has learned the
+same photos. Its samplers were fitted once more to the photos at 128×128. ALL is a folder with the training pictures of
+Oxford 102 flowers and the PHOTOS. Weights are stored in 16 bits; of a model that is `flowers64` but for its enlarger,
+only the enlarger's.
 """
 
 from __future__ import annotations

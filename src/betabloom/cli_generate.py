@@ -335,19 +335,8 @@ def _save(
 
 def again(record: dict[str, Any]) -> str:
     """The command that makes a generated picture again."""
-    plain = [
-        "seed",
-        "start",
-        "temperature",
-        "sampler",
-        "precision",
-        "palette",
-        "hue",
-        "like",
-        "avoid",
-        "size",
-        "columns",
-    ]
+    colours = ["palette", "hue", "like", "avoid"]
+    plain = ["seed", "start", "temperature", "sampler", "precision", *colours, "size", "columns"]
     names = {"n": "-n", **{key: f"--{key}" for key in plain}}
     if "numbers" in record:
         names = {"numbers": "--numbers", **{key: name for key, name in names.items() if key not in ("n", "start")}}
