@@ -174,9 +174,11 @@ def _together(layer: nn.ConvTranspose2d) -> Callable[[Tensor], Tensor]:
         padded = x if even else F.pad(x, edges)
         cells = F.conv2d(padded, weight, bias, padding=edges[0] if even else 0).permute(0, 2, 3, 1)
         count, rows, columns, _ = cells.shape
-        y = cells.reshape(count, rows, columns, 2, 2, after).transpose(2, 3)
-        y = y.reshape(count, 2 * rows, 2 * columns, after)[:, late : late + height, late : late + width]
-        return y.permute(0, 3, 1, 2)
+        # The two pixels of a cell that lie side by side are moved together, as numbers of as many bytes as fit.
+        pieces = cells.contiguous().view(torch.int32 if 2 * after * cells.element_size() % 8 else torch.int64)
+        y = pieces.reshape(count, rows, columns, 2, -1).transpose(2, 3).reshape(count, 2 * rows, -1)
+        y = y.view(cells.dtype).view(count, 2 * rows, 2 * columns, after)
+        return y[:, late : late + height, late : late + width].permute(0, 3, 1, 2)
 
     return together
 
