@@ -97,8 +97,10 @@ def _prepared(model: Model | Lean, source: str | None, pipeline: Pipeline, min_s
     try:
         opened = data.open_source(spec, min_size=min_size, background=d.background, download=source is not None)
     except SourceError as error:
-        hint = "" if source else " The model was trained on it; if it lies elsewhere now, give SOURCE."
-        raise SourceError(f"{error}{hint}") from error
+        if source:
+            raise
+        hint = "The model was trained on it; if it lies elsewhere now, give SOURCE."
+        raise SourceError(f"{str(error).rstrip('.')}. {hint}") from error
     with progress("preparing", "pictures") as report:
         return data.prepare(opened, pipeline, progress=report)
 

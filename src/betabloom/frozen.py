@@ -42,7 +42,7 @@ def frozen(decoder: nn.Module, dtype: torch.dtype = torch.float32) -> Callable[[
             which would round more.
     """
     single = dtype == torch.float32
-    device = next(iter(decoder.parameters())).device.type
+    device = next((weight.device.type for weight in decoder.parameters() if weight.device.type != "cpu"), "cpu")
     if device != "cpu":
 
         def on_device(z: Tensor) -> Tensor:
