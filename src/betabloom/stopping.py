@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import BetabloomError
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Interrupted", "Stop", "stop_requests"]
+
+SOON = 0.05  # seconds after which a request that was dropped is made again
 
 
 class Interrupted(BetabloomError):  # noqa: N818  (nothing went wrong)
@@ -39,27 +42,54 @@ class Stop:
             raise Interrupted(message)
 
 
+def _send(number: int) -> None:
+    """Send this program's main thread a signal, also while it waits for something."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)
+    else:
+        signal.raise_signal(number)
+
+
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Stop]:
     """Turn the first Ctrl-C, termination or hang-up into a request; the second Ctrl-C leaves at once.
 
-    A signal that is ignored stays ignored: `nohup` and background jobs of a shell rely on it.
+    A signal that is ignored stays ignored: `nohup` and background jobs of a shell rely on it. An exception that a
+    signal raises while Python lets go of an object is dropped by Python, with a traceback on the screen; then the same
+    signal comes again a little later.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
-    def request(number: int, frame: object) -> None:
-        stop.asked = True
+    number, later = signal.SIGINT, list[threading.Timer]()
+
+    def request(which: int, frame: object) -> None:
+        nonlocal number
+        stop.asked, number = True, signal.Signals(which)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if stop.at_once:
             raise Interrupted(stop.at_once)
 
+    def dropped(about: Any) -> None:
+        if not isinstance(about.exc_value, Interrupted):
+            usual(about)
+            return
+        signal.signal(number, request)
+        later.append(threading.Timer(SOON, _send, [number]))
+        later[-1].start()
+
+    usual = sys.unraisablehook
+    sys.unraisablehook = dropped
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {n: signal.signal(n, request) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        sys.unraisablehook = usual
+        for timer in later:
+            timer.cancel()
+        for each, handler in before.items():
+            signal.signal(each, handler)
