@@ -3,16 +3,17 @@
     betabloom enlarge flowers64 PHOTOS -o large --budget 30m
     python tools/bundle_large.py large oxford128
 
-    betabloom train ALL --from flowers64 --set keep_decoder=true --set split=all --set batch=256 --steps 3000 -o all
+    betabloom train ALL --from flowers64 --set keep_decoder=true --set batch=256 --steps 3000 -o all
     betabloom refit all/model PHOTOS -o photos
     betabloom sharpen photos PHOTOS --eye --budget 6m -o sharp          # these two on a GPU: docs/log.md
     betabloom enlarge sharp PHOTOS -o large --budget 14m
     python tools/bundle_large.py large flowers128
 
 The enlarger of the `flowers128` that is there was not taught anew: it is that of `oxford128`, which has learned the
-same photos. Its samplers were fitted once more to the photos at 128×128. ALL is a folder with the training pictures of
-Oxford 102 flowers and the PHOTOS. Weights are stored in 16 bits; of a model that is `flowers64` but for its enlarger,
-only the enlarger's.
+same photos. Its decoder learned from all photos, where `sharpen` holds out a tenth, and its samplers were fitted once
+more to the photos at 128×128; then `benchmarks/quality.py table` measured it. ALL is a folder with the training
+pictures of Oxford 102 flowers and the PHOTOS. Weights are stored in 16 bits; of a model that is `flowers64` but for its
+enlarger, only the enlarger's.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from betabloom import plot
 from betabloom.modeldir import BUNDLED, MODELS, read_description
 
 PHOTOS = "flower-photos (daisies, dandelions, roses, sunflowers, tulips)"
-DISTANCES = "98.1, 87.5 and 63.6"  # benchmarks/README.md
+MEASURES = Path(__file__).parents[1] / "benchmarks" / "results" / "quality-flower-photos.json"
 # What the settings of each say of the pictures it learned from.
 DATA = {
     "oxford128": {"source": "flowers102", "split": "auto"},
-    "flowers128": {"source": "flower-photos", "split": "all"},  # all were learned from
+    "flowers128": {"source": "flower-photos", "split": "auto"},
 }
 CARDS = {
     "oxford128": """
@@ -52,17 +53,19 @@ Those of `{base}`. What is finer than its 64×64 pixels is made up: it looks lik
 ## Where it comes from
 
 It draws like the {photos:,} photos of {pictures}.
-It was made from `{base}`: first its encoder alone learned these photos and the 7,169 training pictures of Oxford 102
-flowers ({learned:,} steps of 256, `keep_decoder`); then its decoder learned the photos against a critic that sees with
-EfficientNet-Lite0 ({sharpened:,} steps of 80, `betabloom sharpen --eye`), both at 64×64 and in {minutes:.0f} minutes of
-one NVIDIA H100, beside trials that were not taken. Its enlarger is that of `oxford128`, taught on these photos
-({steps:,} steps). Codes are drawn as those of {fitted:,} of the photos lie. All photos were learned from: none is left
-that it has not seen. No photo is part of this model; the photographs belong to their authors.
+It was made from `{base}`. First its encoder alone learned {images:,} of these photos and of the training pictures of
+Oxford 102 flowers, a tenth being held out ({learned:,} steps of 256, `keep_decoder`). Then its decoder learned all the
+photos against a critic that sees with EfficientNet-Lite0 ({sharpened:,} steps of 80, `betabloom sharpen --eye`). Both
+took place at 64×64, in {minutes:.0f} minutes of one NVIDIA H100, beside trials that were not taken. Its enlarger is
+that of `oxford128`, taught on these photos ({steps:,} steps). Codes are drawn as those of {fitted:,} of the photos
+lie. Of every photo some part of it has learned. No photo is part of this model; the photographs belong to their
+authors.
 
 ## How good it is
 
-2,000 pictures against 3,629 of the photos at 128×128 have Fréchet distances of {distances} (EfficientNet-Lite0,
-which its critic saw with; Lite1, which was looked at when it was chosen of four; Lite2, which had no part in it).
+Fréchet distances of 2,000 pictures and 3,629 of the photos at 128×128 (`benchmarks/quality.py`), 95 % intervals:
+{distances}, with EfficientNet-Lite0, Lite1 and Lite2.
+Its critic saw with Lite0; Lite1 was looked at when it was chosen of four trials; Lite2 had no part in it.
 Of a hundred (seed 1) about eighty are flowers or meadows with flowers.
 
 ## Its limits
@@ -72,6 +75,13 @@ is. What is finer than 64×64 pixels is made up. What it draws can resemble what
 pictures, lessons and experiments, not for decisions about anything.
 """,
 }
+
+
+def distances() -> str:
+    """Fréchet distances with their 95 % intervals, as `benchmarks/quality.py` measured them."""
+    measured = json.loads(MEASURES.read_text(encoding="utf-8"))["models"]["the model flowers128"]
+    found = [value for name, value in measured.items() if name.endswith("generated, frechet_distance")]
+    return ", ".join(f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in found)
 
 
 def main() -> None:
@@ -96,7 +106,8 @@ def main() -> None:
         card = CARDS[given.name].format(
             base=BUNDLED,
             pictures=PHOTOS,
-            distances=DISTANCES,
+            distances=distances(),
+            images=t["images"],
             learned=t["steps"],
             sharpened=t["sharpened"]["steps"],
             minutes=(t["seconds"] + t["sharpened"]["seconds"]) / 60,

@@ -81,14 +81,13 @@ def generate(
     loaded = _open(model, device, wishful or precision != "fp32", only_novel)
     like = _two_colours(like, loaded)
     wishes, wished = _wishes(palette, hue, like, colourful, avoid) if wishful else ([], "")
+    series = _Series(loaded, wishes, seed, temperature, sampler, precision)
+    pieces = series.described(_pieces(series, n, start, numbers, only_novel, known), named)
     options = {"palette": palette, "hue": hue, "like": like, "colourful": colourful, "avoid": avoid, "named": named}
     options |= {"precision": precision if precision != "fp32" else None}
     options |= {"size": f"{canvas[0]}x{canvas[1]}" if canvas else None, "tile": tile}
-    series = _Series(loaded, wishes, seed, temperature, sampler, precision)
-    pieces = series.described(_pieces(series, n, start, numbers, only_novel, known), named)
     record = {"verb": "generate", "seed": seed, "temperature": temperature, "sampler": sampler}
-    record |= {key: value for key, value in options.items() if value not in (None, False)}
-    record = record_of(loaded, model, record)
+    record = record_of(loaded, model, record | {k: value for k, value in options.items() if value not in (None, False)})
     made: list[str] = []
     details: dict[str, list[Any]] = {}
     if path.suffix and not path.is_dir():
@@ -102,22 +101,26 @@ def generate(
         with _progress(total) as report:
             files = _files(pieces, record, details, lambda done: report(done, total))
             count = write_each(files, path, made if as_json else None)
-    facts = {"made": made, "n": count, "seed": seed, "model": loaded.fingerprint, **details}
+    what, facts = _told(count, details, wished)
+    say(as_json, f"{what}: {path}", made=made, n=count, seed=seed, model=loaded.fingerprint, **facts)
+
+
+def _told(count: int, details: dict[str, list[Any]], wished: str) -> tuple[str, dict[str, Any]]:
+    """What was made, in words and as facts: how many, and how many of them are as wished."""
     what = f"{count} new pictures" if count > 1 else "1 new picture"
-    if wishes:
-        hits = sum(details["satisfied"])
-        what += f", {hits} of them {wished}"
-        facts |= {"wished": wished, "hits": hits, "hit_rate": hits / count}
-    say(as_json, f"{what}: {path}", **facts)
+    if not wished:
+        return what, dict(details)
+    hits = sum(details["satisfied"])
+    return f"{what}, {hits} of them {wished}", {**details, "wished": wished, "hits": hits, "hit_rate": hits / count}
 
 
 def _settled(precision: str, device: str) -> str:
     """The precision that is meant here, so that a picture can say how it was made."""
     if precision == "fp32":
         return precision
-    from betabloom.hardware import choose_device, choose_precision
+    from betabloom.hardware import choose_device, choose_precision, precision_name
 
-    return {"torch.float32": "fp32", "torch.bfloat16": "bf16"}[str(choose_precision(precision, choose_device(device)))]
+    return precision_name(choose_precision(precision, choose_device(device)))
 
 
 def _open(path: Path | None, device: str, needs_torch: bool, only_novel: bool) -> Model | Lean:

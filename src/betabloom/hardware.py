@@ -13,7 +13,7 @@ import torch
 
 from betabloom.errors import UsageError
 
-__all__ = ["choose_device", "choose_precision", "free_disk", "free_memory", "keep_memory"]
+__all__ = ["choose_device", "choose_precision", "free_disk", "free_memory", "keep_memory", "precision_name"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -44,6 +44,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name not in types:
         raise UsageError(f"Unknown precision {name!r}. Choose one of: auto, {', '.join(types)}.")
     return types[name]
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """The name that settings have for a type, "bf16" or "fp32"."""
+    return "bf16" if dtype == torch.bfloat16 else "fp32"
 
 
 def _has_bf16(device: torch.device) -> bool:

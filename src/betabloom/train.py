@@ -27,6 +27,7 @@ from betabloom.config import Config
 from betabloom.data import shown
 from betabloom.durable import write_text
 from betabloom.errors import BetabloomError, UsageError
+from betabloom.hardware import precision_name
 from betabloom.memory import accumulate
 from betabloom.objective import normalised_beta
 from betabloom.replay import Replay
@@ -306,7 +307,7 @@ def _finish(run: Run) -> Model:
         "steps": run.step,
         "seconds": round(run.seconds, 1),
         "device": str(run.device),
-        "precision": "bf16" if run.dtype == torch.bfloat16 else "fp32",
+        "precision": precision_name(run.dtype),
         "threads": torch.get_num_threads(),
         "versions": {"betabloom": betabloom.__version__, "torch": torch.__version__, "numpy": np.__version__},
         "beta_normalised": normalised_beta(run.config.objective.beta, run.vae.latents, run.config.shape),
@@ -349,7 +350,6 @@ def _describe(run: Run) -> None:
         log.warning("left out: %s (%s)", shown(entry["name"]), entry["reason"])
     if len(skipped) > SHOWN:
         log.warning("left out: %s more; all are named in skipped.txt", f"{len(skipped) - SHOWN:,}")
-    precision = "bf16" if run.dtype == torch.bfloat16 else "fp32"
     log.info(
         "%s: %s pictures to learn from, %d held out; %s network, %d latents; %s, %s",
         run.store.source_name,
@@ -358,7 +358,7 @@ def _describe(run: Run) -> None:
         run.config.model.family,
         run.vae.latents,
         run.device,
-        precision,
+        precision_name(run.dtype),
     )
 
 
