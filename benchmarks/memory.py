@@ -5,7 +5,7 @@
 Peak of resident memory (VmHWM of Linux) of a process of its own that imports, opens its pictures, trains some steps,
 validates, saves a checkpoint and makes a model: of the preset `flowers64` on all Oxford flowers, and of the preset
 `seed` beside the seed's network in a plain loop (fp32, Adam, pictures as floats in memory) on the same 1,020 pictures
-of 136 px in batches of 32. What imports take is measured too.
+of 136 px in batches of 32. What imports take is measured too. All pictures are prepared before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from measuring import FLOWERS, in_process, keep, machine
 
 WANTED = {"flowers64, GB": 1.5, "seed, share of the plain loop": 0.6}
 KINDS = ("imports", "flowers64", "seed", "plain")
-SEED_PICTURES = 1020
+SEED_PICTURES, HELD_OUT = 1020, 64
+SPLIT = {"split": "auto", "holdout": HELD_OUT / (SEED_PICTURES + HELD_OUT)}
 
 
 def main() -> None:
@@ -31,23 +32,23 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--quick", action="store_true", help="three steps, one round: to see that it works")
     options.add_argument("--inner", choices=KINDS, help=argparse.SUPPRESS)
+    options.add_argument("--few", type=Path, help=argparse.SUPPRESS)
     given = options.parse_args()
     steps, rounds = (3, 1) if given.quick else (given.steps, given.rounds)
     if given.inner:
-        trained(given.inner, given.steps)
+        trained(given.inner, given.steps, given.few)
         print(json.dumps(peak()))
         return
     if not FLOWERS.is_dir() or not Path("/proc/self/status").exists():
         sys.exit(f"this needs Linux, and {FLOWERS}: set BETABLOOM_TEST_DATA to the folder that holds flowers-102")
     pictures(64), pictures(136)  # prepared here, so that no round has to
     found: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for _ in range(rounds):
-        for kind in KINDS:
-            found[kind].append(
-                in_process(
-                    "memory.py", "--inner", kind, "--steps", min(steps, 12 if kind in ("seed", "plain") else steps)
-                )
-            )
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = few(Path(folder))
+        for _ in range(rounds):
+            for kind in KINDS:
+                count = min(steps, 12 if kind in ("seed", "plain") else steps)
+                found[kind].append(in_process("memory.py", "--inner", kind, "--steps", count, "--few", chosen))
     shares = [ours / plain for ours, plain in zip(found["seed"], found["plain"], strict=True)]
     result: dict[str, Any] = {
         "machine": machine(), "rounds": rounds, "steps": steps,
@@ -70,7 +71,16 @@ def pictures(side: int) -> Any:
     return betabloom.prepare(FLOWERS, size=side)
 
 
-def trained(kind: str, steps: int) -> None:
+def few(cache: Path) -> Path:
+    """Prepare as many pictures as the plain loop keeps, and some to hold out; return their store."""
+    import betabloom
+
+    chosen = betabloom.data.Arrays(pictures(136).pictures[: SEED_PICTURES + HELD_OUT])
+    betabloom.data.prepare(chosen, betabloom.data.Pipeline.named("square", (136, 136)), cache=cache, workers=1)
+    return next((cache / "stores").iterdir())
+
+
+def trained(kind: str, steps: int, few: Path) -> None:
     """Train one of them for so many steps."""
     import torch
 
@@ -81,17 +91,12 @@ def trained(kind: str, steps: int) -> None:
 
         x = torch.from_numpy(pictures(136).pictures[:SEED_PICTURES]).permute(0, 3, 1, 2).float().div_(255)
         plain.fit(plain.Seed(), x, 1, 32, 3e-4, steps)
-        return
-    if kind == "imports":
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        store, settings = pictures(136 if kind == "seed" else 64), {}
-        if kind == "seed":  # as few pictures as the plain loop keeps
-            few = betabloom.data.Arrays(store.pictures[: SEED_PICTURES + 64])
-            square = betabloom.data.Pipeline.named("square", (136, 136))
-            store = betabloom.data.prepare(few, square, cache=Path(folder) / "cache", workers=1)
-            settings = {"split": "auto", "holdout": 64 / len(store.pictures)}
-        betabloom.fit(store, kind, Path(folder) / "run", lambda *_: None, steps=steps, validations=1, **settings)
+    elif kind != "imports":
+        from betabloom.data.store import open_store
+
+        store, settings = (open_store(few), SPLIT) if kind == "seed" else (pictures(64), {})
+        with tempfile.TemporaryDirectory() as folder:
+            betabloom.fit(store, kind, Path(folder) / "run", lambda *_: None, steps=steps, validations=1, **settings)
 
 
 if __name__ == "__main__":

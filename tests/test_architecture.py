@@ -30,6 +30,7 @@ LEVELS = [
         "console",
         "hardware",
         "cpu",
+        "factored",
         "augment",
         "colour",
         "wallpaper",

@@ -96,7 +96,7 @@ def test_a_step_that_is_not_finite_changes_nothing():
 def test_layers_that_touch_pictures_or_codes_are_left_to_adam(family):
     vae = build_vae((3, 32, 32), latents=5, family=family, widths=(8, 12, 16))
     muon = make_optimiser("muon", vae, 1e-3, 0.0, fused=True)
-    hidden = [p for group in muon.param_groups if group["muon"] for p in group["params"]]
+    hidden = [p for group in muon.param_groups if group["kind"] == "muon" for p in group["params"]]
     shapes = {tuple(p.shape) for p in hidden}
     assert hidden
     assert all(p.ndim > 1 for p in hidden)
@@ -108,7 +108,7 @@ def test_layers_that_touch_pictures_or_codes_are_left_to_adam(family):
 def test_of_an_enlarger_the_inner_layers_are_hidden():
     vae = build_vae((3, 32, 32), latents=5, family="conv", widths=(8, 12), enlargers=(7,))
     muon = make_optimiser("muon", vae, 1e-3, 0.0, fused=True)
-    shapes = [tuple(p.shape) for group in muon.param_groups if group["muon"] for p in group["params"]]
+    shapes = [tuple(p.shape) for group in muon.param_groups if group["kind"] == "muon" for p in group["params"]]
     assert shapes.count((7, 7, 3, 3)) == 8
     assert not any(3 in shape[:2] or (shape[0] == 12 and 7 in shape) for shape in shapes)
 

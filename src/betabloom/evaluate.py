@@ -215,9 +215,9 @@ def densities(
     The noise of picture i is drawn from (seed, i) alone. The last is None for a point posterior, which has no density.
     """
     device = next(vae.parameters()).device
-    parts = []
-    for first in range(0, len(pictures), sample.BATCH):
-        x = sample.to_tensor(pictures[first : first + sample.BATCH], device)
+    parts, size = [], sample.at_once(vae)
+    for first in range(0, len(pictures), size):
+        x = sample.to_tensor(pictures[first : first + size], device)
         rngs = (np.random.default_rng([seed, first + row]) for row in range(len(x)))
         noise = torch.from_numpy(np.stack([rng.standard_normal((samples, vae.latents), np.float32) for rng in rngs], 1))
         posterior = vae.encode(x)

@@ -69,17 +69,21 @@ def _cpu_flags() -> set[str]:
     }
 
 
-def keep_memory() -> None:
+def keep_memory(below: int = 1 << 30) -> None:
     """Ask glibc to keep freed memory instead of handing it back to the system after every step.
 
     A training step allocates and frees the same large buffers again and again; by default each is mapped and unmapped,
     and the page faults cost up to half of the time of a step. Does nothing where the C library is another.
+
+    Arguments:
+        below: Bytes from which on memory is handed back all the same: what is kept is in pieces, of which not every one
+            fits the next buffer.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return
     m_trim_threshold, m_mmap_threshold = -1, -3
     libc = ctypes.CDLL(None)
-    for option, value in ((m_mmap_threshold, 1 << 30), (m_trim_threshold, 2**31 - 1)):
+    for option, value in ((m_mmap_threshold, below), (m_trim_threshold, 2**31 - 1)):
         libc.mallopt(ctypes.c_int(option), ctypes.c_int(value))
 
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from betabloom.cpu import Transposed, View, flat, steady
 from betabloom.errors import UsageError
+from betabloom.factored import Linear, together
 from betabloom.layers import ENLARGER_BLOCKS
 
 if TYPE_CHECKING:
@@ -56,13 +57,14 @@ class Encoder(nn.Module):
     def __init__(self, body: nn.Module, features: int, latents: int) -> None:
         super().__init__()
         self.body = body
-        self.mean = nn.Linear(features, latents)
-        self.log_var = nn.Linear(features, latents)
+        self.mean = Linear(features, latents)
+        self.log_var = Linear(features, latents)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = F.avg_pool2d(x, 2**self.halvings) if self.halvings else x
         h = flat(self.body(x))
-        return self.mean(h).float(), self.log_var(h).float()
+        mean, log_var = together(h, (self.mean, self.log_var))
+        return mean.float(), log_var.float()
 
 
 class Decoder(nn.Module):
@@ -73,7 +75,10 @@ class Decoder(nn.Module):
 
     Attributes:
         enlargers: η → η of twice the size, one after the other.
+        shape: (C, H, W), if `make_networks` made it.
     """
+
+    shape: Shape | None = None
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -173,7 +178,7 @@ def _seed(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tup
         down += [nn.Conv2d(before, after, kernel), nn.GELU("tanh")]
         up = [nn.GELU("tanh"), Transposed(after, before, kernel), *up]
     features = widths[-1] * height * width
-    first = (nn.Linear(latents, features), View((widths[-1], height, width)))
+    first = (Linear(latents, features), View((widths[-1], height, width)))
     encoder = Encoder(nn.Sequential(*down), features, latents)
     decoder = Decoder(nn.Sequential(*first, *up))
     for module in (*encoder.modules(), *decoder.modules()):
@@ -199,7 +204,7 @@ def _conv(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tup
     top = _top(shape, widths)
     features = math.prod(top)
     encoder = nn.Sequential(Centre(), *_strided(shape, widths, kernel, nn.SiLU))
-    first = (nn.Linear(latents, features), View(top), nn.SiLU())
+    first = (Linear(latents, features), View(top), nn.SiLU())
     decoder = nn.Sequential(*first, *_transposed(shape, widths, kernel, nn.SiLU))
     return Encoder(encoder, features, latents), Decoder(decoder)
 
@@ -213,7 +218,7 @@ def _residual(shape: Shape, latents: int, widths: Sequence[int], kernel: int) ->
     for before, after in zip(channels, widths, strict=False):
         down += [nn.Conv2d(before, after, 4, stride=2, padding=1), ResidualBlock(after, kernel)]
     down += [nn.SiLU()]
-    up: list[nn.Module] = [nn.Linear(latents, features), View(top)]
+    up: list[nn.Module] = [Linear(latents, features), View(top)]
     for after, before in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True):
         up += [ResidualBlock(after, kernel), *_shuffled(after, before, 1)]
     up += [ResidualBlock(widths[0], kernel), nn.SiLU()]
@@ -302,13 +307,13 @@ def make_networks(
     if not 2 <= kernel <= LARGEST_KERNEL or (kernel % 2 == 0) != kind.even:
         allowed = "even kernel size from 2 to 30" if kind.even else "odd kernel size from 3 to 31"
         raise UsageError(f"The {family} network needs an {allowed}, not {kernel}.")
-    times = 2 ** len(enlargers)
+    whole, times = shape, 2 ** len(enlargers)
     if shape[1] % times or shape[2] % times:
         raise UsageError(f"A network with {len(enlargers)} enlargers draws sides that are multiples of {times}.")
     shape = (shape[0], shape[1] // times, shape[2] // times)
     _check_size(family, kind, shape, len(widths), kernel)
     encoder, decoder = kind.make(shape, latents, widths, kernel)
-    encoder.halvings = len(enlargers)
+    encoder.halvings, decoder.shape = len(enlargers), whole
     decoder.enlargers.extend(Enlarger(shape[0], width) for width in enlargers)
     return encoder, decoder
 

@@ -1,4 +1,4 @@
-r"""The optimisers: AdamW for all weights, or Muon for the hidden layers and AdamW for the rest.
+r"""The optimisers: Muon for the hidden layers and AdamW for the rest, or AdamW for all weights.
 
 **Muon** (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) replaces the gradient's running average M of a
 weight matrix, (out, in·k·k) for convolutions, by the nearest matrix whose singular values are all about one,
@@ -6,11 +6,13 @@ weight matrix, (out, in·k·k) for convolutions, by the nearest matrix whose sin
     W ← W − η · √max(1, rows/columns) · orthogonal(M),      M = U S Vᵀ  ↦  U Vᵀ,
 
 so that every direction of a layer learns at the same pace, the rare ones too (what it brings: docs/log.md). Layers that
-touch pictures or codes, and vectors, are left to AdamW.
+touch pictures or codes, and vectors, are left to AdamW. Very large ones among these leave their gradients as factors
+(`betabloom.factored`).
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from betabloom import factored
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from betabloom.factored import Linear
     from betabloom.vae import VAE
 
     Work = Callable[[tuple[Tensor, Tensor]], None]
@@ -32,6 +36,7 @@ __all__ = ["OPTIMISERS", "Muon", "make_optimiser", "memory", "orthogonal"]
 
 OPTIMISERS = ("muon", "adam")
 MUON_RATE = 20.0  # Muon's learning rate over Adam's: a matrix of singular values one has small entries
+BETAS = (0.9, 0.999)  # of AdamW
 QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the iteration, chosen by its author for a steep start
 
 
@@ -78,14 +83,20 @@ class Muon(torch.optim.Optimizer):
     """Muon for `matrices`, AdamW for `others`, behind one interface.
 
     Arguments:
-        matrices: Weights of at least two dimensions; all but the first are taken as one.
+        matrices: Weights of at least two dimensions; all but the first are taken as one. Without any, it is AdamW.
         others: Everything else.
         lr: Learning rate of the others; that of the matrices is 20 times larger.
         weight_decay: Decoupled, for both.
         momentum: Decay of the gradients' running average, with Nesterov's look ahead.
         fused: Whether AdamW runs its fused kernel.
         share: Calls a function for each of a list, several at the same time if it can; see `Crew.share`.
+        large: Layers whose weights are among neither: AdamW learns from the factors of their gradients.
     """
+
+    # As they are, but for what torch does so that its compiler passes them by: to load it, in a second and 60 MB.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    _forget = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
     def __init__(
         self,
@@ -96,19 +107,38 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         fused: bool = True,
         share: Share | None = None,
+        large: Sequence[Linear] = (),
     ) -> None:
-        groups = [{"params": others, "muon": False}, {"params": matrices, "muon": True}]
+        kinds = {"adam": others, "muon": matrices, "factored": [layer.weight for layer in large]}
         super().__init__(
-            [group for group in groups if group["params"]],
+            [{"params": weights, "kind": kind} for kind, weights in kinds.items() if weights],
             {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "fused": fused},
         )
         self._share = share or _one_by_one
+        self.large = large
+        for layer in large:
+            layer.factors = []
+            self.state[layer.weight] = factored.moments(layer.weight)  # before all that comes and goes: it stays
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, factors too."""
+        self._forget(set_to_none)
+        for layer in self.large:
+            layer.factors = []
+
+    def let_go(self) -> None:
+        """Forget everything: nothing more is going to be learned, and the layers are as any others again."""
+        self.zero_grad()
+        self.state.clear()
+        for layer in self.large:
+            layer.factors = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Change every weight once, or none if the attribute `found_inf` is 1; `closure` is not used."""
+        change = {"adam": self._adam, "muon": self._muon, "factored": self._factored}
         for group in self.param_groups:
-            (self._muon if group["muon"] else self._adam)(group)
+            change[group["kind"]](group)
 
     def _muon(self, group: dict[str, Any]) -> None:
         found_inf: Tensor | None = getattr(self, "found_inf", None)
@@ -157,13 +187,20 @@ class Muon(torch.optim.Optimizer):
             fused=group["fused"],
             found_inf=getattr(self, "found_inf", None),
             amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
             lr=group["lr"],
             weight_decay=group["weight_decay"],
             eps=1e-8,
             maximize=False,
         )
+
+    def _factored(self, group: dict[str, Any]) -> None:
+        if getattr(self, "found_inf", None):
+            return
+        for layer in self.large:
+            if layer.factors:
+                factored.adam_(layer, self.state[layer.weight], group["lr"], group["weight_decay"], BETAS)
 
 
 def _size(gradient: Tensor) -> float:
@@ -191,32 +228,37 @@ def _change_alike(
 
 def make_optimiser(
     name: str, vae: VAE, lr: float, weight_decay: float, fused: bool, share: Share | None = None
-) -> torch.optim.Optimizer:
+) -> Muon:
     """Make the optimiser of a VAE's weights by its name, "muon" or "adam"; see `Muon` for `share`."""
     if name not in OPTIMISERS:
         raise UsageError(f"Unknown optimiser {name!r}. Choose one of: {', '.join(OPTIMISERS)}.")
     parameters = [weight for weight in vae.parameters() if weight.requires_grad]
-    if name == "adam":
-        recorded = parameters[0].device.type == "cuda"
-        return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=fused, capturable=recorded)
-    hidden = _hidden(vae)
+    hidden = _hidden(vae) if name == "muon" else set()
+    on_cpu = parameters[0].device.type == "cpu"
+    large = [layer for layer in factored.large_layers(vae) if on_cpu and id(layer.weight) not in hidden]
+    apart = hidden | {id(layer.weight) for layer in large}
     return Muon(
         [p for p in parameters if id(p) in hidden],
-        [p for p in parameters if id(p) not in hidden],
+        [p for p in parameters if id(p) not in apart],
         lr,
         weight_decay,
         fused=fused,
         share=share,
+        large=large,
     )
 
 
-def memory(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def memory(optimiser: Muon) -> dict[str, Tensor]:
     """What an optimiser remembers of each weight, by number and name, as tensors without memory of their own."""
-    weights = [(weight, group) for group in optimiser.param_groups for weight in group["params"]]
+    weights = [(weight, group["kind"]) for group in optimiser.param_groups for weight in group["params"]]
     return {
-        f"{number}.{name}": torch.empty(() if name == "step" else weight.shape, device="meta")
-        for number, (weight, group) in enumerate(weights)
-        for name in (("average",) if group.get("muon") else ("step", "exp_avg", "exp_avg_sq"))
+        f"{number}.{name}": torch.empty(
+            () if name == "step" else weight.shape,
+            dtype=factored.MOMENTS if kind == "factored" and name != "step" else torch.float32,
+            device="meta",
+        )
+        for number, (weight, kind) in enumerate(weights)
+        for name in (("average",) if kind == "muon" else ("step", "exp_avg", "exp_avg_sq"))
     }
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import math
+import mmap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,7 @@ from betabloom.data import Store
 from betabloom.doctor import times
 from betabloom.durable import sync
 from betabloom.errors import BetabloomError, FormatError, UsageError
+from betabloom.factored import large_layers
 from betabloom.hardware import choose_device, choose_precision, keep_memory
 from betabloom.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrelation, normalised_beta
 from betabloom.optimiser import make_optimiser, memory
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from betabloom.crew import Crew
     from betabloom.data import Streamed
     from betabloom.objective import Regulariser
+    from betabloom.optimiser import Muon
     from betabloom.vae import VAE
 
 __all__ = [
@@ -61,6 +64,7 @@ BATCH = 32  # pictures in a step, where neither the settings nor a time budget s
 BATCH_ON_GPU = 128  # with CUDA, which takes hardly longer (docs/log.md)
 VALIDATION_PICTURES = 1024
 SMALLER = 1 / 3  # factor on the learning rate for every time that the loss was not a finite number
+LARGE_BUFFER = 1 << 25  # bytes; networks with large layers have some of these, and memory is what they are short of
 IN_MEMORY = 2 << 30  # bytes of prepared pictures that are kept in memory; larger stores are read from disk
 
 
@@ -104,7 +108,7 @@ class Run:
     dtype: torch.dtype
     vae: VAE
     averaged: VAE
-    optimiser: torch.optim.Optimizer
+    optimiser: Muon
     objective: Objective
     plan: Plan
     pictures: Tensor | np.ndarray | None  # to learn from; all there are if an array; None where they come from a stream
@@ -170,6 +174,8 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     t = config.train
     vae.decoder.requires_grad_(not t.keep_decoder)
     crew = gather(vae, t.batch if stream else min(t.batch, len(train_rows)), device)
+    if large_layers(vae):
+        keep_memory(below=LARGE_BUFFER)
     fused = device.type in ("cpu", "cuda")
     optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, crew.share if crew else None)
     return Run(
@@ -242,9 +248,12 @@ def _resident(pictures: np.ndarray, rows: np.ndarray, device: torch.device) -> T
     """
     if len(rows) * pictures[0].nbytes > IN_MEMORY:
         return pictures
-    learned = torch.from_numpy(np.array(pictures[rows]))
+    learned = torch.from_numpy(np.asarray(pictures[rows]))
     if device.type == "cuda" and learned.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
         return learned.to(device)
+    file: Any = pictures.base
+    if isinstance(file, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)  # what was copied need not stay in memory twice
     return learned
 
 
@@ -376,15 +385,16 @@ def _check_same(run: Run, state: Mapping[str, Any]) -> None:
 
 
 def _restore_optimiser(run: Run, tensors: dict[str, Tensor]) -> None:
-    """Put Adam's moments back, laid out in memory as their parameters are: fused kernels rely on it."""
-    optimiser = run.optimiser.state_dict()
-    parameters = [weight for group in run.optimiser.param_groups for weight in group["params"]]
+    """Put the optimiser's moments back, laid out in memory as their parameters are: fused kernels rely on it."""
+    optimiser, fused = run.optimiser, run.optimiser.defaults["fused"]
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     for name, value in tensors.items():
         index, _, moment = name.partition(".")
-        like = parameters[int(index)]
-        laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
-        optimiser["state"].setdefault(int(index), {})[moment] = laid_out
-    run.optimiser.load_state_dict(optimiser)
+        like = weights[int(index)]
+        if moment == "step":
+            optimiser.state[like][moment] = value.to(like.device if fused else "cpu")
+        else:
+            optimiser.state[like][moment] = torch.empty_like(like, dtype=value.dtype).copy_(value)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from betabloom.vae import VAE
 
 __all__ = [
-    "base_noise", "decode", "draw", "encode", "generate", "reconstruct", "to_pictures", "to_tensor",
+    "at_once", "base_noise", "decode", "draw", "encode", "generate", "reconstruct", "to_pictures", "to_tensor",
     "traverse", "vary",
 ]  # fmt: skip
 
-BATCH = 64
+BATCH, FEWEST = 64, 8  # pictures of 64×64 pixels that are worked on at once, and of any size at least
 ENOUGH = 32  # pictures that are worth putting the weights of a decoder in another form for
 Pictures = np.ndarray
 Codes = np.ndarray
@@ -92,7 +92,8 @@ def draw(
     noise, choice = base_noise(seed, n, vae.latents, start)
     device, density = _device(vae), density or vae.prior
     parts = [
-        density.sample(temperature * noise[rows].to(device), choice[rows].to(device)).cpu() for rows in _batches(n)
+        density.sample(temperature * noise[rows].to(device), choice[rows].to(device)).cpu()
+        for rows in _batches(n, BATCH)
     ]
     return torch.cat(parts).numpy()
 
@@ -100,15 +101,12 @@ def draw(
 @torch.inference_mode()
 def encode(vae: VAE, pictures: Pictures) -> tuple[Codes, Codes]:
     """Posterior means μ and log-variances log σ², each (N, l); for a point posterior log σ² is −inf."""
-    means, log_vars = [], []
-    for rows in _batches(len(pictures)):
+    mean, log_var = (np.empty((len(pictures), vae.latents), np.float32) for _ in range(2))
+    for rows in _batches(len(pictures), at_once(vae)):  # small results kept between large ones would leave holes
         posterior = vae.encode(to_tensor(pictures[rows], _device(vae)))
-        means.append(posterior.mean)
-        spread = (
-            posterior.log_var if isinstance(posterior, DiagonalNormal) else torch.full_like(posterior.mean, -np.inf)
-        )
-        log_vars.append(spread)
-    return torch.cat(means).cpu().numpy(), torch.cat(log_vars).cpu().numpy()
+        mean[rows] = posterior.mean.cpu().numpy()
+        log_var[rows] = posterior.log_var.cpu().numpy() if isinstance(posterior, DiagonalNormal) else -np.inf
+    return mean, log_var
 
 
 @torch.inference_mode()
@@ -127,7 +125,7 @@ def decode(vae: VAE, codes: Codes, precision: str = "fp32") -> Pictures:
     dtype = choose_precision(precision, _device(vae))
     plain = dtype == torch.float32 and len(z) < ENOUGH
     draw = vae.decoder if plain else frozen(vae.decoder, dtype)
-    return np.concatenate([to_pictures(vae.likelihood.mean(draw(z[rows]))) for rows in _batches(len(z))])
+    return np.concatenate([to_pictures(vae.likelihood.mean(draw(z[rows]))) for rows in _batches(len(z), at_once(vae))])
 
 
 def reconstruct(vae: VAE, pictures: Pictures) -> Pictures:
@@ -178,5 +176,13 @@ def _device(vae: VAE) -> torch.device:
     return next(vae.parameters()).device
 
 
-def _batches(n: int) -> Iterator[slice]:
-    return (slice(first, min(first + BATCH, n)) for first in range(0, n, BATCH))
+def at_once(vae: VAE) -> int:
+    """How many pictures to work on at once: on a processor fewer large ones, which take memory and no less time."""
+    if _device(vae).type != "cpu" or vae.decoder.shape is None:
+        return BATCH
+    _, height, width = vae.decoder.shape
+    return max(FEWEST, min(BATCH, BATCH * 64 * 64 // (height * width)))
+
+
+def _batches(n: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(first + size, n)) for first in range(0, n, size))

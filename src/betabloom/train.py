@@ -133,6 +133,7 @@ def _go(run: Run, started: float, stop: Stop, progress: Callable[[int, int, str]
             _loop(run, started, stop, progress)
         finally:
             run.replay = None  # and the memory that it holds
+            run.optimiser.let_go()
         if run.out:
             command = resume_command(run.out)
             stop.leave_at_once(f"Stopped after the last step, which is saved. To make the model, type: {command}")
@@ -226,11 +227,16 @@ def _learn(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
 
 def _clipped(run: Run) -> Tensor:
     """The norm of the gradient, a scalar; the gradient is shortened if that is longer than the settings allow."""
+    weights = [weight for weight in run.vae.parameters() if weight.grad is not None]
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    large = [layer for layer in run.optimiser.large if layer.factors]
+    norms = [*torch._foreach_norm(gradients), *(layer.gradient_norm() for layer in large)]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
     if run.config.train.clip:
         limit = run.config.train.clip * math.prod(run.config.shape)
-        return torch.nn.utils.clip_grad_norm_(run.vae.parameters(), limit)
-    gradients = [weight.grad for weight in run.vae.parameters() if weight.grad is not None]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        torch.nn.utils.clip_grads_with_norm_(weights, limit, norm)
+        for layer in large:
+            layer.scale_gradient((limit / (norm + 1e-6)).clamp(max=1))
     return norm
 
 

@@ -31,6 +31,7 @@ __all__ = ["SAMPLER_PICTURES", "fit_sampler", "validate"]
 log = logging.getLogger(__name__)
 
 JUDGED_FROM = 600.0  # seconds of a time budget from which on a feature network compares the samplers
+SPREAD = 64  # pictures whose differences are measured
 SAMPLER_PICTURES = 8192  # of which the codes are used to fit the sampler
 
 
@@ -43,18 +44,19 @@ def validate(run: Run) -> bool:
     """
     vae = run.averaged.eval()
     totals = np.zeros(3)
-    per_dimension, means, codes = torch.zeros(vae.latents), [], []
+    per_dimension = torch.zeros(vae.latents)
     rng = np.random.default_rng([run.config.train.seed, 2])
     rows = run.validation_rows
-    for first in range(0, len(rows), sample.BATCH):
-        x = sample.to_tensor(run.store.pictures[rows[first : first + sample.BATCH]], run.device)
+    means, codes = (torch.empty(len(rows), vae.latents) for _ in range(2))
+    size = sample.at_once(vae)
+    for first in range(0, len(rows), size):
+        x = sample.to_tensor(run.store.pictures[rows[first : first + size]], run.device)
         noise = torch.from_numpy(rng.standard_normal((len(x), vae.latents), np.float32)).to(run.device)
         with _autocast(run):
             terms = vae(x.contiguous(memory_format=torch.channels_last), noise)
         floor = terms.floor.sum().item() if terms.floor is not None else 0.0
         totals += terms.distortion.sum().item(), terms.rate.sum().item(), floor
-        means.append(terms.posterior.mean.float().cpu())
-        codes.append(terms.z.float().cpu())
+        means[first : first + size], codes[first : first + size] = terms.posterior.mean, terms.z
         if terms.rate_per_dimension is not None:
             per_dimension += terms.rate_per_dimension.sum(0).cpu()
     distortion, rate, floor = (totals / len(rows)).tolist()
@@ -70,14 +72,14 @@ def validate(run: Run) -> bool:
             if vae.likelihood.discrete
             else {}
         ),
-        "active_units": active_units(torch.cat(means).numpy()),
-        "spread": _spread(run, vae, torch.cat(codes)),
+        "active_units": active_units(means.numpy()),
+        "spread": _spread(run, vae, codes),
     }
     dimensions = [round(value, 5) for value in (per_dimension / len(rows)).tolist()]
     record(run, "validation", {**run.validated, "rate_per_dimension": dimensions})
     log.info("step %d: %s", run.step, summary(run))
     if run.out:
-        _draw(run, vae, torch.cat(codes), run.out)
+        _draw(run, vae, codes, run.out)
     return True
 
 
@@ -87,9 +89,10 @@ def _autocast(run: Run) -> torch.autocast:
 
 def _spread(run: Run, vae: VAE, codes: Tensor) -> float:
     """How much the pictures that `codes` (N, l) of held-out pictures stand for differ, relative to the real ones."""
-    real = sample.to_tensor(run.store.pictures[run.validation_rows[: sample.BATCH]])
+    size = sample.at_once(vae)
+    real = sample.to_tensor(run.store.pictures[run.validation_rows[:SPREAD]])
     with _autocast(run):
-        made = vae.decode(codes[: sample.BATCH].to(run.device))
+        made = torch.cat([vae.decode(some.to(run.device)) for some in torch.split(codes[:SPREAD], size)])
     return spread(made.float().cpu().numpy(), real.numpy())
 
 
