@@ -24,9 +24,9 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
 ]
 
-ROUNDS = 40
+ROUNDS, STEPS = 40, 72
 SETTINGS = [
-    "--size", "16", "--preset", "tiny", "--steps", "24", "--device", "cpu", "--precision", "fp32",
+    "--size", "16", "--preset", "tiny", "--steps", str(STEPS), "--device", "cpu", "--precision", "fp32",
     *(f"--set={setting}" for setting in ("widths=8,16", "latents=6", "batch=16", "validations=3")),
 ]  # fmt: skip
 
@@ -183,7 +183,7 @@ def stage(folder: Path) -> str:
     saved = sorted((run / "checkpoints").glob("step-*")) if (run / "checkpoints").exists() else []
     if not saved:
         return "before the first checkpoint"
-    return "making the model" if saved[-1].name.endswith("24") else "training"
+    return "making the model" if saved[-1].name.endswith(str(STEPS)) else "training"
 
 
 @pytest.mark.parametrize("part", [0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95])

@@ -79,6 +79,24 @@ def test_codes_of_another_model_are_refused(vae):
         sample.decode(vae, np.zeros((2, 7), np.float32))
 
 
+@pytest.mark.parametrize(("side", "count"), [(16, 64), (64, 64), (128, 16), (512, 8)])
+def test_fewer_large_pictures_are_worked_on_at_once(side, count):
+    with torch.device("meta"):
+        large = build_vae((3, side, side), 4, "conv", (8, 8)).decoder.shape
+    assert large == (3, side, side)
+    vae = build_vae((3, 16, 16), 4, "conv", (8, 8))
+    vae.decoder.shape = large
+    assert sample.at_once(vae) == count
+
+
+def test_how_many_are_worked_on_at_once_changes_nothing(vae, pictures, monkeypatch):
+    whole = sample.encode(vae, pictures), sample.reconstruct(vae, pictures)
+    monkeypatch.setattr(sample, "at_once", lambda _: 9)
+    for one, other in zip(whole[0], sample.encode(vae, pictures), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert close(whole[1], sample.reconstruct(vae, pictures))
+
+
 def test_code_files_come_back(tmp_path):
     rng = np.random.default_rng(0)
     codes = Codes(

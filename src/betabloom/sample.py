@@ -178,9 +178,10 @@ def _device(vae: VAE) -> torch.device:
 
 def at_once(vae: VAE) -> int:
     """How many pictures to work on at once: on a processor fewer large ones, which take memory and no less time."""
-    if _device(vae).type != "cpu" or vae.decoder.shape is None:
+    shape = getattr(vae.decoder, "shape", None)  # a decoder can be any module
+    if _device(vae).type != "cpu" or shape is None:
         return BATCH
-    _, height, width = vae.decoder.shape
+    _, height, width = shape
     return max(FEWEST, min(BATCH, BATCH * 64 * 64 // (height * width)))
 
 
