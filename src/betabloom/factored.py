@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["MOMENTS", "Linear", "adam_", "large_layers", "moments", "together", "unsettled"]
 
 LARGE = 1 << 24  # weights of a layer: its gradient is of 64 MB and more
-BLOCK = 1 << 18  # weights that are changed at a time
+BLOCK, HEIGHT = 1 << 18, 64  # weights that are changed at a time; rows of these for which one product is made
 PART = 1 << 21  # weights that are brought to another type at a time
-MOMENTS = torch.bfloat16
+MOMENTS, NAMES = torch.bfloat16, ("exp_avg", "exp_avg_sq")
 HALF = 1 << 15  # half the last place of bf16, in places of float32
 
 
@@ -126,11 +126,7 @@ def _gram(x: Tensor) -> Tensor:
 
 def moments(weight: Tensor) -> dict[str, Tensor]:
     """What AdamW remembers of weights before the first step, by the names that it has for it."""
-    return {
-        "step": torch.zeros(()),
-        "exp_avg": torch.zeros_like(weight, dtype=MOMENTS),
-        "exp_avg_sq": torch.zeros_like(weight, dtype=MOMENTS),
-    }
+    return {"step": torch.zeros(()), **{name: torch.zeros_like(weight, dtype=MOMENTS) for name in NAMES}}
 
 
 @torch.no_grad()
@@ -148,34 +144,32 @@ def adam_(layer: Linear, state: dict[str, Tensor], lr: float, weight_decay: floa
     delta, x = _joined(layer.factors or [])
     seed = int(state["step"])
     noise = torch.randint(-HALF, HALF, (BLOCK,), generator=torch.Generator().manual_seed(seed), dtype=torch.int32)
-    scratch = torch.empty(4, BLOCK)
-    for block in _blocks(weight.shape):
-        some, kept = weight[block], [state[name][block] for name in ("exp_avg", "exp_avg_sq")]
-        own, gradient, moment, square = (each[: some.numel()].view(some.shape) for each in scratch)
-        own = some if some.is_contiguous() else own.copy_(some)
-        gradient.copy_(delta[:, block[0]].T @ x[:, block[1]])
-        moment.copy_(kept[0])
-        square.copy_(kept[1])
-        adamw(
-            [own],
-            [gradient],
-            [moment],
-            [square],
-            [],
-            [state["step"].clone()],
-            fused=True,
-            amsgrad=False,
-            beta1=betas[0],
-            beta2=betas[1],
-            lr=lr,
-            weight_decay=weight_decay,
-            eps=1e-8,
-            maximize=False,
-        )
-        if own is not some:
-            some.copy_(own)
-        kept[0].copy_(moment)
-        kept[1].copy_(unsettled(square, noise[: square.numel()].view(square.shape)))
+    scratch = torch.empty(3, BLOCK)
+    for panel in _panels(weight.shape):
+        made = delta[:, panel[0]].T @ x[:, panel[1]]
+        for own, exact, first, second in _pieces(weight[panel], made, *(state[name][panel] for name in NAMES)):
+            gradient, moment, square = (each[: own.numel()].view(own.shape) for each in scratch)
+            gradient.copy_(exact)
+            moment.copy_(first)
+            square.copy_(second)
+            adamw(
+                [own],
+                [gradient],
+                [moment],
+                [square],
+                [],
+                [state["step"].clone()],
+                fused=True,
+                amsgrad=False,
+                beta1=betas[0],
+                beta2=betas[1],
+                lr=lr,
+                weight_decay=weight_decay,
+                eps=1e-8,
+                maximize=False,
+            )
+            first.copy_(moment)
+            second.copy_(unsettled(square, noise[: own.numel()].view(own.shape)))
     state["step"] += 1
 
 
@@ -190,10 +184,15 @@ def unsettled(x: Tensor, noise: Tensor) -> Tensor:
     return x
 
 
-def _blocks(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of blocks that fill a matrix; its longer side is cut."""
-    long = max(shape)
-    size = max(1, BLOCK // min(shape))
-    for first in range(0, long, size):
-        cut, whole = slice(first, first + size), slice(None)
-        yield (cut, whole) if shape[0] == long else (whole, cut)
+def _panels(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the parts of a matrix whose gradients are made at a time."""
+    rows, columns = shape
+    height = max(1, BLOCK // columns) if columns <= BLOCK else HEIGHT
+    for row in range(0, rows, height):
+        for column in range(0, columns, BLOCK):
+            yield slice(row, row + height), slice(column, column + BLOCK)
+
+
+def _pieces(*alike: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Parts of matrices that lie alike, in pieces that each lie together in memory: whole, or row by row."""
+    return [alike] if alike[0].is_contiguous() else zip(*alike, strict=True)

@@ -182,7 +182,7 @@ def at_once(vae: VAE) -> int:
     if _device(vae).type != "cpu" or shape is None:
         return BATCH
     _, height, width = shape
-    return max(FEWEST, min(BATCH, BATCH * 64 * 64 // (height * width)))
+    return int(max(FEWEST, min(BATCH, BATCH * 64 * 64 // (height * width))))
 
 
 def _batches(n: int, size: int) -> Iterator[slice]:
