@@ -391,10 +391,12 @@ def _restore_optimiser(run: Run, tensors: dict[str, Tensor]) -> None:
     for name, value in tensors.items():
         index, _, moment = name.partition(".")
         like = weights[int(index)]
+        state = optimiser.state[like]
         if moment == "step":
-            optimiser.state[like][moment] = value.to(like.device if fused else "cpu")
+            state[moment] = value.to(like.device if fused else "cpu", copy=True)  # or it would keep the file open
         else:
-            optimiser.state[like][moment] = torch.empty_like(like, dtype=value.dtype).copy_(value)
+            held = state[moment] if moment in state else torch.empty_like(like, dtype=value.dtype)
+            state[moment] = held.copy_(value)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
