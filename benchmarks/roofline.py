@@ -175,7 +175,7 @@ def arithmetic(run: Run) -> tuple[float, float]:
 
     crew, run.crew = run.crew, None
     with FlopCounterMode(display=False) as counter:
-        train.accumulate(run, *train._batch(run))
+        train.accumulate(run, *train.batch(run))
     with FlopCounterMode(display=False) as other, mock.patch.object(run.optimiser, "_share", optimiser._one_by_one):
         run.optimiser.step()
     run.optimiser.zero_grad(set_to_none=True)
@@ -226,7 +226,7 @@ def operators(run: Run, steps: int) -> dict[str, float]:
     with profile(activities=[ProfilerActivity.CPU]) as watched:
         for _ in range(steps):
             with torch.profiler.record_function("whole"):
-                train.accumulate(run, *train._batch(run))
+                train.accumulate(run, *train.batch(run))
     run.optimiser.zero_grad(set_to_none=True)
     spent: Counter[str] = Counter()
     for event in watched.key_averages():

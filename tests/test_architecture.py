@@ -49,7 +49,7 @@ LEVELS = [
     {"lean"},
     {"checkpoint", "rundir"},
     {"run", "novel", "evaluation", "wider", "critic", "start", "refit"},
-    {"memory", "eye"},
+    {"memory", "eye", "resume", "batches"},
     {"validate", "evaluate", "advice", "sharpen"},
     {"budget", "rollback", "enlarge", "replay"},
     {"train", "report"},

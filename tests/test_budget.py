@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from betabloom import budget, run, train
+from betabloom import budget, resume, run, train
 from betabloom.nn import FAMILIES
 
 
@@ -279,9 +279,9 @@ def test_parts_are_kept_by_a_checkpoint(small_store, tiny_config, tmp_path):
     state = run.set_up(small_store, tiny_config, tmp_path)
     train._train_step(state)
     state.step, state.parts = 1, 4
-    run.save(state)
+    resume.save(state)
     again = run.set_up(small_store, tiny_config, tmp_path)
-    run.restore(again)
+    resume.restore(again)
     assert again.parts == 4
 
 

@@ -45,7 +45,7 @@ def test_the_gradient_is_that_of_the_whole_batch(name, threads, small_store, tin
     assert together.crew
     assert together.crew.size == threads
     alone.crew = None
-    one, other = (memory.accumulate(run, *train._batch(run)) for run in (together, alone))
+    one, other = (memory.accumulate(run, *train.batch(run)) for run in (together, alone))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
     weights = zip(together.vae.named_parameters(), alone.vae.parameters(), strict=True)
     for (place, mine), theirs in weights:
@@ -138,7 +138,7 @@ def test_a_part_for_which_memory_is_too_small_halves_the_batch(threads, small_st
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(memory, "_side_by_side", too_large)
-    assert len(memory.accumulate(run, *train._batch(run))) == 3
+    assert len(memory.accumulate(run, *train.batch(run))) == 3
     assert run.parts == 2
 
 

@@ -154,7 +154,7 @@ def test_a_disk_that_really_fills_up(flowers, small_disk, monkeypatch, caplog):
 
 def spoil(monkeypatch, *steps):
     """Make the noise of some steps infinite, so that their loss is not a finite number; return how often it was."""
-    batch, spoiled = train._batch, []
+    batch, spoiled = train.batch, []
 
     def spoiling(state):
         x, noise = batch(state)
@@ -163,7 +163,7 @@ def spoil(monkeypatch, *steps):
             noise = noise / 0
         return x, noise
 
-    monkeypatch.setattr(train, "_batch", spoiling)
+    monkeypatch.setattr(train, "batch", spoiling)
     return spoiled
 
 

@@ -87,7 +87,7 @@ def steps(shape, count: int, weight_decay: float = 0.0) -> tuple[Linear, nn.Para
         x[:, 0] = 0.0
         layer.factors = [(delta, x)]
         reference.grad = delta.T @ x
-        adam_(layer, state, 0.01, weight_decay, (0.9, 0.999))
+        adam_(layer, state, 0.01, weight_decay)
         adam.step()
     return layer, reference
 

@@ -59,7 +59,7 @@ def test_a_step_that_reads_its_schedules_from_memory_is_the_same_step(name, smal
         with from_memory(reading) as fill:
             assert all(isinstance(group["lr"], torch.Tensor) for group in reading.optimiser.param_groups)
             fill()
-            train._learn(reading, *train._batch(reading))
+            train._learn(reading, *train.batch(reading))
         reading.step += 1
         reading.plan.advance(reading.step, 0)
     assert reading.objective is objective
@@ -112,7 +112,7 @@ def test_a_replayed_step_that_is_not_finite_changes_nothing(small_store, tiny_co
     run = ready(small_store, tiny_config, "muon", device="cuda")
     learn(run, WARM_UP + 2)
     before = {name: value.clone() for name, value in run.vae.state_dict().items()}
-    x, noise = train._batch(run)
+    x, noise = train.batch(run)
     assert run.replay
     good, *_ = run.replay(x * float("nan"), noise)
     assert not good

@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from betabloom import durable, run, rundir, train, validate
+from betabloom import durable, resume, run, rundir, train, validate
 from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.locking import locked
 from betabloom.stopping import Interrupted, stop_requests
@@ -81,7 +81,7 @@ def test_a_run_that_goes_on_tells_the_time_left_by_its_own_pace(small_store, tin
         with pytest.raises(Interrupted):
             train.fit(small_store, tiny_config, tmp_path)
     state = run.set_up(small_store, tiny_config, tmp_path)
-    run.restore(state)
+    resume.restore(state)
     assert state.step == 9
     assert state.plan.t == 9 / 20
     assert state.plan.first == (0, 0.0)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from betabloom import plot
 from betabloom.hardware import choose_device
 from betabloom.nn import FAMILIES
-from betabloom.run import BATCH, save, some, usual_batch
+from betabloom.resume import save
+from betabloom.run import BATCH, some, usual_batch
 from betabloom.validate import SAMPLER_PICTURES, fit_sampler
 
 if TYPE_CHECKING:

@@ -25,12 +25,16 @@ from torch.optim.adamw import adamw
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["MOMENTS", "Linear", "adam_", "large_layers", "moments", "together", "unsettled"]
+__all__ = ["MOMENTS", "Linear", "adam_", "adamw_", "large_layers", "moments", "together", "unsettled"]
 
 LARGE = 1 << 24  # weights of a layer: its gradient is of 64 MB and more
 BLOCK, HEIGHT = 1 << 18, 64  # weights that are changed at a time; rows of these for which one product is made
 PART = 1 << 21  # weights that are brought to another type at a time
 MOMENTS, NAMES = torch.bfloat16, ("exp_avg", "exp_avg_sq")
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # of AdamW
+adamw_ = functools.partial(
+    adamw, max_exp_avg_sqs=[], amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], eps=EPSILON, maximize=False
+)
 HALF = 1 << 15  # half the last place of bf16, in places of float32
 
 
@@ -130,7 +134,7 @@ def moments(weight: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def adam_(layer: Linear, state: dict[str, Tensor], lr: float, weight_decay: float, betas: tuple[float, float]) -> None:
+def adam_(layer: Linear, state: dict[str, Tensor], lr: float, weight_decay: float) -> None:
     """One step of AdamW for the weights of a layer that has factors.
 
     Arguments:
@@ -138,7 +142,6 @@ def adam_(layer: Linear, state: dict[str, Tensor], lr: float, weight_decay: floa
         state: From `moments`.
         lr: Learning rate.
         weight_decay: Decoupled.
-        betas: Decay of the two moments.
     """
     weight = layer.weight
     delta, x = _joined(layer.factors or [])
@@ -152,21 +155,9 @@ def adam_(layer: Linear, state: dict[str, Tensor], lr: float, weight_decay: floa
             gradient.copy_(exact)
             moment.copy_(first)
             square.copy_(second)
-            adamw(
-                [own],
-                [gradient],
-                [moment],
-                [square],
-                [],
-                [state["step"].clone()],
-                fused=True,
-                amsgrad=False,
-                beta1=betas[0],
-                beta2=betas[1],
-                lr=lr,
-                weight_decay=weight_decay,
-                eps=1e-8,
-                maximize=False,
+            steps = [state["step"].clone()]
+            adamw_(
+                [own], [gradient], [moment], [square], state_steps=steps, lr=lr, weight_decay=weight_decay, fused=True
             )
             first.copy_(moment)
             second.copy_(unsettled(square, noise[: own.numel()].view(own.shape)))

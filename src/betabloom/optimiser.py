@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
 
 from betabloom import factored
 from betabloom.errors import UsageError
@@ -36,7 +35,6 @@ __all__ = ["OPTIMISERS", "Muon", "make_optimiser", "memory", "orthogonal"]
 
 OPTIMISERS = ("muon", "adam")
 MUON_RATE = 20.0  # Muon's learning rate over Adam's: a matrix of singular values one has small entries
-BETAS = (0.9, 0.999)  # of AdamW
 QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the iteration, chosen by its author for a steep start
 
 
@@ -177,22 +175,16 @@ class Muon(torch.optim.Optimizer):
                 state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device if group["fused"] else "cpu")
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
         states = [self.state[weight] for weight in weights]
-        adamw(
+        factored.adamw_(
             weights,
             [weight.grad for weight in weights],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            fused=group["fused"],
-            found_inf=getattr(self, "found_inf", None),
-            amsgrad=False,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
+            state_steps=[state["step"] for state in states],
             lr=group["lr"],
             weight_decay=group["weight_decay"],
-            eps=1e-8,
-            maximize=False,
+            fused=group["fused"],
+            found_inf=getattr(self, "found_inf", None),
         )
 
     def _factored(self, group: dict[str, Any]) -> None:
@@ -200,7 +192,7 @@ class Muon(torch.optim.Optimizer):
             return
         for layer in self.large:
             if layer.factors:
-                factored.adam_(layer, self.state[layer.weight], group["lr"], group["weight_decay"], BETAS)
+                factored.adam_(layer, self.state[layer.weight], group["lr"], group["weight_decay"])
 
 
 def _size(gradient: Tensor) -> float:

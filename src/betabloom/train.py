@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +19,7 @@ import yaml
 import betabloom
 from betabloom import plot
 from betabloom.advice import advise
-from betabloom.augment import DRAWS, augment, mirror
+from betabloom.batches import batch
 from betabloom.budget import choose, counted, reserve
 from betabloom.checkpoint import Model, laid_out, load, save_model
 from betabloom.config import Config
@@ -31,8 +30,9 @@ from betabloom.hardware import precision_name
 from betabloom.memory import accumulate
 from betabloom.objective import normalised_beta
 from betabloom.replay import Replay
+from betabloom.resume import restore, save
 from betabloom.rollback import average_anew, buffers, guarded_step, recover
-from betabloom.run import Run, check_finite, fail, learning_rate, record, restore, save, set_up, sized, summary
+from betabloom.run import Run, check_finite, fail, learning_rate, record, set_up, sized, summary
 from betabloom.rundir import claimed, resume_command, rewind_samples, why_stopped
 from betabloom.start import settled, start
 from betabloom.stopping import Interrupted, Stop, stop_requests
@@ -208,7 +208,7 @@ def _step(run: Run) -> None:
     run.vae.train()
     if run.replay is None and run.device.type == "cuda":
         run.replay = Replay(run, _learn)
-    x, noise = _batch(run)
+    x, noise = batch(run)
     told = run.replay(x, noise) if run.replay else _learn(run, x, noise)
     if config.ema:
         _average(run.averaged, run.vae, min(config.ema, (1 + run.step) / (10 + run.step)))
@@ -238,49 +238,6 @@ def _clipped(run: Run) -> Tensor:
         for layer in large:
             layer.scale_gradient((limit / (norm + 1e-6)).clamp(max=1))
     return norm
-
-
-def _batch(run: Run) -> tuple[Tensor, Tensor]:
-    """Pictures x (B, C, H, W) in [0, 1] and standard normal noise (B, l) of the step that comes."""
-    d = run.config.data
-    draws, noise = _random(run)
-    x = _pictures(run).to(run.device).permute(0, 3, 1, 2)
-    x = mirror(x, draws) if d.flip else x  # as bytes, which takes half the time
-    x = augment(x.float().div_(255), draws, False, d.shift, d.rotate, d.colour)
-    return x.contiguous(memory_format=torch.channels_last), noise
-
-
-def _random(run: Run) -> tuple[Tensor, Tensor]:
-    """Uniform numbers (B, `DRAWS`) and standard normal ones (B, l); a GPU draws its own, which others cannot repeat."""
-    size, latents, key = run.batch, run.vae.latents, [run.config.train.seed, 1, run.step]
-    if run.device.type == "cuda":
-        generator = torch.Generator(run.device).manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-        draws = torch.rand((size, DRAWS), generator=generator, device=run.device)
-        return draws, torch.randn((size, latents), generator=generator, device=run.device)
-    rng = np.random.default_rng(key)
-    draws = torch.from_numpy(rng.random((size, DRAWS), np.float32)).to(run.device)
-    return draws, torch.from_numpy(rng.standard_normal((size, latents), np.float32)).to(run.device)
-
-
-def _pictures(run: Run) -> Tensor:
-    """The uint8 pictures (B, H, W, C) of the step that comes: each epoch has every picture once."""
-    if run.feed:
-        return torch.from_numpy(next(run.feed))
-    assert run.pictures is not None  # noqa: S101  (for the type checker: there is the one or the other)
-    images = len(run.train_rows)
-    places = np.arange(run.step * run.batch, (run.step + 1) * run.batch)
-    epochs = np.unique(places // images)
-    order = np.concatenate([_order(run.config.train.seed, int(epoch), images) for epoch in epochs])
-    chosen = order[places - epochs[0] * images]
-    if isinstance(run.pictures, torch.Tensor):
-        return run.pictures[torch.from_numpy(chosen).to(run.pictures.device, non_blocking=True)]
-    return torch.from_numpy(run.pictures[run.train_rows[chosen]])
-
-
-@lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, images: int) -> np.ndarray:
-    """The order of the pictures in an epoch."""
-    return np.random.default_rng([seed, 0, epoch]).permutation(images)
 
 
 @torch.no_grad()
