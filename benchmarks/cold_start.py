@@ -27,7 +27,7 @@ from measuring import PEERS, ROOT, in_process, in_turn, keep, machine, ratio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-START = "from betabloom.cli import main; main()"
+START = "from betabloom.cli.main import main; main()"
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python benchmarks/colour.py MODEL [-n 100] [--seed 0] [--out benchmarks/results/colour.json]
 
 For each of ten named colours, `generate --palette COLOUR` is compared with drawing freely: the share of n pictures
-whose centre has that colour by its mean hue (and chroma and lightness; `betabloom.colour.NAMED` has the bounds), with
+whose centre has that colour by its mean hue (and chroma and lightness; bounds: `betabloom.imaging.colour.NAMED`), with
 Wilson's 95 % interval, and how far codes were moved, in standard deviations. The same for other wishes. Prints a table.
 """
 
@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 import betabloom
-from betabloom import wish
-from betabloom.guide import guided
+from betabloom.generate import colours
+from betabloom.generate.search import guided
 
 if TYPE_CHECKING:
-    from betabloom.checkpoint import Model
-    from betabloom.wish import Wish
+    from betabloom.generate.colours import Wish
+    from betabloom.model.model import Model
 
 ROOT = Path(__file__).parents[1]
 TEN = ("red", "orange", "gold", "green", "cyan", "blue", "violet", "magenta", "pink", "white")
@@ -43,12 +43,12 @@ def main() -> None:
     given = options.parse_args()
     model = betabloom.load(given.model)
     free = model.generate(given.n, given.seed)
-    picture = wish.hex_colours(model.generate(1, given.seed + 1)[0])
-    wishes = {f"palette {name}": wish.palette(name)[0] for name in TEN}
-    wishes |= {f"palette {both}": wish.palette(both)[0] for both in ("violet+gold", "white+green", "red+orange")}
-    wishes |= {f"hue {turns}": [wish.of_hue(turns)] for turns in (0.1, 0.4, 0.6, 0.8)}
-    wishes |= {f"like {picture}": [wish.like(picture)], "colourful": [wish.colourful()]}
-    wishes |= {f"avoid {name}": wish.avoid(name) for name in ("green", "brown", "red")}
+    picture = colours.hex_colours(model.generate(1, given.seed + 1)[0])
+    wishes = {f"palette {name}": colours.palette(name)[0] for name in TEN}
+    wishes |= {f"palette {both}": colours.palette(both)[0] for both in ("violet+gold", "white+green", "red+orange")}
+    wishes |= {f"hue {turns}": [colours.of_hue(turns)] for turns in (0.1, 0.4, 0.6, 0.8)}
+    wishes |= {f"like {picture}": [colours.like(picture)], "colourful": [colours.colourful()]}
+    wishes |= {f"avoid {name}": colours.avoid(name) for name in ("green", "brown", "red")}
     print(f"{'wish':<28}{'free':>7}{'asked':>8}   95 % interval   moved   seconds a picture")
     rows = {name: row(model, name, each, free, given.seed) for name, each in wishes.items()}
     ten = [rows[f"palette {name}"]["asked"] for name in TEN]

@@ -25,7 +25,7 @@ from measuring import FLOWERS, PHOTOS, in_turn, keep, machine, ratio
 from PIL import Image
 
 from betabloom.data import Folder, Pipeline, prepare
-from betabloom.data.pieces import piece_size, prepare_piece
+from betabloom.data.store.pieces import piece_size, prepare_piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,9 +153,9 @@ def batches(rounds: int) -> dict[str, Any]:
     """A batch in random order from the memory-mapped store to floats, and a training step of the default model."""
     import torch
 
-    from betabloom.checkpoint import make_vae
     from betabloom.config import Config
-    from betabloom.run import BATCH
+    from betabloom.training.setup import BATCH
+    from betabloom.vae.build import make_vae
 
     config = Config.preset("flowers64")
     size, shape = BATCH, (config.data.height, config.data.width)

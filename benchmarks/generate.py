@@ -71,7 +71,7 @@ def written(n: int, precision: str) -> dict[str, float]:
     """One run of the command line that writes n files."""
     with tempfile.TemporaryDirectory() as place:
         start = time.perf_counter()
-        command = [sys.executable, "-c", "from betabloom.cli import main; main()", "generate", "-n", str(n)]
+        command = [sys.executable, "-c", "from betabloom.cli.main import main; main()", "generate", "-n", str(n)]
         command += ["--precision", precision] if precision else []
         process = subprocess.Popen([*command, "-o", "each"], cwd=place, stdout=subprocess.DEVNULL)
         _, status, used = os.wait4(process.pid, 0)

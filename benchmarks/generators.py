@@ -116,9 +116,8 @@ def ours_in_bf16(network: str) -> Callable[[int], object]:
 def ours(network: str, precision: str = "fp32") -> Callable[[int], object]:
     import torch
 
-    from betabloom import sample
-    from betabloom.checkpoint import laid_out
-    from betabloom.vae import build_vae
+    from betabloom.vae import inference
+    from betabloom.vae.build import build_vae, laid_out
 
     torch.set_num_threads(1)
     if network == "celeba":
@@ -126,14 +125,15 @@ def ours(network: str, precision: str = "fp32") -> Callable[[int], object]:
     family = {"burgess": "burgess", "celeba": "pythae-celeba"}[network]
     likelihood = {"burgess": "bernoulli", "celeba": "gaussian"}[network]
     vae = laid_out(build_vae((3, 64, 64), LATENTS, family, likelihood=likelihood).requires_grad_(False).eval())
-    return lambda n: sample.generate(vae, n, precision=precision)
+    return lambda n: inference.generate(vae, n, precision=precision)
 
 
 def ours_in_numpy(network: str) -> Callable[[int], object]:
-    from betabloom.checkpoint import Model, make_vae
     from betabloom.config import Config
     from betabloom.data import Pipeline
-    from betabloom.lean import open_lean
+    from betabloom.model.model import Model
+    from betabloom.model.without_torch import open_lean
+    from betabloom.vae.build import make_vae
 
     assert network == "burgess"
     config = Config.preset("flowers64", family="burgess", latents=LATENTS, likelihood="bernoulli")

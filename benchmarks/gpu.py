@@ -31,12 +31,12 @@ from roofline import arithmetic, step
 
 import betabloom
 from betabloom.config import Config
-from betabloom.run import set_up
+from betabloom.training.setup import set_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from betabloom.run import Run
+    from betabloom.training.state import Run
 
 WANTED = 0.5
 KINDS = {

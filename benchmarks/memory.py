@@ -92,7 +92,7 @@ def trained(kind: str, steps: int, few: Path) -> None:
         x = torch.from_numpy(pictures(136).pictures[:SEED_PICTURES]).permute(0, 3, 1, 2).float().div_(255)
         plain.fit(plain.Seed(), x, 1, 32, 3e-4, steps)
     elif kind != "imports":
-        from betabloom.data.store import open_store
+        from betabloom.data.store.store import open_store
 
         store, settings = (open_store(few), SPLIT) if kind == "seed" else (pictures(64), {})
         with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
 """Networks and losses of other projects, written again from their descriptions, for our own training loop.
 
-Importing this module adds them to `betabloom.nn.FAMILIES` and `betabloom.likelihood.LIKELIHOODS`; `RECIPES` then says
-with which settings each is trained: its published network, loss, β and batch; optimiser schedule, averaged weights and
-mirroring are ours, for all of them alike.
+Importing this module adds them to `betabloom.networks.build.FAMILIES` and `betabloom.vae.likelihood.LIKELIHOODS`;
+`RECIPES` then says with which settings each is trained: its published network, loss, β and batch; optimiser schedule,
+averaged weights and mirroring are ours, for all of them alike.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from betabloom.cpu import Transposed, View
-from betabloom.likelihood import LIKELIHOODS, Gaussian
-from betabloom.nn import FAMILIES, Decoder, Encoder, Family
+from betabloom.networks.build import FAMILIES, Decoder, Encoder, Family
+from betabloom.networks.cpu_layers import Transposed, View
+from betabloom.vae.likelihood import LIKELIHOODS, Gaussian
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from betabloom.nn import Shape
+    from betabloom.networks.build import Shape
 
 __all__ = ["RECIPES"]
 

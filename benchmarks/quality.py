@@ -34,10 +34,11 @@ import torch
 from peers import RECIPES
 
 import betabloom
-from betabloom import metrics, sample
-from betabloom.aggregate import fit_mixture
-from betabloom.data.cache import cache_folder
+from betabloom import metrics
+from betabloom.data.store.cache import cache_folder
 from betabloom.metrics.extractors import cached_features
+from betabloom.samplers.mixture import fit_mixture
+from betabloom.vae import inference
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("BETABLOOM_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -79,7 +80,7 @@ def drawn(name: str, model: betabloom.Model, store: Any, n: int) -> np.ndarray:
     if name == "pythae":  # a mixture of ten Gaussians fitted to the codes
         mean, log_var = (torch.from_numpy(part) for part in model.encode(np.asarray(store.pictures[store.split()[0]])))
         codes = mean + torch.exp(0.5 * log_var) * torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
-        return sample.generate(model.vae, n, 1, density=fit_mixture(codes, 10, 1))
+        return inference.generate(model.vae, n, 1, density=fit_mixture(codes, 10, 1))
     return model.generate(n, seed=1)
 
 

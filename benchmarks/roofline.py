@@ -26,7 +26,7 @@ from measuring import FLOWERS, in_process, keep, machine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from betabloom.run import Run
+    from betabloom.training.state import Run
 
 WANTED = 0.5
 KINDS = {
@@ -75,7 +75,7 @@ def peaks(quick: bool) -> dict[str, float]:
     import torch
     import torch.nn.functional as F
 
-    from betabloom.hardware import keep_memory
+    from betabloom.system.hardware import keep_memory
 
     keep_memory()
     seconds = 0.1 if quick else 1.0
@@ -123,9 +123,9 @@ def best(found: dict[str, float], name: str, work: float, run: Callable[[], obje
 def training(steps: int, quick: bool) -> dict[str, Any]:
     """Steps of the default preset: arithmetic, time, and what it is spent on."""
     import betabloom
-    from betabloom import train
     from betabloom.config import Config
-    from betabloom.run import set_up
+    from betabloom.training import loop, step
+    from betabloom.training.setup import set_up
 
     run = set_up(betabloom.prepare(FLOWERS), Config.preset("flowers64"), None)
     steps = 6 if quick else steps
@@ -136,7 +136,7 @@ def training(steps: int, quick: bool) -> dict[str, Any]:
     kinds = operators(run, 2 if quick else 20)
     with_backward = spent["forward and backward"]
     begun = time.process_time()
-    train._validate(run)
+    loop._validate(run)
     validation = time.process_time() - begun
     epoch = len(run.train_rows) / run.batch * whole
     return {
@@ -160,9 +160,9 @@ def training(steps: int, quick: bool) -> dict[str, Any]:
 
 def step(run: Run) -> None:
     """What the loop does in a step, without its log."""
-    from betabloom import train
+    from betabloom.training import step
 
-    train._train_step(run)
+    step.train_step(run)
     run.step += 1
     run.plan.advance(run.step, 0)
 
@@ -171,11 +171,11 @@ def arithmetic(run: Run) -> tuple[float, float]:
     """GFLOP of forward and backward of a step, and of the optimiser's; by one thread, of which alone torch counts."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from betabloom import optimiser, train
+    from betabloom.training import loop, optimiser
 
     crew, run.crew = run.crew, None
     with FlopCounterMode(display=False) as counter:
-        train.accumulate(run, *train.batch(run))
+        loop.accumulate(run, *loop.batch(run))
     with FlopCounterMode(display=False) as other, mock.patch.object(run.optimiser, "_share", optimiser._one_by_one):
         run.optimiser.step()
     run.optimiser.zero_grad(set_to_none=True)
@@ -185,10 +185,10 @@ def arithmetic(run: Run) -> tuple[float, float]:
 
 def parts_of(run: Run, steps: int) -> tuple[dict[str, float], float, float]:
     """Medians over the steps: processor time of each part; seconds of a whole step by the clock; processor time."""
-    from betabloom import train
+    from betabloom.training import loop, step
 
     spent: dict[str, list[float]] = {name: [] for name in PARTS}
-    works = {name: getattr(train, function) for name, function in PARTS.items()}
+    works = {name: getattr(loop, function) for name, function in PARTS.items()}
 
     def timed(name: str) -> Callable[..., Any]:
         def wrapper(*given: Any) -> Any:
@@ -201,14 +201,14 @@ def parts_of(run: Run, steps: int) -> tuple[dict[str, float], float, float]:
 
     clock, whole = [], []
     for name, function in PARTS.items():
-        setattr(train, function, timed(name))
+        setattr(loop, function, timed(name))
     for _ in range(steps):
         begun, counted = time.perf_counter(), time.process_time()
         step(run)
         clock.append(time.perf_counter() - begun)
         whole.append(time.process_time() - counted)
     for name, function in PARTS.items():
-        setattr(train, function, works[name])
+        setattr(loop, function, works[name])
     return (
         {name: statistics.median(of) for name, of in spent.items()},
         statistics.median(clock),
@@ -221,12 +221,12 @@ def operators(run: Run, steps: int) -> dict[str, float]:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from betabloom import train
+    from betabloom.training import loop
 
     with profile(activities=[ProfilerActivity.CPU]) as watched:
         for _ in range(steps):
             with torch.profiler.record_function("whole"):
-                train.accumulate(run, *train.batch(run))
+                loop.accumulate(run, *loop.batch(run))
     run.optimiser.zero_grad(set_to_none=True)
     spent: Counter[str] = Counter()
     for event in watched.key_averages():

@@ -23,7 +23,7 @@ import numpy as np
 from measuring import keep, machine
 
 if TYPE_CHECKING:
-    from betabloom.run import Run
+    from betabloom.training.state import Run
 
 TRIALS: dict[str, dict[str, dict[str, Any]]] = {
     "side of the pictures": {str(side): {"side": side} for side in (32, 64, 96, 128)},
@@ -71,13 +71,13 @@ def compared(trials: dict[str, dict[str, Any]], rounds: int, steps: int, folder:
 
 def made(folder: Path, side: int = 64, count: int = 2048, mapped: bool = False, **settings: Any) -> Run:
     """A run on noise."""
-    from betabloom import run
     from betabloom.config import Config
     from betabloom.data import Arrays, Pipeline, prepare
+    from betabloom.training import setup
 
     noise = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
     store = prepare(Arrays(noise), Pipeline.named("square", (side, side)), cache=folder, workers=1)
-    made = run.set_up(store, Config.preset("flowers64", **{"steps": 10**6, **settings}), None)
+    made = setup.set_up(store, Config.preset("flowers64", **{"steps": 10**6, **settings}), None)
     if mapped:
         made.pictures = store.pictures
     return made
@@ -85,10 +85,10 @@ def made(folder: Path, side: int = 64, count: int = 2048, mapped: bool = False, 
 
 def several(run: Run, steps: int) -> None:
     """Take some steps."""
-    from betabloom import train
+    from betabloom.training import step
 
     for _ in range(steps):
-        train._train_step(run)
+        step.train_step(run)
         run.step += 1
         run.plan.advance(run.step, 0)
 

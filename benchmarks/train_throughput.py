@@ -144,7 +144,7 @@ def table(peer: str, theirs: list[float], ours: list[float], runs: list[dict[str
 def flowers(count: int) -> np.ndarray:
     """So many pictures of Oxford flowers at 64 px, evenly spread over the classes."""
     import betabloom
-    from betabloom.run import some
+    from betabloom.data.store.split import some
 
     pictures = betabloom.prepare(FLOWERS).pictures
     return np.asarray(pictures[some(np.arange(len(pictures)), count)])

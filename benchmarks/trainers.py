@@ -39,7 +39,7 @@ def _tensor(pictures: np.ndarray) -> Tensor:
 
 def ours(pictures: np.ndarray, epochs: int, held_out: int, recipe: str, settings: dict[str, str]) -> dict[str, Any]:
     import betabloom
-    from betabloom import train
+    from betabloom.training import loop
 
     if recipe in ("flowers64", "seed"):
         recipes: dict[str, Any] = {"split": "auto"}
@@ -52,7 +52,7 @@ def ours(pictures: np.ndarray, epochs: int, held_out: int, recipe: str, settings
     calls = dict.fromkeys(parts, 0)
 
     def timed(name: str) -> None:
-        work = getattr(train, name)
+        work = getattr(loop, name)
 
         def wrapper(*given: Any) -> Any:
             begun = time.process_time()
@@ -61,7 +61,7 @@ def ours(pictures: np.ndarray, epochs: int, held_out: int, recipe: str, settings
             calls[name] += 1
             return done
 
-        setattr(train, name, wrapper)
+        setattr(loop, name, wrapper)
 
     for name in parts:
         timed(name)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import distributions as D
 
-from betabloom.aggregate import GaussianMixture, fit_aggregate, fit_mixture
 from betabloom.errors import UsageError
-from betabloom.sample import base_noise
+from betabloom.samplers.mixture import GaussianMixture, fit_aggregate, fit_mixture
+from betabloom.vae.inference import base_noise
 
 
 def two_clusters(count: int = 4000, seed: int = 0) -> torch.Tensor:

@@ -15,98 +15,96 @@ import betabloom
 SOURCE = Path(betabloom.__file__).parent
 README = Path(__file__).parents[1] / "README.md"
 
-# A module may import from its own level and those below it.
-LEVELS = [
-    {"errors", "locking", "durable"},
-    {"header", "noise", "series"},
-    {"layers"},
-    {
-        "posterior",
-        "schedule",
-        "metrics",
-        "plot",
-        "codes",
-        "plan",
-        "console",
-        "hardware",
-        "cpu",
-        "factored",
-        "augment",
-        "colour",
-        "wallpaper",
-        "doctor",
-        "trackers",
-        "chart",
-        "report_page",
-        "tensors",
-        "stopping",
-    },
-    {"likelihood", "prior"},
-    {"objective", "nn", "aggregate", "parzen"},
-    {"vae", "flow", "frozen"},
-    {"config", "sample", "data", "wish", "lean_decoder", "crew"},
-    {"guide", "optimiser", "samplers", "modeldir"},
-    {"lean"},
-    {"checkpoint", "rundir"},
-    {"run", "novel", "evaluation", "wider", "critic", "start", "refit"},
-    {"memory", "eye", "resume", "batches"},
-    {"validate", "evaluate", "advice", "sharpen"},
-    {"budget", "rollback", "enlarge", "replay"},
-    {"train", "report"},
-    {"library"},
-    {"cli_options", "cli_plain"},
-    {"cli_pictures"},
-    {"cli_data", "cli_cache", "cli_generate", "cli_evaluate", "cli_runs", "cli_sharpen"},
+# Rooms from the ground up: a module may import from its own room, of those below, and of nothing that stands beside it.
+FLOORS = [
+    {"errors", "version", "faces"},
+    {"seeds", "config"},
+    {"system"},
+    {"imaging", "metrics", "data"},
+    {"networks"},
+    {"vae"},
+    {"samplers"},
+    {"model"},
+    {"training", "refine", "generate", "latent", "export"},
+    {"reports", "library", "estimator"},
+    {"studio"},
     {"cli"},
 ]
-LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-MODEL_CODE = {name for names in LEVELS[4:7] for name in names} | {
-    "posterior",
-    "schedule",
-    "sample",
-    "config",
-    "checkpoint",
-}
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# Inside data, from the ground up.
+SHELVES = ["pictures", "sources", "store", "inspection"]
+MODEL_CODE = {room for rooms in FLOORS[4:] for room in rooms}
 
 
 def modules() -> list[Path]:
     return sorted(path for path in SOURCE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 
 
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+
+
 def place(path: Path) -> str:
-    """The name of a module, or of the package it lies in."""
+    """The room that a module lies in; a module outside all folders is its own room."""
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
+MODULES = {dotted(path) for path in modules()}
+
+
 def imported(path: Path) -> set[str]:
-    """Modules and packages of ours that a file imports, wherever in the file."""
+    """Modules and rooms of ours that a file imports, wherever in the file; names of a face count as its room."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "betabloom":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("betabloom."):
-            names.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "betabloom":
+            home = (node.module or "").removeprefix("betabloom").lstrip(".")
+            for alias in node.names:
+                full = f"{home}.{alias.name}".lstrip(".")
+                names.add(full if full in MODULES or full in FLOOR else home)
         elif isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("betabloom.")}
-    return names & (set(LEVEL) | {"cli"})
+            names |= {alias.name.removeprefix("betabloom.") for alias in node.names if "betabloom." in alias.name}
+    return names - {""}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_point_one_way(path):
     own = place(path)
-    assert own in LEVEL, f"{own} has no place in the architecture: add it to LEVELS here and to the README's file tree"
-    for other in imported(path) - {own}:
-        assert LEVEL[other] <= LEVEL[own], f"{own} imports {other}, which stands above it"
-        assert LEVEL[other] < LEVEL[own] or own in ("prior", "likelihood", "aggregate"), (
-            f"{own} and {other} are siblings"
-        )
+    assert own in FLOOR, f"{own} has no place in the architecture: add it to FLOORS here and to the README's map"
+    for other in {name.split(".")[0] for name in imported(path)} - {own}:
+        assert FLOOR[other] < FLOOR[own], f"{own} imports {other}, which does not stand below it"
 
 
-@pytest.mark.parametrize("own", ["data", "metrics", "plot", "doctor", "trackers"])
-def test_what_stands_beside_the_model_imports_no_model_code(own):
+def test_nothing_inside_imports_the_package_itself():
+    """`import betabloom` inside would let every room reach every other through the face of the whole."""
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.Import) and "betabloom" in [alias.name for alias in node.names]), path
+
+
+@pytest.mark.parametrize("room", sorted({dotted(path).rpartition(".")[0] for path in modules()} - {""}))
+def test_no_room_has_a_cycle(room):
+    inside = {name: path for path in modules() if (name := dotted(path)).rpartition(".")[0] == room}
+    arrows = {name: imported(path) & inside.keys() for name, path in inside.items()}
+    while free := {name for name, others in arrows.items() if not others}:
+        arrows = {name: others - free for name, others in arrows.items() if name not in free}
+    assert not arrows, f"these import one another: {arrows}"
+
+
+def test_the_shelves_of_data_stand_on_one_another():
+    for path in modules():
+        own = dotted(path).split(".")
+        if own[0] != "data":
+            continue
+        for other in imported(path):
+            if other.startswith("data.") and other.split(".")[1] != own[1]:
+                assert SHELVES.index(other.split(".")[1]) < SHELVES.index(own[1]), f"{dotted(path)} imports {other}"
+
+
+@pytest.mark.parametrize("own", ["data", "metrics", "imaging", "system"])
+def test_what_stands_below_the_model_imports_no_model_code(own):
     for path in modules():
         if place(path) == own:
-            assert not imported(path) & MODEL_CODE, path
+            assert not {name.split(".")[0] for name in imported(path)} & MODEL_CODE, path
 
 
 def loaded_by(code: str) -> set[str]:
@@ -116,7 +114,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_help_loads_nothing_heavy():
-    code = "import contextlib, io\nfrom typer.testing import CliRunner\nfrom betabloom.cli import app\n"
+    code = "import contextlib, io\nfrom typer.testing import CliRunner\nfrom betabloom.cli.main import app\n"
     code += "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
     program = f"import sys\n{code}print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -142,9 +140,9 @@ def test_the_readme_documents_the_public_names_and_the_file_tree():
     section = text.split("## Python", 1)[1].split("\n## ", 1)[0]
     documented = set(re.findall(r"^\| `(?:betabloom\.)?(\w+)", section, re.MULTILINE))
     assert documented == set(betabloom.__all__)
-    tree = text.split("## The files", 1)[1].split("\n## ", 1)[0]
+    tree = text.split("## The map", 1)[1].split("\n## ", 1)[0]
     for path in modules():
-        assert place(path) in tree, f"the README's file tree lacks {place(path)}"
+        assert f"`{place(path)}/`" in tree or f"`{place(path)}.py`" in tree, f"the README's map lacks {place(path)}"
 
 
 def test_no_pickle():

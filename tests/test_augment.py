@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from betabloom.augment import DRAWS, LUMA, augment
+from betabloom.training.augment import DRAWS, LUMA, augment
 
 
 def pictures(count: int = 6, channels: int = 3, height: int = 16, width: int = 24) -> torch.Tensor:

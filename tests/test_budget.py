@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 
-from betabloom import budget, resume, run, train
-from betabloom.nn import FAMILIES
+from betabloom.networks.build import FAMILIES
+from betabloom.training import budget, loop, resume, setup
 
 
 class Clock:
@@ -29,7 +29,7 @@ class Clock:
 
     def takes(self, monkeypatch, module, name, seconds):
         """Have a function take `seconds(run)` on this clock; a training step does nothing else."""
-        function = getattr(module, name) if name != "_train_step" else lambda state: None
+        function = getattr(module, name) if name != "train_step" else lambda state: None
 
         def slow(state, *rest):
             self.now += seconds(state)
@@ -41,7 +41,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in (train, budget):
+    for module in (loop, budget):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
@@ -63,14 +63,14 @@ def test_a_budget_is_kept_within_a_twentieth_with_all_that_comes_before_and_afte
 ):
     """`after` is what the sampler takes; its fit on a quarter of the pictures foretells it."""
     whole = min(train_pictures(small_store, tiny_config), budget.SAMPLER_PICTURES)
-    for module in (train, budget):
+    for module in (loop, budget):
         clock.takes(monkeypatch, module, "fit_sampler", lambda r: after * min(len(r.train_rows), whole) / whole)
         clock.takes(monkeypatch, module, "save", lambda r: seconds / 100)
-    clock.takes(monkeypatch, train, "validate", lambda r: seconds / 100)
-    clock.takes(monkeypatch, train, "_train_step", lambda r: PACES[pace](r.step, seconds))
+    clock.takes(monkeypatch, loop, "validate", lambda r: seconds / 100)
+    clock.takes(monkeypatch, loop, "train_step", lambda r: PACES[pace](r.step, seconds))
     begun = clock.now - spent
     settings = {"steps": 0, "budget": seconds, "batch": 16, "validations": 10}
-    model = train.fit(small_store, tiny_config.replace(settings), tmp_path, spent=spent)
+    model = loop.fit(small_store, tiny_config.replace(settings), tmp_path, spent=spent)
     assert clock.now - begun == pytest.approx(seconds, rel=0.05)
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
@@ -85,8 +85,8 @@ def train_pictures(store, config) -> int:
 def test_a_flow_is_rehearsed_with_as_small_a_part_of_its_steps(small_store, tiny_config, clock, monkeypatch):
     asked = []
     clock.takes(monkeypatch, budget, "fit_sampler", lambda r: asked.append(r.config.train.flow) or 1)
-    clock.takes(monkeypatch, train, "_train_step", lambda r: 1)
-    model = train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 16, "flow": 6}))
+    clock.takes(monkeypatch, loop, "train_step", lambda r: 1)
+    model = loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 16, "flow": 6}))
     assert asked == [2]
     assert model.config.train.flow == 6
     assert "flow" in model.samplers
@@ -95,19 +95,19 @@ def test_a_flow_is_rehearsed_with_as_small_a_part_of_its_steps(small_store, tiny
 @pytest.mark.parametrize("validations", [1, 2])
 def test_a_budget_with_few_validations_is_kept_too(validations, small_store, tiny_config, tmp_path, clock, monkeypatch):
     whole = train_pictures(small_store, tiny_config)
-    for module in (train, budget):
+    for module in (loop, budget):
         clock.takes(monkeypatch, module, "fit_sampler", lambda r: 15 * len(r.train_rows) / whole)
-    clock.takes(monkeypatch, train, "validate", lambda r: 4)
-    clock.takes(monkeypatch, train, "_train_step", lambda r: 1)
+    clock.takes(monkeypatch, loop, "validate", lambda r: 4)
+    clock.takes(monkeypatch, loop, "train_step", lambda r: 1)
     begun = clock.now
     settings = {"steps": 0, "budget": 120, "batch": 16, "validations": validations}
-    train.fit(small_store, tiny_config.replace(settings), tmp_path)
+    loop.fit(small_store, tiny_config.replace(settings), tmp_path)
     assert clock.now - begun == pytest.approx(120, rel=0.05)
 
 
 def test_with_steps_too_what_ends_first_ends_the_run(small_store, tiny_config, tmp_path, clock, monkeypatch):
-    clock.takes(monkeypatch, train, "_train_step", lambda r: 1)
-    model = train.fit(small_store, tiny_config.replace({"steps": 7, "budget": 3600, "batch": 16}), tmp_path)
+    clock.takes(monkeypatch, loop, "train_step", lambda r: 1)
+    model = loop.fit(small_store, tiny_config.replace({"steps": 7, "budget": 3600, "batch": 16}), tmp_path)
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert model.training["steps"] == 7
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
@@ -120,7 +120,7 @@ def chosen(store, config, pace, clock, steps=0):
         clock.now += pace(state) * (1 if state.step else 20)
 
     config = config.replace({"steps": steps, "budget": 60})
-    return budget.choose(config, lambda c: run.set_up(store, c, None), step, 60)
+    return budget.choose(config, lambda c: setup.set_up(store, c, None), step, 60)
 
 
 @pytest.mark.parametrize(("pace", "batch"), [(0.02, 32), (0.19, 32), (0.25, 16), (9.0, 16)])
@@ -170,33 +170,33 @@ def test_networks_of_publications_keep_their_widths(family, small_store, tiny_co
 
 
 def test_a_run_that_goes_on_does_not_choose_again(small_store, tiny_config, tmp_path, clock, monkeypatch):
-    clock.takes(monkeypatch, train, "_train_step", lambda r: 5)
+    clock.takes(monkeypatch, loop, "train_step", lambda r: 5)
     settings = {"steps": 0, "budget": 60, "batch": 0, "family": "residual", "widths": ()}
-    model = train.fit(small_store, tiny_config.replace(settings), tmp_path)
+    model = loop.fit(small_store, tiny_config.replace(settings), tmp_path)
     assert model.config.model.widths == (8, 16, 32, 64)
-    monkeypatch.setattr(train, "choose", None)
-    again = train.fit(small_store, model.config, tmp_path, resume=True)
+    monkeypatch.setattr(loop, "choose", None)
+    again = loop.fit(small_store, model.config, tmp_path, resume=True)
     assert again.config.model == model.config.model
 
 
 def test_what_is_chosen_is_written_down(small_store, tiny_config, tmp_path, clock, monkeypatch):
-    clock.takes(monkeypatch, train, "_train_step", lambda r: 5)
-    model = train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 0}), tmp_path)
+    clock.takes(monkeypatch, loop, "train_step", lambda r: 5)
+    model = loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 0}), tmp_path)
     assert model.config.train.batch == 16
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["train"]["batch"] == 16
 
 
 def test_a_batch_that_somebody_chose_stays(small_store, tiny_config, clock, monkeypatch):
-    clock.takes(monkeypatch, train, "_train_step", lambda r: 5)
-    model = train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 24}))
+    clock.takes(monkeypatch, loop, "train_step", lambda r: 5)
+    model = loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 24}))
     assert model.config.train.batch == 24
-    assert train.fit(small_store, tiny_config.replace({"steps": 2, "batch": 0})).config.train.batch == run.BATCH
+    assert loop.fit(small_store, tiny_config.replace({"steps": 2, "batch": 0})).config.train.batch == setup.BATCH
 
 
 def test_measuring_leaves_no_trace(small_store, tiny_config, clock, monkeypatch):
     """What is measured with is thrown away: the first step of the run starts from the seed."""
     first = []
-    step = train._train_step
+    step = loop.train_step
 
     def watched(state):
         clock.now += 0.02
@@ -204,8 +204,8 @@ def test_measuring_leaves_no_trace(small_store, tiny_config, clock, monkeypatch)
             first.append((torch.cat([p.flatten() for p in state.vae.parameters()]).clone(), state.batch))
         step(state)
 
-    monkeypatch.setattr(train, "_train_step", watched)
-    train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 2, "batch": 0}))
+    monkeypatch.setattr(loop, "train_step", watched)
+    loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 2, "batch": 0}))
     assert len(first) == 2
     assert torch.equal(first[0][0], first[1][0])
 
@@ -213,10 +213,10 @@ def test_measuring_leaves_no_trace(small_store, tiny_config, clock, monkeypatch)
 def test_preparing_that_takes_most_of_a_budget_leaves_half_of_it_to_training(
     small_store, tiny_config, clock, monkeypatch, caplog
 ):
-    clock.takes(monkeypatch, train, "_train_step", lambda r: 0.1)
+    clock.takes(monkeypatch, loop, "train_step", lambda r: 0.1)
     begun = clock.now
     with caplog.at_level(logging.WARNING, logger="betabloom"):
-        train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 20}), spent=100)
+        loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 20}), spent=100)
     assert "preparing took 100 of the 20 s: training takes 10 more all the same" in caplog.text
     assert clock.now - begun == pytest.approx(10, rel=0.05)
 
@@ -236,12 +236,12 @@ def failing(state, monkeypatch, fits):
 def test_a_batch_that_does_not_fit_in_memory_is_worked_through_in_parts(small_store, tiny_config, monkeypatch, caplog):
     """Parts change no step but by rounding; one line says so."""
     config = tiny_config.replace({"likelihood": "bernoulli", "clip": 0.0})
-    whole, parted = run.set_up(small_store, config, None), run.set_up(small_store, config, None)
+    whole, parted = setup.set_up(small_store, config, None), setup.set_up(small_store, config, None)
     failing(parted, monkeypatch, fits=5)
     with caplog.at_level(logging.WARNING, logger="betabloom"):
         for state in (whole, parted):
             for state.step in range(3):
-                train._train_step(state)
+                loop.train_step(state)
     assert parted.parts == 4
     assert [r.getMessage() for r in caplog.records] == [
         f"a batch of 16 does not fit in memory: it is worked through in {parts} parts" for parts in (2, 4)
@@ -252,17 +252,17 @@ def test_a_batch_that_does_not_fit_in_memory_is_worked_through_in_parts(small_st
 
 
 def test_where_one_picture_does_not_fit_the_message_says_what_to_type(small_store, tiny_config, monkeypatch):
-    state = run.set_up(small_store, tiny_config, None)
+    state = setup.set_up(small_store, tiny_config, None)
     failing(state, monkeypatch, fits=0)
-    with pytest.raises(train.BetabloomError, match=r"not even with one picture.*--size"):
-        train._train_step(state)
+    with pytest.raises(loop.BetabloomError, match=r"not even with one picture.*--size"):
+        loop.train_step(state)
 
 
 def test_other_errors_are_no_lack_of_memory(small_store, tiny_config, monkeypatch):
-    state = run.set_up(small_store, tiny_config, None)
+    state = setup.set_up(small_store, tiny_config, None)
     monkeypatch.setattr(state.vae, "forward", lambda x, noise: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
-        train._train_step(state)
+        loop.train_step(state)
     assert state.parts == 1
 
 
@@ -276,11 +276,11 @@ def test_memory_that_is_short_in_a_budget_makes_the_batch_smaller(small_store, t
 
 def test_parts_are_kept_by_a_checkpoint(small_store, tiny_config, tmp_path):
     (tmp_path / "metrics.jsonl").touch()
-    state = run.set_up(small_store, tiny_config, tmp_path)
-    train._train_step(state)
+    state = setup.set_up(small_store, tiny_config, tmp_path)
+    loop.train_step(state)
     state.step, state.parts = 1, 4
     resume.save(state)
-    again = run.set_up(small_store, tiny_config, tmp_path)
+    again = setup.set_up(small_store, tiny_config, tmp_path)
     resume.restore(again)
     assert again.parts == 4
 
@@ -290,7 +290,7 @@ def test_a_minute_is_a_minute(tmp_path, monkeypatch):
     """In real time, from the command to its end, on drawn flowers that are prepared in it. A busy machine may miss it
     once, not three times."""
     monkeypatch.setenv("BETABLOOM_CACHE", str(tmp_path / "cache"))
-    program = "from betabloom.cli import main; main()"
+    program = "from betabloom.cli.main import main; main()"
     missed = []
     for number in itertools.count():
         begun = time.monotonic()
@@ -310,5 +310,5 @@ def test_a_gpu_gets_whole_widths_and_large_batches_without_trying(monkeypatch, t
         raise AssertionError
 
     chosen = budget.choose(config, never, never, 60.0)
-    assert (chosen.model.widths, chosen.train.batch) == ((), run.BATCH_ON_GPU)
+    assert (chosen.model.widths, chosen.train.batch) == ((), setup.BATCH_ON_GPU)
     assert budget.choose(config.replace({"batch": 48}), never, never, 60.0).train.batch == 48

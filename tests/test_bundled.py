@@ -10,10 +10,10 @@ import torch
 from typer.testing import CliRunner
 
 import betabloom
-from betabloom import colour
-from betabloom.cli import app
-from betabloom.lean import open_lean
-from betabloom.modeldir import BUNDLED, MODELS
+from betabloom.cli.main import app
+from betabloom.imaging import colour
+from betabloom.model.directory import BUNDLED, MODELS
+from betabloom.model.without_torch import open_lean
 
 FOLDER = MODELS / BUNDLED
 

@@ -14,10 +14,10 @@ import pytest
 import typer
 from PIL import Image
 
-from betabloom import cli
-from betabloom.checkpoint import load
-from betabloom.cli_pictures import training_pictures
-from betabloom.plot import read_png
+from betabloom.cli import main
+from betabloom.imaging.png import read_png
+from betabloom.model.model import load
+from betabloom.model.training_pictures import training_pictures
 
 TINY = [
     "--preset", "tiny", "--size", "16", "--steps", "12", "--set", "widths=8,16", "--set", "latents=6",
@@ -28,7 +28,7 @@ TINY = [
 def betabloom(*words, cwd, code=0):
     """Run the command line as a person would, and return (stdout, stderr)."""
     result = subprocess.run(
-        [sys.executable, "-c", "from betabloom.cli import main; main()", *map(str, words)],
+        [sys.executable, "-c", "from betabloom.cli.main import main; main()", *map(str, words)],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -274,7 +274,7 @@ def test_what_cannot_be_written_is_named_as_it_was_typed(place):
 
 
 def test_a_second_run_keeps_out_of_a_folder_that_is_trained_in(place):
-    from betabloom.locking import locked
+    from betabloom.system.locks import locked
 
     with locked(place / "run" / ".lock"):
         _, err = betabloom("train", "--resume", "run", cwd=place, code=2)
@@ -332,11 +332,11 @@ LOOKS = ("name", "opts", "secondary_opts", "help", "default", "required", "multi
 
 def test_a_command_alone_is_what_it_is_among_all_others():
     """Only the command that is asked for is made: with the same options, and an unknown one is looked for among all."""
-    whole = typer.main.get_command(cli.app)
+    whole = typer.main.get_command(main.app)
     for name in whole.commands:
-        found = typer.main.get_command(cli._parser([name, "x"])).commands
+        found = typer.main.get_command(main._parser([name, "x"])).commands
         assert set(found) == ({name} if name != "cache" else set(whole.commands))
         for one, other in zip(found[name].params, whole.commands[name].params, strict=True):
             assert [getattr(one, a, None) for a in LOOKS] == [getattr(other, a, None) for a in LOOKS]
     for words in ([], ["--help"], ["grow"]):
-        assert cli._parser(words) is cli.app
+        assert main._parser(words) is main.app

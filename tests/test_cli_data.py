@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom import cli
-from betabloom.plot import read_png
+from betabloom.cli import main
+from betabloom.imaging.png import read_png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["betabloom", *arguments])
         try:
-            cli.main()
+            main.main()
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1 if error.code else 0
     out, err = capsys.readouterr()

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom import cli, colour, train, wish
-from betabloom.plot import read_png
+from betabloom.cli import main
+from betabloom.generate import colours
+from betabloom.imaging import colour, names
+from betabloom.imaging.png import read_png
+from betabloom.training import loop
 
 
 @pytest.fixture
 def run(tmp_path, tiny_config, small_store, capsys, monkeypatch):
     """Run the command line in a folder with a model that learned from sixty drawn flowers, and a picture."""
-    train.fit(small_store, tiny_config).save(tmp_path / "model")
+    loop.fit(small_store, tiny_config).save(tmp_path / "model")
     Image.new("RGB", (40, 30), (150, 60, 160)).save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
 
@@ -25,7 +28,7 @@ def run(tmp_path, tiny_config, small_store, capsys, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["betabloom", *shlex.split(line)])
         ended = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             ended = end.code or 0
         out, err = capsys.readouterr()
@@ -82,14 +85,14 @@ def test_hits_are_those_that_are_measured_in_the_files(run, tmp_path):
 def test_like_takes_the_colours_of_centre_and_surroundings(run, tmp_path):
     run("generate model -n 2 --like a.png -o like.png")
     assert read_png(tmp_path / "like.png")["like"] == "#963ca0,#963ca0"
-    assert wish.like("#963ca0,#963ca0").satisfied(np.full((1, 8, 8, 3), (150, 60, 160), np.uint8)).all()
+    assert colours.like("#963ca0,#963ca0").satisfied(np.full((1, 8, 8, 3), (150, 60, 160), np.uint8)).all()
 
 
 def test_names_are_of_the_colours(run, tmp_path):
     facts = json.loads(run("generate model -n 6 --named --json -o named"))
     assert facts["made"][0] == f"named/{facts['name'][0].replace(', ', '-').replace(' ', '-')}.png"
     for file, name in zip(facts["made"], facts["name"], strict=True):
-        assert colour.picture_name(np.asarray(Image.open(tmp_path / file))) == read_png(file)["name"] == name
+        assert names.picture_name(np.asarray(Image.open(tmp_path / file))) == read_png(file)["name"] == name
 
 
 def test_large_pictures_have_the_size_that_was_asked_for(run, tmp_path):

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
-from betabloom.cli_plain import Plain, PlainGroup
+from betabloom.cli.plain import Plain, PlainGroup
 
 
 def made(group, command):

@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from betabloom import cli, train
+from betabloom.cli import main
 from betabloom.config import Config
 from betabloom.data import Store
+from betabloom.training import loop
 
 SETTINGS = {
     "height": 16, "width": 16, "widths": "8,16", "latents": 6, "steps": 20, "validations": 2, "device": "cpu",
@@ -24,7 +25,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     pictures = Store.from_array(np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8))
     (folder / "runs").mkdir()
-    train.fit(pictures, Config.preset("tiny", **SETTINGS), folder / "runs" / "whole")
+    loop.fit(pictures, Config.preset("tiny", **SETTINGS), folder / "runs" / "whole")
     (folder / "runs" / "begun").mkdir()
     (folder / "runs" / "begun" / "config.yaml").write_text("train: {steps: 5}\n")
     (folder / "runs" / "no run").mkdir()
@@ -36,7 +37,7 @@ def run(capsys, monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["betabloom", *words])
     code = 0
     try:
-        cli.main()
+        main.main()
     except SystemExit as end:
         code = end.code or 0
     return code, *capsys.readouterr()

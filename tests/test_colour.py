@@ -7,8 +7,8 @@ import colorsys
 import numpy as np
 import pytest
 
-from betabloom import colour
 from betabloom.errors import UsageError
+from betabloom.imaging import colour, names
 
 RANDOM = np.random.default_rng(0).random((2000, 3))
 
@@ -118,7 +118,7 @@ def test_centre_and_surroundings_part_the_picture():
 def test_names_tell_the_colours(middle, around, name):
     picture = flat(*around, size=(32, 32))[0]
     picture[colour.disc(32, 32)] = middle
-    assert colour.picture_name(picture) == name
+    assert names.picture_name(picture) == name
 
 
 def test_every_picture_has_a_name():
@@ -126,5 +126,5 @@ def test_every_picture_has_a_name():
         for second in colour.NAMED:
             picture = flat(*second.typical, size=(16, 16))[0]
             picture[colour.disc(16, 16)] = first.typical
-            assert first.name in colour.picture_name(picture).split(", ")[1]
-    assert colour.picture_name(np.full((8, 8, 1), 128, np.uint8)) == "mist, grey"
+            assert first.name in names.picture_name(picture).split(", ")[1]
+    assert names.picture_name(np.full((8, 8, 1), 128, np.uint8)) == "mist, grey"

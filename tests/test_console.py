@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from betabloom import console
+from betabloom.system import console
 
 
 class Clock:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from betabloom.cpu import Transposed, View, flat, in_blocks, steady, to_last
+from betabloom.networks.cpu_layers import Transposed, View, flat, in_blocks, steady, to_last
 
 CASES = [  # channels in and out, side, kernel, stride, padding, output padding, whether it is drawn in blocks
     (32, 3, 8, 4, 2, 1, 0, True),

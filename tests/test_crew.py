@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from betabloom import memory, train
 from betabloom.config import Config
-from betabloom.crew import Crew, gather
-from betabloom.run import set_up
-from betabloom.vae import build_vae
+from betabloom.training import accumulate, loop
+from betabloom.training.setup import set_up
+from betabloom.training.threads import Crew, gather
+from betabloom.vae.build import build_vae
 
 CHOICES = {
     "optimal": {},
@@ -45,7 +45,7 @@ def test_the_gradient_is_that_of_the_whole_batch(name, threads, small_store, tin
     assert together.crew
     assert together.crew.size == threads
     alone.crew = None
-    one, other = (memory.accumulate(run, *train.batch(run)) for run in (together, alone))
+    one, other = (accumulate.accumulate(run, *loop.batch(run)) for run in (together, alone))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
     weights = zip(together.vae.named_parameters(), alone.vae.parameters(), strict=True)
     for (place, mine), theirs in weights:
@@ -60,8 +60,8 @@ def test_the_gradient_is_that_of_the_whole_batch(name, threads, small_store, tin
 
 def test_a_run_of_several_cores_that_is_resumed_is_the_uninterrupted_one(threads, small_store, tiny_config, tmp_path):
     config = tiny_config.replace({"batch": 24, "optimiser": "muon", "family": "residual"})
-    whole = train.fit(small_store, config, tmp_path / "whole")
-    assert train.fit(small_store, config).fingerprint == train.fit(small_store, config).fingerprint
+    whole = loop.fit(small_store, config, tmp_path / "whole")
+    assert loop.fit(small_store, config).fingerprint == loop.fit(small_store, config).fingerprint
     steps = 0
 
     def stop(step: int, *_: object) -> None:
@@ -73,9 +73,9 @@ def test_a_run_of_several_cores_that_is_resumed_is_the_uninterrupted_one(threads
     run = set_up(small_store, config, None)
     assert run.crew
     with pytest.raises(KeyboardInterrupt):
-        train.fit(small_store, config, tmp_path / "parts", progress=stop)
+        loop.fit(small_store, config, tmp_path / "parts", progress=stop)
     assert steps == 7
-    resumed = train.fit(small_store, config, tmp_path / "parts", resume=True)
+    resumed = loop.fit(small_store, config, tmp_path / "parts", resume=True)
     for one, other in zip(whole.vae.state_dict().values(), resumed.vae.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 
@@ -84,7 +84,7 @@ def test_torch_has_its_threads_again_after_a_step(threads, small_store, tiny_con
     run = prepared(small_store, tiny_config)
     with run.crew.at_work():
         assert run.crew.map(lambda _: torch.get_num_threads(), range(threads)) == [1] * threads
-    train._train_step(run)
+    loop.train_step(run)
     assert torch.get_num_threads() == threads
 
 
@@ -137,8 +137,8 @@ def test_a_part_for_which_memory_is_too_small_halves_the_batch(threads, small_st
     def too_large(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(memory, "_side_by_side", too_large)
-    assert len(memory.accumulate(run, *train.batch(run))) == 3
+    monkeypatch.setattr(accumulate, "_side_by_side", too_large)
+    assert len(accumulate.accumulate(run, *loop.batch(run))) == 3
     assert run.parts == 2
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import betabloom
-from betabloom import critic
 from betabloom.errors import UsageError
-from betabloom.sharpen import sharpen
-from betabloom.stopping import Stop
+from betabloom.refine import critic
+from betabloom.refine.sharpen import sharpen
+from betabloom.system.signals import Stop
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_the_critic_learns_to_tell_pictures_from_what_is_made(model, pictures):
     for step in range(40):
         lesson.step(step, 1.0)
     with torch.no_grad():
-        real = lesson.critic(betabloom.sample.to_tensor(pictures))[1].mean()
-        made = lesson.critic(betabloom.sample.to_tensor(model.generate(60)))[1].mean()
+        real = lesson.critic(betabloom.vae.inference.to_tensor(pictures))[1].mean()
+        made = lesson.critic(betabloom.vae.inference.to_tensor(model.generate(60)))[1].mean()
     assert real > made
 
 

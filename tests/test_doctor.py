@@ -15,10 +15,14 @@ import pytest
 import torch
 import typer.main
 
-from betabloom import advice, data, doctor, hardware, rollback, run, train, validate
-from betabloom.cli import app
+from betabloom import data
+from betabloom.cli.main import app
 from betabloom.config import Config
 from betabloom.errors import BetabloomError
+from betabloom.metrics import latent
+from betabloom.system import hardware
+from betabloom.training import checkup, doctor, loop, recovery, setup, validate
+from betabloom.training import state as run
 
 SETTINGS = {
     "height": 16, "width": 16, "family": "conv", "widths": "8,16", "latents": 6, "batch": 16, "steps": 200,
@@ -36,14 +40,14 @@ def flowers():
 @pytest.fixture(autouse=True)
 def _room(monkeypatch):
     """The machine that runs the tests may be full; that is another matter."""
-    monkeypatch.setattr(advice, "free_disk", lambda path: None)
-    monkeypatch.setattr(advice, "free_memory", lambda device: None)
+    monkeypatch.setattr(checkup, "free_disk", lambda path: None)
+    monkeypatch.setattr(checkup, "free_memory", lambda device: None)
 
 
 def ill(pictures, out, **settings):
     """Train a little, and return the advice that is left in the run: illness → advice."""
-    train.fit(pictures, Config.preset("tiny", **{**SETTINGS, **settings}), out)
-    return {each.illness: each for each in advice.read_advice(out)}
+    loop.fit(pictures, Config.preset("tiny", **{**SETTINGS, **settings}), out)
+    return {each.illness: each for each in checkup.read_advice(out)}
 
 
 def check_command(command):
@@ -80,7 +84,7 @@ def test_a_healthy_run_gets_no_advice(settings, flowers, tmp_path, caplog):
 ], ids=str)  # fmt: skip
 def test_illnesses_of_settings_are_named(illness, cure, settings, flowers, tmp_path, caplog, monkeypatch):
     if settings.get("likelihood") == "gaussian":  # squared error with a far too large σ: β = 1 is too much for it
-        from betabloom import likelihood
+        from betabloom.vae import likelihood
 
         monkeypatch.setitem(likelihood.LIKELIHOODS, "gaussian", lambda: likelihood.Gaussian(scale=30.0))
     found = ill(flowers, tmp_path, **settings)
@@ -100,8 +104,8 @@ def test_a_few_pictures_and_a_large_model(tmp_path):
         check_command(each.command)
     config = Config.preset("tiny", **SETTINGS)
     smaller = config.replace(dict([found["too-few-pictures"].command.removeprefix("--set ").split("=")]))
-    state = run.set_up(few, smaller.replace({"holdout": 0.4}), None)
-    assert "too-few-pictures" not in {each.illness for each in advice.advise(state)}
+    state = setup.set_up(few, smaller.replace({"holdout": 0.4}), None)
+    assert "too-few-pictures" not in {each.illness for each in checkup.advise(state)}
 
 
 def test_augmented_pictures_that_are_learned_by_heart_all_the_same_mean_stop_earlier():
@@ -132,8 +136,8 @@ def test_a_dead_decoder(flowers, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_and_a_full_memory(flowers, tmp_path, monkeypatch):
-    monkeypatch.setattr(advice, "free_disk", lambda path: 1000.0)
-    monkeypatch.setattr(advice, "free_memory", lambda device: (100e6, 16e9))
+    monkeypatch.setattr(checkup, "free_disk", lambda path: 1000.0)
+    monkeypatch.setattr(checkup, "free_memory", lambda device: (100e6, 16e9))
     found = ill(flowers, tmp_path, steps=20)
     assert set(found) == {"disk-full", "memory-full"}
     assert "0 MB are free" in found["disk-full"].sentence
@@ -145,8 +149,8 @@ def test_a_full_disk_and_a_full_memory(flowers, tmp_path, monkeypatch):
 
 def test_a_disk_that_really_fills_up(flowers, small_disk, monkeypatch, caplog):
     """What the checkpoints leave of 680 KB is not enough for two more."""
-    monkeypatch.setattr(advice, "free_disk", hardware.free_disk)
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(checkup, "free_disk", hardware.free_disk)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     found = ill(flowers, small_disk / "run", steps=20)
     assert set(found) == {"disk-full"}
     assert caplog.text.count("The disk is nearly full: 0 MB are free") == 1
@@ -154,7 +158,7 @@ def test_a_disk_that_really_fills_up(flowers, small_disk, monkeypatch, caplog):
 
 def spoil(monkeypatch, *steps):
     """Make the noise of some steps infinite, so that their loss is not a finite number; return how often it was."""
-    batch, spoiled = train.batch, []
+    batch, spoiled = loop.batch, []
 
     def spoiling(state):
         x, noise = batch(state)
@@ -163,14 +167,14 @@ def spoil(monkeypatch, *steps):
             noise = noise / 0
         return x, noise
 
-    monkeypatch.setattr(train, "batch", spoiling)
+    monkeypatch.setattr(loop, "batch", spoiling)
     return spoiled
 
 
 def test_a_step_that_is_not_finite_is_left_out_and_the_run_goes_back_and_on(flowers, tmp_path, monkeypatch):
     spoiled = spoil(monkeypatch, 70, 121)
-    model = train.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
-    found = {each.illness: each for each in advice.read_advice(tmp_path)}
+    model = loop.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
+    found = {each.illness: each for each in checkup.read_advice(tmp_path)}
     assert spoiled == [70, 121]
     assert set(found) == {"not-finite"}
     assert "twice" in found["not-finite"].sentence
@@ -186,15 +190,15 @@ def test_a_step_that_is_not_finite_is_left_out_and_the_run_goes_back_and_on(flow
 
 @pytest.mark.parametrize("ema", [0.0, 0.95])
 def test_after_a_setback_the_run_stands_at_its_averaged_weights_without_momentum(ema, flowers):
-    state = run.set_up(flowers, Config.preset("tiny", **{**SETTINGS, "ema": ema}), None)
+    state = setup.set_up(flowers, Config.preset("tiny", **{**SETTINGS, "ema": ema}), None)
     for state.step in range(5):
-        train._train_step(state)
+        loop.train_step(state)
     before = {name: value.clone() for name, value in state.vae.state_dict().items()}
     state.vae.decoder.body[0].bias.register_hook(lambda gradient: gradient / 0)
-    train._train_step(state)
+    loop.train_step(state)
     assert all(bool((value == before[name]).all()) for name, value in state.vae.state_dict().items())  # left out
     assert state.sums.count == 6
-    rollback.recover(state)
+    recovery.recover(state)
     assert (state.setbacks, state.sums.count, state.sums.left_out.item()) == (1, 5, 0)
     for mine, average in zip(state.vae.parameters(), state.averaged.parameters(), strict=True):
         assert mine.equal(average)
@@ -206,8 +210,8 @@ def test_a_run_that_is_resumed_after_a_setback_is_the_uninterrupted_one(flowers,
     spoil(monkeypatch, 20, 45)
     spoil_average(monkeypatch, 27)  # seen by the validation after step 30
     config = Config.preset("tiny", **{**SETTINGS, "steps": 60})
-    whole = train.fit(flowers, config, tmp_path / "whole")
-    step = train._train_step
+    whole = loop.fit(flowers, config, tmp_path / "whole")
+    step = loop.train_step
 
     def step_and_stop(state):
         step(state)
@@ -215,10 +219,10 @@ def test_a_run_that_is_resumed_after_a_setback_is_the_uninterrupted_one(flowers,
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_train_step", step_and_stop)
-        with pytest.raises(train.Interrupted):
-            train.fit(flowers, config, tmp_path / "stopped")
-    resumed = train.fit(flowers, config, tmp_path / "stopped", resume=True)
+        patch.setattr(loop, "train_step", step_and_stop)
+        with pytest.raises(loop.Interrupted):
+            loop.fit(flowers, config, tmp_path / "stopped")
+    resumed = loop.fit(flowers, config, tmp_path / "stopped", resume=True)
     for name, value in whole.vae.state_dict().items():
         assert value.equal(resumed.vae.state_dict()[name]), name
     told = [(tmp_path / name / "advice.json").read_text() for name in ("whole", "stopped")]
@@ -228,7 +232,7 @@ def test_a_run_that_is_resumed_after_a_setback_is_the_uninterrupted_one(flowers,
 
 def spoil_average(monkeypatch, *steps):
     """Have the averaged weights become infinite in some steps, so that validations of them are not finite."""
-    step = train._train_step
+    step = loop.train_step
 
     def spoiling(state):
         step(state)
@@ -236,17 +240,17 @@ def spoil_average(monkeypatch, *steps):
             with torch.no_grad():
                 next(state.averaged.parameters()).fill_(math.inf)
 
-    monkeypatch.setattr(train, "_train_step", spoiling)
+    monkeypatch.setattr(loop, "train_step", spoiling)
 
 
 def test_averaged_weights_that_are_lost_are_averaged_anew_and_the_run_goes_on(flowers, tmp_path, monkeypatch, caplog):
     """A validation shows it: in the middle of the run, and after the last step, when they are to become the model."""
     spoil_average(monkeypatch, 37, 199)
-    model = train.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
+    model = loop.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
     assert [record.getMessage().split(":")[0] for record in caplog.records if "averaging anew" in record.message] == [
         "step 50", "step 200",
     ]  # fmt: skip
-    (only,) = advice.read_advice(tmp_path)
+    (only,) = checkup.read_advice(tmp_path)
     assert (only.illness, only.command) == ("not-finite", "--set learning_rate=0.0001")
     assert caplog.text.count(only.command.replace("0.0001", "0.0003")) == 1  # said when it happened first
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -267,13 +271,13 @@ def test_when_held_out_pictures_never_have_a_finite_loss_it_gives_up_and_the_doc
     monkeypatch.setattr(validate.sample, "to_tensor", lambda *arguments: to_tensor(*arguments) / 0)
     config = Config.preset("tiny", **{**SETTINGS, "validations": validations})
     with pytest.raises(BetabloomError, match=rf"at step {step}, and smaller steps did not help \({often}\).*rate="):
-        train.fit(flowers, config, tmp_path)
-    assert {each.illness for each in advice.read_advice(tmp_path)} == {"not-finite"}
+        loop.fit(flowers, config, tmp_path)
+    assert {each.illness for each in checkup.read_advice(tmp_path)} == {"not-finite"}
 
 
 def at(pictures, step):
     """A run that stands at a step."""
-    state = run.set_up(pictures, Config.preset("tiny", **SETTINGS), None)
+    state = setup.set_up(pictures, Config.preset("tiny", **SETTINGS), None)
     state.step = step
     state.plan.advance(step, 0)
     return state
@@ -282,9 +286,9 @@ def at(pictures, step):
 def test_after_three_setbacks_it_gives_up(flowers, tmp_path, monkeypatch):
     spoiled = spoil(monkeypatch, *range(40, 300))
     with pytest.raises(BetabloomError, match=r"step 44, and smaller steps did not help \(3 times\).*=1e-05"):
-        train.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
+        loop.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
     assert spoiled == [40, 41, 42, 43]
-    assert {each.illness for each in advice.read_advice(tmp_path)} == {"not-finite"}
+    assert {each.illness for each in checkup.read_advice(tmp_path)} == {"not-finite"}
 
 
 def healthy_facts(**settings):
@@ -330,9 +334,9 @@ def test_a_divergence_after_a_good_start_is_a_step_too_large_but_not_the_price_o
 
 def test_spread_is_the_ratio_of_standard_deviations():
     real = np.random.default_rng(0).standard_normal((500, 12)).astype(np.float32)
-    assert doctor.spread(0.25 * real + 3, real) == pytest.approx(0.25, rel=1e-4)
-    assert doctor.spread(np.ones_like(real), real) == 0
-    assert doctor.spread(real, np.ones_like(real)) == 1
+    assert latent.spread(0.25 * real + 3, real) == pytest.approx(0.25, rel=1e-4)
+    assert latent.spread(np.ones_like(real), real) == 0
+    assert latent.spread(real, np.ones_like(real)) == 1
 
 
 def test_the_real_readings_are_possible(tmp_path):
@@ -344,14 +348,14 @@ def test_the_real_readings_are_possible(tmp_path):
 
 
 def test_on_an_accelerator_the_host_looks_now_and_then_and_at_the_end(flowers):
-    state = run.set_up(flowers, Config.preset("tiny", **SETTINGS), None)
+    state = setup.set_up(flowers, Config.preset("tiny", **SETTINGS), None)
     state.sums.add(torch.tensor(False), *torch.full((4,), math.nan))
     state.device = torch.device("cuda")  # nothing is computed
     for state.step in (2, 20, 49):
-        rollback.recover(state)
+        recovery.recover(state)
         assert state.setbacks == 0
-    state.step = rollback.LOOK_EVERY
-    rollback.recover(state)
+    state.step = recovery.LOOK_EVERY
+    recovery.recover(state)
     assert (state.setbacks, state.sums.count) == (1, 0)
     assert state.sums.values.isfinite().all()
 

@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 
 import betabloom
-from betabloom import enlarge as enlarging
-from betabloom.critic import Shares
 from betabloom.data import Pipeline
-from betabloom.enlarge import EnlargeLesson, enlarge, enlarged
 from betabloom.errors import UsageError
-from betabloom.lean import open_lean
-from betabloom.likelihood import LIKELIHOODS
-from betabloom.nn import FAMILIES
-from betabloom.stopping import Stop
-from betabloom.wider import widened
+from betabloom.model.without_torch import open_lean
+from betabloom.networks.build import FAMILIES
+from betabloom.refine import enlarge as enlarging
+from betabloom.refine.critic import Shares
+from betabloom.refine.enlarge import EnlargeLesson, enlarge, enlarged
+from betabloom.refine.widen import widened
+from betabloom.system.signals import Stop
+from betabloom.vae.likelihood import LIKELIHOODS
 
 PIXELS = Shares(1.0, 0.0, 0.0)
 

@@ -12,15 +12,17 @@ import torch
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from betabloom import cli, metrics, sample
-from betabloom.checkpoint import Model
-from betabloom.data.drawn import draw, sample_factors
+from betabloom import metrics
+from betabloom.cli import main
+from betabloom.data.sources.drawn import draw, sample_factors
 from betabloom.errors import UsageError
-from betabloom.evaluate import densities, evaluate
-from betabloom.evaluation import markdown
+from betabloom.imaging.png import read_png
 from betabloom.library import fit
-from betabloom.plot import read_png
-from betabloom.vae import build_vae
+from betabloom.model.model import Model
+from betabloom.reports.evaluate import densities, evaluate
+from betabloom.reports.evaluation import markdown
+from betabloom.vae import inference
+from betabloom.vae.build import build_vae
 
 TINY = {"widths": "8,16", "latents": 6, "device": "cpu", "precision": "fp32", "validations": 1, "batch": 16}
 
@@ -72,7 +74,7 @@ def test_weights_average_to_the_elbo_of_the_model(pictures):
     error = (weights - (-distortion - rate)).std(0) / np.sqrt(300)
     assert (np.abs(weights.mean(0) - elbo) < 4.5 * error).all()
     noise = torch.from_numpy(np.random.default_rng([0, 2]).standard_normal((300, 4), np.float32))[:1]
-    assert_allclose(vae(sample.to_tensor(pictures[2:3]), noise).distortion, distortion[0, 2:3], rtol=1e-5)
+    assert_allclose(vae(inference.to_tensor(pictures[2:3]), noise).distortion, distortion[0, 2:3], rtol=1e-5)
 
 
 @torch.inference_mode()
@@ -82,7 +84,7 @@ def test_a_posterior_that_is_the_exact_one_gives_the_exact_likelihood(pictures, 
         parameter.zero_()  # q(z|x) = N(0, I) = p(z)
     first = vae.decoder(torch.zeros(1, 4))
     monkeypatch.setattr(vae.decoder, "forward", lambda z: first.expand(len(z), -1, -1, -1))  # p(x|z) = p(x)
-    exact = -vae.likelihood.distortion(first, sample.to_tensor(pictures)).numpy()
+    exact = -vae.likelihood.distortion(first, inference.to_tensor(pictures)).numpy()
     _, rate, weights = densities(vae, pictures, 7)
     assert_allclose(rate, 0, atol=1e-6)
     assert_allclose(weights, np.broadcast_to(exact, (7, 9)), rtol=1e-6)
@@ -91,7 +93,7 @@ def test_a_posterior_that_is_the_exact_one_gives_the_exact_likelihood(pictures, 
 def test_neither_batches_nor_neighbours_change_a_picture_s_likelihood(pictures, monkeypatch):
     vae = vae_of()
     whole = densities(vae, pictures, 3)
-    monkeypatch.setattr(sample, "BATCH", 4)
+    monkeypatch.setattr(inference, "BATCH", 4)
     for one, other in zip(densities(vae, pictures, 3), whole, strict=True):
         assert_allclose(one, other, rtol=1e-4)
     assert_allclose(densities(vae, pictures[:2], 3)[2], whole[2][:, :2], rtol=1e-4)
@@ -199,7 +201,7 @@ def run(place, capsys, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["betabloom", *map(str, words)])
         ended = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             ended = end.code or 0
         out, err = capsys.readouterr()
@@ -269,7 +271,7 @@ def test_numbers_name_pictures(place, run):
 
 
 def test_novel_leaves_copies_out_and_can_be_made_again(place, run, monkeypatch):
-    from betabloom import novel
+    from betabloom.generate import novel
 
     monkeypatch.setattr(novel.Novelty, "copies", lambda self, pictures: np.arange(len(pictures)) % 3 == 1)
     _, err = run("generate", "run", "-n", 5, "--novel", "-o", "novel.png")

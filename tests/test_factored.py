@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from betabloom import factored, train
-from betabloom.factored import Linear, adam_, large_layers, moments, together, unsettled
-from betabloom.optimiser import make_optimiser
-from betabloom.vae import build_vae
+from betabloom.networks import large_linear
+from betabloom.networks.large_linear import Linear, adam_, large_layers, moments, together, unsettled
+from betabloom.training import loop
+from betabloom.training.optimiser import make_optimiser
+from betabloom.vae.build import build_vae
 
 SHAPES = [(3, 40), (40, 3), (7, 7)]
 
@@ -36,7 +37,7 @@ def layer_of(outputs: int, inputs: int, factors: bool = True) -> Linear:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("part", [1 << 21, 80])
 def test_factors_multiply_to_the_gradient_and_all_else_is_that_of_a_linear_layer(shape, part, monkeypatch):
-    monkeypatch.setattr(factored, "PART", part)  # so small that matrices are worked through in many
+    monkeypatch.setattr(large_linear, "PART", part)  # so small that matrices are worked through in many
     plain, other = (layer_of(*shape, factors=False) for _ in range(2))
     left, right = layer_of(*shape), layer_of(*shape)
     for one, twin in ((left, plain), (right, other)):
@@ -96,7 +97,9 @@ def steps(shape, count: int, weight_decay: float = 0.0) -> tuple[Linear, nn.Para
 @pytest.mark.parametrize("block", [1 << 18, 24])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_the_first_step_is_that_of_adamw(shape, block, weight_decay, monkeypatch):
-    monkeypatch.setattr(factored, "BLOCK", block)  # so small that matrices are worked through in many, the last smaller
+    monkeypatch.setattr(
+        large_linear, "BLOCK", block
+    )  # so small that matrices are worked through in many, the last smaller
     layer, reference = steps(shape, 1, weight_decay)
     torch.testing.assert_close(layer.weight, reference, atol=2e-6, rtol=1e-5)
 
@@ -120,8 +123,10 @@ def test_rounding_at_random_is_right_on_average_and_never_leaves_the_numbers(val
 
 @pytest.fixture
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(factored, "LARGE", 0)
-    monkeypatch.setattr("betabloom.crew.LARGEST", 0)  # nobody works side by side on networks that have such layers
+    monkeypatch.setattr(large_linear, "LARGE", 0)
+    monkeypatch.setattr(
+        "betabloom.training.threads.LARGEST", 0
+    )  # nobody works side by side on networks that have such layers
 
 
 SETTINGS = {"family": "seed", "widths": (3, 4), "kernel": 5, "optimiser": "adam", "likelihood": "bernoulli"}
@@ -129,10 +134,10 @@ SETTINGS = {"family": "seed", "widths": (3, 4), "kernel": 5, "optimiser": "adam"
 
 def test_a_network_is_trained_as_it_is_with_whole_gradients(small_store, tiny_config, monkeypatch):
     config = tiny_config.replace({**SETTINGS, "steps": 6, "precision": "fp32", "clip": 0.5, "ema": 0.9})
-    whole = train.fit(small_store, config)
-    monkeypatch.setattr(factored, "LARGE", 0)
-    monkeypatch.setattr("betabloom.crew.LARGEST", 0)
-    made = train.fit(small_store, config)
+    whole = loop.fit(small_store, config)
+    monkeypatch.setattr(large_linear, "LARGE", 0)
+    monkeypatch.setattr("betabloom.training.threads.LARGEST", 0)
+    made = loop.fit(small_store, config)
     for name, weight in whole.vae.state_dict().items():
         torch.testing.assert_close(made.vae.state_dict()[name], weight, atol=2e-4, rtol=1e-3)
     assert made.training["validation"]["loss"] == pytest.approx(whole.training["validation"]["loss"], rel=1e-4)
@@ -141,16 +146,16 @@ def test_a_network_is_trained_as_it_is_with_whole_gradients(small_store, tiny_co
 @pytest.mark.usefixtures("everything_is_large")
 def test_a_batch_in_parts_is_learned_from_as_a_whole(small_store, tiny_config, monkeypatch):
     config = tiny_config.replace({**SETTINGS, "steps": 4, "precision": "fp32"})
-    whole = train.fit(small_store, config)
-    set_up = train.set_up
+    whole = loop.fit(small_store, config)
+    set_up = loop.set_up
 
     def in_parts(*given):
         run = set_up(*given)
         run.parts = 4
         return run
 
-    monkeypatch.setattr(train, "set_up", in_parts)
-    parted = train.fit(small_store, config)
+    monkeypatch.setattr(loop, "set_up", in_parts)
+    parted = loop.fit(small_store, config)
     for name, weight in whole.vae.state_dict().items():
         torch.testing.assert_close(parted.vae.state_dict()[name], weight, atol=1e-4, rtol=1e-3)
 
@@ -159,9 +164,9 @@ def test_a_batch_in_parts_is_learned_from_as_a_whole(small_store, tiny_config, m
 @pytest.mark.parametrize("optimiser", ["adam", "muon"])
 def test_a_resumed_run_is_the_uninterrupted_one(optimiser, small_store, tiny_config, tmp_path, monkeypatch):
     config = tiny_config.replace({**SETTINGS, "steps": 12, "optimiser": optimiser})
-    whole = train.fit(small_store, config)
+    whole = loop.fit(small_store, config)
     (tmp_path / "run").mkdir()
-    step = train._train_step
+    step = loop.train_step
 
     def step_and_stop(run):
         step(run)
@@ -171,17 +176,17 @@ def test_a_resumed_run_is_the_uninterrupted_one(optimiser, small_store, tiny_con
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_train_step", step_and_stop)
-        with pytest.raises(train.Interrupted):
-            train.fit(small_store, config, tmp_path / "run")
-    resumed = train.fit(small_store, config, tmp_path / "run", resume=True)
+        patch.setattr(loop, "train_step", step_and_stop)
+        with pytest.raises(loop.Interrupted):
+            loop.fit(small_store, config, tmp_path / "run")
+    resumed = loop.fit(small_store, config, tmp_path / "run", resume=True)
     for name, weight in whole.vae.state_dict().items():
         assert torch.equal(resumed.vae.state_dict()[name], weight), name
 
 
 @pytest.mark.usefixtures("everything_is_large")
 def test_the_layers_of_a_trained_model_are_as_any_others(small_store, tiny_config):
-    model = train.fit(small_store, tiny_config.replace({**SETTINGS, "steps": 2}))
+    model = loop.fit(small_store, tiny_config.replace({**SETTINGS, "steps": 2}))
     model.vae.requires_grad_(True)
     model.vae.reconstruct(torch.rand(2, 3, 16, 16)).sum().backward()
     assert all(layer.weight.grad is not None for layer in (model.vae.encoder.mean, model.vae.decoder.body[0]))
@@ -232,7 +237,7 @@ def test_training_does_not_load_the_compiler_of_torch(optimiser, tmp_path):
 def test_preset_seed_keeps_to_the_memory_that_it_has(monkeypatch):
     """Moments take half of what the weights take, and no gradient of a large layer is ever made."""
     vae = build_vae((3, 24, 24), latents=8, family="seed")
-    monkeypatch.setattr(factored, "LARGE", 1000)
+    monkeypatch.setattr(large_linear, "LARGE", 1000)
     optimiser = make_optimiser("adam", vae, 1e-3, 0.0, fused=True)
     x = torch.from_numpy(np.random.default_rng(0).random((4, 3, 24, 24), np.float32))
     vae.reconstruct(x).sum().backward()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from betabloom.aggregate import fit_mixture
 from betabloom.errors import UsageError
-from betabloom.flow import Flow, fit_flow
-from betabloom.sample import base_noise
+from betabloom.samplers.flow import Flow, fit_flow
+from betabloom.samplers.mixture import fit_mixture
+from betabloom.vae.inference import base_noise
 
 SMALL = {"width": 32, "blocks": 2}
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from betabloom import frozen as module
-from betabloom import sample
-from betabloom.frozen import frozen
-from betabloom.nn import FAMILIES, Decoder
-from betabloom.vae import build_vae
+from betabloom.networks import fast_torch as module
+from betabloom.networks.build import FAMILIES, Decoder
+from betabloom.networks.fast_torch import frozen
+from betabloom.vae import inference
+from betabloom.vae.build import build_vae
 
 
 @pytest.fixture(autouse=True)
@@ -98,9 +98,9 @@ def test_batch_normalisation_becomes_part_of_the_layer_before_it():
 def test_pictures_are_those_of_the_plain_decoder(monkeypatch):
     torch.set_default_dtype(torch.float32)
     vae = build_vae((3, 32, 32), 6, "conv", (8, 16)).eval()
-    drawn = sample.generate(vae, 70, seed=3).astype(int)
-    monkeypatch.setattr(sample, "ENOUGH", 71)
-    assert np.abs(drawn - sample.generate(vae, 70, seed=3)).max() <= 1
+    drawn = inference.generate(vae, 70, seed=3).astype(int)
+    monkeypatch.setattr(inference, "ENOUGH", 71)
+    assert np.abs(drawn - inference.generate(vae, 70, seed=3)).max() <= 1
 
 
 @torch.inference_mode()
@@ -116,9 +116,9 @@ def test_codes_stay_as_they_are():
 def test_in_half_the_bits_it_is_the_decoder_but_for_rounding(family):
     torch.set_default_dtype(torch.float32)
     vae = build_vae((3, 64, 96), 5, family, FAMILIES[family].widths[:3], enlargers=(4, 4) * (family == "conv")).eval()
-    apart = sample.generate(vae, 70, seed=3).astype(int) - sample.generate(vae, 70, seed=3, precision="bf16")
+    apart = inference.generate(vae, 70, seed=3).astype(int) - inference.generate(vae, 70, seed=3, precision="bf16")
     assert 0 < np.abs(apart).max() <= 4
     assert next(vae.parameters()).dtype == torch.float32
-    codes = sample.draw(vae, 3, seed=1)
-    few, many = (sample.decode(vae, np.repeat(codes, count, 0), "bf16") for count in (1, 40))
+    codes = inference.draw(vae, 3, seed=1)
+    few, many = (inference.decode(vae, np.repeat(codes, count, 0), "bf16") for count in (1, 40))
     assert np.abs(few.astype(int) - many[::40]).max() <= 1  # however few they are, the same way is taken

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import betabloom
-from betabloom.modeldir import FORMAT_VERSION
+from betabloom.model.directory import FORMAT_VERSION
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSIONS = sorted(path for path in GOLDEN.glob("version-*") if path.is_dir())

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from betabloom import colour, sample, wish
 from betabloom.errors import UsageError
-from betabloom.guide import guided
-from betabloom.likelihood import Gaussian
-from betabloom.prior import StandardNormal
-from betabloom.vae import VAE
+from betabloom.generate import colours
+from betabloom.generate.search import guided
+from betabloom.imaging import colour
+from betabloom.vae import inference
+from betabloom.vae.likelihood import Gaussian
+from betabloom.vae.prior import StandardNormal
+from betabloom.vae.vae import VAE
 
 TEN = ["red", "orange", "gold", "green", "cyan", "blue", "violet", "magenta", "pink", "white"]
 
@@ -42,12 +44,12 @@ def bold():
 
 
 def free_hits(vae, wishes, n=64):
-    return np.all([each.satisfied(sample.generate(vae, n, seed=3)) for each in wishes], 0)
+    return np.all([each.satisfied(inference.generate(vae, n, seed=3)) for each in wishes], 0)
 
 
 @pytest.mark.parametrize("name", TEN)
 def test_every_named_colour_within_reach_is_hit(vae, name):
-    (wishes,) = wish.palette(name)
+    (wishes,) = colours.palette(name)
     found = guided(vae, [wishes], 12, seed=3)
     assert found.satisfied.all()
     assert free_hits(vae, wishes).mean() < 0.5
@@ -56,7 +58,7 @@ def test_every_named_colour_within_reach_is_hit(vae, name):
 
 def test_what_is_called_a_hit_is_one(bold):
     """Whether pictures are as wished is measured on the pictures that are returned."""
-    wishes = [*wish.palette("violet+gold")[0], *wish.avoid("green,grey")]
+    wishes = [*colours.palette("violet+gold")[0], *colours.avoid("green,grey")]
     found = guided(bold, [wishes], 10)
     assert np.array_equal(found.satisfied, np.all([each.satisfied(found.pictures) for each in wishes], 0))
     assert found.satisfied.any()
@@ -64,44 +66,44 @@ def test_what_is_called_a_hit_is_one(bold):
 
 def test_wishes_out_of_reach_are_not_called_hits():
     grey = VAE(nn.Identity(), Linear(gain=0.001), Gaussian(), StandardNormal(12)).eval()
-    assert not guided(grey, wish.palette("violet"), 4).satisfied.any()
+    assert not guided(grey, colours.palette("violet"), 4).satisfied.any()
 
 
 def test_colours_of_a_palette_take_turns_by_number(vae):
-    found = guided(vae, wish.palette("violet,gold,red"), 7, start=2)
+    found = guided(vae, colours.palette("violet,gold,red"), 7, start=2)
     names = [colour.NAMED[i].name for i in colour.named(colour.centre(found.pictures))]
     assert names == ["red", "violet", "gold", "red", "violet", "gold", "red"]
 
 
 @pytest.mark.parametrize("turns", [0.0, 0.2, 0.45, 0.8, 0.99])
 def test_hues_are_met(vae, turns):
-    found = guided(vae, [[wish.of_hue(turns)]], 6)
+    found = guided(vae, [[colours.of_hue(turns)]], 6)
     assert found.satisfied.all()
     assert colour.hue_gap(colour.hue(colour.centre(found.pictures)), turns).max() <= 15 / 360
 
 
 def test_like_finds_the_colours_of_a_picture_again(vae):
-    given = sample.generate(vae, 5, seed=40)
+    given = inference.generate(vae, 5, seed=40)
     for picture in given:
-        text = wish.hex_colours(picture)
-        (found,) = guided(vae, [[wish.like(text)]], 1).pictures
+        text = colours.hex_colours(picture)
+        (found,) = guided(vae, [[colours.like(text)]], 1).pictures
         for part in (colour.centre, colour.surroundings):
             assert np.linalg.norm(colour.oklab(part(found[None])) - colour.oklab(part(picture[None]))) <= 0.11
-        assert wish.like(text).satisfied(picture[None]).all()
+        assert colours.like(text).satisfied(picture[None]).all()
 
 
 def test_colourful_pictures_are_more_colourful_and_avoided_colours_stay_out(vae, bold):
-    free = sample.generate(vae, 32)
-    found = guided(vae, [[wish.colourful()]], 32)
+    free = inference.generate(vae, 32)
+    found = guided(vae, [[colours.colourful()]], 32)
     assert found.satisfied.all()
     assert np.median(colour.colourfulness(found.pictures)) > 1.3 * np.median(colour.colourfulness(free))
     green = colour.index_of("green")
-    assert (colour.share(guided(bold, [wish.avoid("green")], 32).pictures, green) <= 0.05).all()
-    assert (colour.share(sample.generate(bold, 32), green) > 0.05).any()
+    assert (colour.share(guided(bold, [colours.avoid("green")], 32).pictures, green) <= 0.05).all()
+    assert (colour.share(inference.generate(bold, 32), green) > 0.05).any()
 
 
 def test_a_picture_does_not_depend_on_its_company(vae):
-    wishes = wish.palette("blue,orange")
+    wishes = colours.palette("blue,orange")
     many = guided(vae, wishes, 6, seed=4)
     assert np.array_equal(many.pictures, guided(vae, wishes, 6, seed=4).pictures)
     assert np.array_equal(many.pictures[3:5], guided(vae, wishes, 2, seed=4, start=3).pictures)
@@ -109,14 +111,14 @@ def test_a_picture_does_not_depend_on_its_company(vae):
 
 
 def test_a_wish_that_nearly_all_satisfy_hardly_moves_a_code(vae):
-    easy = guided(vae, [wish.avoid("black")], 8)
-    hard = guided(vae, wish.palette("cyan"), 8)
+    easy = guided(vae, [colours.avoid("black")], 8)
+    hard = guided(vae, colours.palette("cyan"), 8)
     assert easy.moved.max() < 0.5 < hard.moved.mean()
 
 
 def test_codes_stay_where_codes_are(vae):
     """A wish far out of reach moves no code out of the ball of 99.9 % of the whitened codes."""
-    from betabloom.guide import _within
+    from betabloom.generate.search import _within
 
     begun = np.random.default_rng(0).standard_normal((1000, 30))
     inside = np.linalg.norm(_within(begun + 50, begun), axis=1)
@@ -127,12 +129,12 @@ def test_codes_stay_where_codes_are(vae):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: wish.palette("octarine"), "Unknown colour 'octarine'"),
-        (lambda: wish.palette("red+red"), "differ"),
-        (lambda: wish.avoid(""), "Unknown colour ''"),
-        (lambda: wish.of_hue(1.5), "between 0 and 1"),
-        (lambda: wish.of_hue(float("nan")), "between 0 and 1"),
-        (lambda: wish.like("#123456"), "#8040a0,#203010"),
+        (lambda: colours.palette("octarine"), "Unknown colour 'octarine'"),
+        (lambda: colours.palette("red+red"), "differ"),
+        (lambda: colours.avoid(""), "Unknown colour ''"),
+        (lambda: colours.of_hue(1.5), "between 0 and 1"),
+        (lambda: colours.of_hue(float("nan")), "between 0 and 1"),
+        (lambda: colours.like("#123456"), "#8040a0,#203010"),
     ],
 )
 def test_wishes_that_cannot_be_meant_are_refused(make, message):

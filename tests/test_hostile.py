@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import betabloom
-from betabloom import durable, rundir, tensors
-from betabloom.codes import Codes, load_codes, save_codes
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import BetabloomError, FormatError, UsageError
-from betabloom.modeldir import describe
+from betabloom.model.codes import Codes, load_codes, save_codes
+from betabloom.model.directory import describe
+from betabloom.system import atomic, tensors
+from betabloom.training import run_folder
 
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
 WHOLE = {
@@ -107,7 +108,7 @@ def test_files_of_ten_gigabytes_are_refused_before_they_are_read(folder):
     (folder / "config.yaml").write_text("train: {}\n")
     os.truncate(folder / "config.yaml", 10 << 30)
     with pytest.raises(UsageError, match="it has 10,737,418,240 bytes"):
-        rundir.run_config(folder)
+        run_folder.run_config(folder)
 
 
 TERABYTES = [
@@ -249,7 +250,7 @@ def test_any_settings_are_taken_or_refused(tmp_path, sections):
         Config.from_dict(sections)
     (tmp_path / "config.yaml").write_text(json.dumps(sections))
     with contextlib.suppress(UsageError):
-        rundir.run_config(tmp_path)
+        run_folder.run_config(tmp_path)
 
 
 step = st.fixed_dictionaries(
@@ -288,25 +289,25 @@ def test_any_pipeline_makes_pictures_or_is_refused(steps):
 def test_settings_that_are_a_trap_are_refused(text, tmp_path):
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(UsageError):
-        rundir.run_config(tmp_path)
+        run_folder.run_config(tmp_path)
 
 
 def test_a_checkpoint_that_lies_is_refused(tmp_path):
     """Its hashes are right: whoever made it can compute them too."""
     expected = {"a": torch.zeros(3)}
     for lie in ({"a": torch.zeros(4)}, {"b": torch.zeros(3)}, {"a": torch.full((3,), torch.nan)}):
-        rundir.save_checkpoint(tmp_path, 1, lie, {})
+        run_folder.save_checkpoint(tmp_path, 1, lie, {})
         with pytest.raises(FormatError, match=r"No checkpoint in .* can be read"):
-            rundir.latest_checkpoint(tmp_path, expected)
-    rundir.save_checkpoint(tmp_path, 1, expected, {})
-    assert rundir.latest_checkpoint(tmp_path, {**expected, "c": torch.zeros(9)}, optional=["c"])
-    state = {**rundir._read_state(tmp_path / "step-000000001"), "format_version": 9}
-    durable.write_json(tmp_path / "step-000000001" / "state.json", {"state": state, "check": rundir._check(state)})
+            run_folder.latest_checkpoint(tmp_path, expected)
+    run_folder.save_checkpoint(tmp_path, 1, expected, {})
+    assert run_folder.latest_checkpoint(tmp_path, {**expected, "c": torch.zeros(9)}, optional=["c"])
+    state = {**run_folder._read_state(tmp_path / "step-000000001"), "format_version": 9}
+    atomic.write_json(tmp_path / "step-000000001" / "state.json", {"state": state, "check": run_folder._check(state)})
     with pytest.raises(FormatError, match="format version 9, not 1"):
-        rundir.latest_checkpoint(tmp_path, expected)
+        run_folder.latest_checkpoint(tmp_path, expected)
     os.truncate(tmp_path / "step-000000001" / "state.json", 10 << 30)
     with pytest.raises(FormatError, match="10,737,418,240 bytes"):
-        rundir.latest_checkpoint(tmp_path, expected)
+        run_folder.latest_checkpoint(tmp_path, expected)
 
 
 def test_code_files_that_are_a_trap_are_refused(tmp_path):

@@ -35,8 +35,11 @@ SETTINGS = [
 SERVER = """
 import os, sys, signal
 import torch, matplotlib.backends.backend_agg, scipy
-from betabloom import cli, train, validate, library, data
-from betabloom.data import drawn, doctor
+from betabloom import library, data
+from betabloom.cli import main as cli
+from betabloom.data.inspection import inspect
+from betabloom.data.sources import drawn
+from betabloom.training import loop as train, finish, validate
 torch.set_num_threads(1)
 train.CHECKPOINT_EVERY, train.LOG_EVERY = 0.05, 5
 for line in sys.stdin:

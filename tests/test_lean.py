@@ -14,17 +14,17 @@ import pytest
 import torch
 
 import betabloom
-from betabloom.checkpoint import Model
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.layers import FAMILIES, decoder_layers, vae_entries
-from betabloom.lean import open_lean
-from betabloom.likelihood import LIKELIHOODS
-from betabloom.nn import FAMILIES as NETWORKS
-from betabloom.samplers import fit_samplers
-from betabloom.tensors import entry_of
-from betabloom.vae import PRIORS, build_vae
+from betabloom.model.model import Model
+from betabloom.model.without_torch import open_lean
+from betabloom.networks.build import FAMILIES as NETWORKS
+from betabloom.networks.spec import FAMILIES, decoder_layers, vae_entries
+from betabloom.samplers.choose import fit_samplers
+from betabloom.system.tensors import entry_of
+from betabloom.vae.build import PRIORS, build_vae
+from betabloom.vae.likelihood import LIKELIHOODS
 
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
 
@@ -148,7 +148,7 @@ def test_a_model_that_is_unknown_here_is_left_to_torch(tmp_path):
 
 def run(folder, *words):
     """Run the command line in a process of its own; what it loaded."""
-    program = "import sys\nfrom betabloom.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    program = "import sys\nfrom betabloom.cli.main import main\ntry: main()\nfinally: print(*sys.modules)"
     command = [sys.executable, "-c", program, *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr

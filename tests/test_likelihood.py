@@ -9,7 +9,7 @@ import torch
 from torch import distributions as D
 
 from betabloom.errors import UsageError
-from betabloom.likelihood import (
+from betabloom.vae.likelihood import (
     LIKELIHOODS,
     Bernoulli,
     ContinuousBernoulli,

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom import cli_generate
-from betabloom.cli_pictures import write_each
-from betabloom.lean import open_lean
-from betabloom.plot import read_png
-from betabloom.series import pieces_of
+from betabloom.cli import generate as cli_generate
+from betabloom.imaging.files import write_each
+from betabloom.imaging.png import read_png
+from betabloom.model.without_torch import open_lean
+from betabloom.seeds import pieces_of
 
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
 
 
 def generate(folder, *words, measured=False):
     """Run `betabloom generate` in a process of its own; its stdout, or the most memory that it allocated, in bytes."""
-    program = "import sys, tracemalloc\nfrom betabloom.cli import main\n"
+    program = "import sys, tracemalloc\nfrom betabloom.cli.main import main\n"
     if measured:  # modules and their tables are loaded before the count begins
         program += (
-            "import numpy, PIL.PngImagePlugin, betabloom.lean, betabloom.cli_pictures\n"
+            "import numpy, PIL.PngImagePlugin, betabloom.model.without_torch, betabloom.cli.pictures\n"
             "tracemalloc.start()\ntry: main()\nfinally: print(tracemalloc.get_traced_memory()[1])\n"
         )
     else:

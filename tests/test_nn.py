@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from betabloom.errors import UsageError
-from betabloom.nn import FAMILIES, count_parameters, make_networks
-from betabloom.vae import build_vae
+from betabloom.networks.build import FAMILIES, count_parameters, make_networks
+from betabloom.vae.build import build_vae
 
 
 def test_the_seed_network_has_its_101_215_779_parameters():

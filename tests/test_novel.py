@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.novel import AT_ONCE, Novelty, novel_pieces
-from betabloom.series import numbers_text, parse_numbers, pieces_of
+from betabloom.generate.novel import AT_ONCE, Novelty, novel_pieces
+from betabloom.seeds import numbers_text, parse_numbers, pieces_of
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from betabloom.errors import UsageError
-from betabloom.objective import (
+from betabloom.vae.objective import (
     Capacity,
     Elbo,
     FreeBits,
@@ -19,9 +19,9 @@ from betabloom.objective import (
     aggregate_log_density,
     normalised_beta,
 )
-from betabloom.posterior import DiagonalNormal, Point
-from betabloom.prior import StandardNormal
-from betabloom.schedule import Constant, Linear
+from betabloom.vae.posterior import DiagonalNormal, Point
+from betabloom.vae.prior import StandardNormal
+from betabloom.vae.schedule import Constant, Linear
 
 
 def terms(batch: int = 6, latents: int = 3, seed: int = 0) -> Terms:

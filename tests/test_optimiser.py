@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from betabloom.errors import UsageError
-from betabloom.optimiser import Muon, make_optimiser, memory, orthogonal
-from betabloom.vae import build_vae
+from betabloom.training.optimiser import Muon, make_optimiser, memory, orthogonal
+from betabloom.vae.build import build_vae
 
 
 def test_orthogonal_brings_all_singular_values_near_one_and_keeps_the_directions():

@@ -7,8 +7,8 @@ import torch
 from torch import distributions as D
 
 from betabloom.errors import UsageError
-from betabloom.parzen import Parzen, fit_parzen
-from betabloom.sample import base_noise
+from betabloom.samplers.parzen import Parzen, fit_parzen
+from betabloom.vae.inference import base_noise
 
 
 def ring(count: int, noise: float, seed: int) -> torch.Tensor:

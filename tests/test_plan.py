@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from betabloom.plan import Plan
+from betabloom.training.plan import Plan
 
 
 def test_steps_are_progress():

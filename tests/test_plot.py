@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from betabloom.errors import FormatError, UsageError
-from betabloom.plot import curves, grid, pairs, read_png, save_png
+from betabloom.imaging.curves import curves
+from betabloom.imaging.png import read_png, save_png
+from betabloom.imaging.sheets import grid, pairs
 
 
 @pytest.mark.parametrize(("n", "columns", "channels"), [(7, 3, 3), (1, 0, 3), (5, 0, 1), (4, 9, 3)])

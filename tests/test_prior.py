@@ -9,9 +9,9 @@ import torch
 from torch import distributions as D
 
 from betabloom.errors import UsageError
-from betabloom.posterior import DiagonalNormal
-from betabloom.prior import Mixture, Normal, StandardNormal, VampPrior
-from betabloom.sample import base_noise
+from betabloom.vae.inference import base_noise
+from betabloom.vae.posterior import DiagonalNormal
+from betabloom.vae.prior import Mixture, Normal, StandardNormal, VampPrior
 
 
 def encoder(latents: int):

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 from PIL import Image
 
-from betabloom.cli import app
+from betabloom.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,10 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import betabloom
-from betabloom.cli import app
+from betabloom.cli.main import app
 from betabloom.errors import UsageError
-from betabloom.lean import open_lean
-from betabloom.refit import refit
+from betabloom.model.without_torch import open_lean
+from betabloom.refine.refit import refit
 
 
 def blots(count, colour, seed):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from betabloom import optimiser, train
-from betabloom.replay import WARM_UP, from_memory
-from betabloom.run import learning_rate, set_up
+from betabloom.training import loop, optimiser, step
+from betabloom.training.cuda_graph import WARM_UP, from_memory
+from betabloom.training.setup import set_up
+from betabloom.training.state import learning_rate
 
 CHOICES = {
     "muon": {"family": "residual", "optimiser": "muon", "beta_warmup": 1.0},
@@ -34,7 +35,7 @@ def learn(run, steps):
     """Steps of the loop; what each told."""
     told = []
     for _ in range(steps):
-        train._train_step(run)
+        loop.train_step(run)
         run.step += 1
         run.plan.advance(run.step, 0)
         told.append(run.sums.values.clone())
@@ -59,7 +60,7 @@ def test_a_step_that_reads_its_schedules_from_memory_is_the_same_step(name, smal
         with from_memory(reading) as fill:
             assert all(isinstance(group["lr"], torch.Tensor) for group in reading.optimiser.param_groups)
             fill()
-            train._learn(reading, *train.batch(reading))
+            step._learn(reading, *loop.batch(reading))
         reading.step += 1
         reading.plan.advance(reading.step, 0)
     assert reading.objective is objective
@@ -112,7 +113,7 @@ def test_a_replayed_step_that_is_not_finite_changes_nothing(small_store, tiny_co
     run = ready(small_store, tiny_config, "muon", device="cuda")
     learn(run, WARM_UP + 2)
     before = {name: value.clone() for name, value in run.vae.state_dict().items()}
-    x, noise = train.batch(run)
+    x, noise = loop.batch(run)
     assert run.replay
     good, *_ = run.replay(x * float("nan"), noise)
     assert not good
@@ -123,17 +124,17 @@ def test_a_replayed_step_that_is_not_finite_changes_nothing(small_store, tiny_co
 
 @needs_gpu
 def test_a_run_on_a_gpu_that_is_resumed_goes_on_as_it_would_have(small_store, tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     config = tiny_config.replace({**CHOICES["muon"], "device": "cuda"})
-    whole = train.fit(small_store, config, tmp_path / "whole")
+    whole = loop.fit(small_store, config, tmp_path / "whole")
 
     def stop(step: int, *_: object) -> None:
         if step == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.fit(small_store, config, tmp_path / "parts", progress=stop)
+        loop.fit(small_store, config, tmp_path / "parts", progress=stop)
     assert list((tmp_path / "parts" / "checkpoints").iterdir())
-    resumed = train.fit(small_store, config, tmp_path / "parts", resume=True)
+    resumed = loop.fit(small_store, config, tmp_path / "parts", resume=True)
     for one, other in zip(whole.vae.state_dict().values(), resumed.vae.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

@@ -10,12 +10,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from betabloom import chart, sample, train
-from betabloom.checkpoint import load
 from betabloom.config import Config
 from betabloom.data import Store
 from betabloom.errors import UsageError
-from betabloom.report import read_records, report_html
+from betabloom.latent import traverse
+from betabloom.model.model import load
+from betabloom.reports import charts
+from betabloom.reports.run_page import read_records, report_html
+from betabloom.training import loop
+from betabloom.vae import inference
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def run(tmp_path_factory):
     pictures = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     settings = {"height": 16, "width": 16, "widths": "8,16", "latents": 6, "steps": 20, "validations": 2, "beta": 4.0}
     config = Config.preset("tiny", **settings, source='x"<script>', device="cpu", precision="fp32")
-    train.fit(Store.from_array(pictures), config, folder)
+    loop.fit(Store.from_array(pictures), config, folder)
     return folder
 
 
@@ -110,41 +113,41 @@ def test_an_unfinished_and_a_damaged_run_have_a_page_too(run, tmp_path):
 def test_a_traversal_changes_one_latent_at_a_time(run):
     vae = load(run).vae
     code = np.random.default_rng(0).standard_normal(6).astype(np.float32)
-    sheet = sample.traverse(vae, code, [4, 1], [-2.0, 0.0, 3.0])
+    sheet = traverse.traverse(vae, code, [4, 1], [-2.0, 0.0, 3.0])
     assert sheet.shape == (2, 3, 16, 16, 3)
     assert np.array_equal(sheet[0, 1], sheet[1, 1])  # no change
     for row, dimension in enumerate((4, 1)):
         for column, offset in enumerate((-2.0, 0.0, 3.0)):
             moved = code.copy()
             moved[dimension] += offset
-            one = sample.decode(vae, moved[None])[0].astype(int)
+            one = inference.decode(vae, moved[None])[0].astype(int)
             assert np.abs(one - sheet[row, column]).max() <= 1  # other company in the batch may round a level away
 
 
 def test_a_line_goes_through_its_points_and_an_outlying_first_value_is_cut_off():
-    svg = chart.lines({"train": [(0, 0.0), (50, 5.0), (100, 10.0)]}, "a < b")
+    svg = charts.lines({"train": [(0, 0.0), (50, 5.0), (100, 10.0)]}, "a < b")
     assert 'aria-label="a &lt; b"' in svg
     (points,) = re.findall(r'points="([^"]*)"', svg)
     across, up = zip(*(map(float, point.split(",")) for point in points.split()), strict=True)
     assert across[1] - across[0] == pytest.approx(across[2] - across[1])
     assert up[0] - up[1] == pytest.approx(up[1] - up[2])
     assert up[0] > up[2]  # larger is higher
-    ticks = re.findall(r'text-anchor="end">([^<]*)<', chart.lines({"train": [(0, 1e9), (1, 3.0), (2, 1.0)]}, ""))
+    ticks = re.findall(r'text-anchor="end">([^<]*)<', charts.lines({"train": [(0, 1e9), (1, 3.0), (2, 1.0)]}, ""))
     assert ticks[-1] == "3"
     for flat in ([(0, 5.0), (9, 5.0)], [(0, 0.0), (9, 0.0)], [(3, -2.0)]):
-        assert "nan" not in chart.lines({"train": flat}, "")
-    assert chart.lines({}, "") == chart.bars([], "") == ""
+        assert "nan" not in charts.lines({"train": flat}, "")
+    assert charts.lines({}, "") == charts.bars([], "") == ""
 
 
 def test_bars_are_as_high_as_their_values():
-    heights = [float(h) for h in re.findall(r'height="([\d.]+)"', chart.bars([4.0, 2.0, 0.0], ""))]
+    heights = [float(h) for h in re.findall(r'height="([\d.]+)"', charts.bars([4.0, 2.0, 0.0], ""))]
     assert heights[0] == pytest.approx(2 * heights[1], abs=0.1)
     assert heights[2] == 0
 
 
 @pytest.mark.parametrize(("count", "gaps"), [(6, True), (60, True), (256, False)])
 def test_bars_have_gaps_that_can_be_seen_or_none(count, gaps):
-    svg = chart.bars([1.0] * count, "")
+    svg = charts.bars([1.0] * count, "")
     lefts, widths = ([float(x) for x in re.findall(rf'<rect [^>]*{name}="([\d.]+)"', svg)] for name in ("x", "width"))
     gap = lefts[1] - lefts[0] - widths[0]
     assert gap > 0.8 if gaps else gap <= 0
@@ -155,14 +158,14 @@ def test_bars_have_gaps_that_can_be_seen_or_none(count, gaps):
     ([0, 2500, 5000], "0 2,500 5,000"), ([0, 2500, 12_500], "0 2.5k 12.5k"),
 ])  # fmt: skip
 def test_all_numbers_of_an_axis_are_written_in_one_way(values, text):
-    assert " ".join(chart._labels(values)) == text
+    assert " ".join(charts._labels(values)) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [
     (0, "0"), (0.25, "0.25"), (7.5e-4, "7.5e−4"), (1e-3, "1e−3"), (-3500, "−3,500"), (12_000, "12k"), (1.0, "1"),
 ])  # fmt: skip
 def test_numbers_on_axes_are_short(value, text):
-    assert chart._short(value) == text
+    assert charts._short(value) == text
 
 
 def test_records_that_cannot_be_read_are_left_out(run, tmp_path):

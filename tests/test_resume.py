@@ -20,10 +20,11 @@ import pytest
 import torch
 from PIL import Image
 
-from betabloom import durable, resume, run, rundir, train, validate
 from betabloom.errors import BetabloomError, FormatError, UsageError
-from betabloom.locking import locked
-from betabloom.stopping import Interrupted, stop_requests
+from betabloom.system import atomic
+from betabloom.system.locks import locked
+from betabloom.system.signals import Interrupted, stop_requests
+from betabloom.training import loop, resume, run_folder, setup, validate
 
 
 def results(folder: Path) -> dict[str, object]:
@@ -42,20 +43,20 @@ def results(folder: Path) -> dict[str, object]:
 def whole(small_store, tiny_config, tmp_path_factory):
     """What the uninterrupted run makes."""
     folder = tmp_path_factory.mktemp("whole")
-    train.fit(small_store, tiny_config, folder)
+    loop.fit(small_store, tiny_config, folder)
     return results(folder)
 
 
 def stop_at(monkeypatch, at, number=signal.SIGTERM):
     """Have a signal arrive in the step that ends as step `at`."""
-    step = train._train_step
+    step = loop.train_step
 
     def step_and_signal(state):
         step(state)
         if state.step + 1 == at:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(train, "_train_step", step_and_signal)
+    monkeypatch.setattr(loop, "train_step", step_and_signal)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +69,10 @@ def test_stopped_at_any_step_by_any_signal_it_ends_as_if_it_had_not(
     with monkeypatch.context() as patch:
         stop_at(patch, at, getattr(signal, name))
         with pytest.raises(Interrupted, match=r"Stopped.*--resume"):
-            train.fit(small_store, tiny_config, tmp_path)
+            loop.fit(small_store, tiny_config, tmp_path)
     assert not (tmp_path / "model").exists()
     torch.manual_seed(at)  # no random numbers come from here
-    train.fit(small_store, tiny_config, tmp_path, resume=True)
+    loop.fit(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
 
 
@@ -79,8 +80,8 @@ def test_a_run_that_goes_on_tells_the_time_left_by_its_own_pace(small_store, tin
     with monkeypatch.context() as patch:
         stop_at(patch, 9)
         with pytest.raises(Interrupted):
-            train.fit(small_store, tiny_config, tmp_path)
-    state = run.set_up(small_store, tiny_config, tmp_path)
+            loop.fit(small_store, tiny_config, tmp_path)
+    state = setup.set_up(small_store, tiny_config, tmp_path)
     resume.restore(state)
     assert state.step == 9
     assert state.plan.t == 9 / 20
@@ -92,24 +93,24 @@ def test_stopped_while_the_model_is_made_only_that_is_done_again(
     name, whole, small_store, tiny_config, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(train, name, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(loop, name, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted, match="after the last step, which is saved"):
-            train.fit(small_store, tiny_config, tmp_path)
+            loop.fit(small_store, tiny_config, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_train_step", lambda _: pytest.fail("trained again"))
-        train.fit(small_store, tiny_config, tmp_path, resume=True)
+        patch.setattr(loop, "train_step", lambda _: pytest.fail("trained again"))
+        loop.fit(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
 
 
 def test_a_finished_run_says_so_and_stays_as_it_is(whole, small_store, tiny_config, tmp_path, caplog, monkeypatch):
-    train.fit(small_store, tiny_config, tmp_path)
+    loop.fit(small_store, tiny_config, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "model").iterdir()}
     with caplog.at_level(logging.INFO, logger="betabloom"):
-        train.fit(small_store, tiny_config, tmp_path, resume=True)
+        loop.fit(small_store, tiny_config, tmp_path, resume=True)
     assert "is finished: it was trained to its end, step 20" in caplog.text
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "model").iterdir()}
     (tmp_path / "model" / "samples.png").unlink()
-    train.fit(small_store, tiny_config, tmp_path, resume=True)
+    loop.fit(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
 
 
@@ -150,63 +151,63 @@ def damaged(content: bytes, how: str) -> bytes:
 def test_a_damaged_newest_checkpoint_is_noticed_wherever_and_the_one_before_is_used(file, how, tmp_path):
     tensors = {"a": torch.arange(30.0)}
     for step in (1, 2):
-        rundir.save_checkpoint(tmp_path, step, tensors, {"note": step, "text": "x" * 300})
+        run_folder.save_checkpoint(tmp_path, step, tensors, {"note": step, "text": "x" * 300})
     path = tmp_path / "step-000000002" / file
     if how == "missing":
         path.unlink()
     else:
         path.write_bytes(damaged(path.read_bytes(), how))
-    found, state, complaints = rundir.latest_checkpoint(tmp_path, tensors)
+    found, state, complaints = run_folder.latest_checkpoint(tmp_path, tensors)
     assert (state["note"], len(complaints)) == (1, 1)
     assert torch.equal(found["a"], tensors["a"])
-    rundir.save_checkpoint(tmp_path, 2, tensors, {"note": 3})
-    assert rundir.latest_checkpoint(tmp_path, tensors)[1:] == (rundir._read_state(path.parent), [])
+    run_folder.save_checkpoint(tmp_path, 2, tensors, {"note": 3})
+    assert run_folder.latest_checkpoint(tmp_path, tensors)[1:] == (run_folder._read_state(path.parent), [])
 
 
 def test_damaged_checkpoints_do_not_push_out_good_ones(tmp_path):
     """The newest is damaged, and what goes on from the one before has not come as far: both good ones are kept."""
     tensors = {"a": torch.arange(3.0)}
     for step in (10, 20):
-        rundir.save_checkpoint(tmp_path, step, tensors, {})
+        run_folder.save_checkpoint(tmp_path, step, tensors, {})
     (tmp_path / "step-000000020" / "state.json").write_text("x")
-    rundir.save_checkpoint(tmp_path, 15, tensors, {})
+    run_folder.save_checkpoint(tmp_path, 15, tensors, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000010", "step-000000015"]
 
 
 def test_every_flipped_bit_of_the_state_is_noticed(tmp_path):
     tensors = {"a": torch.arange(3.0)}
-    rundir.save_checkpoint(tmp_path, 7, tensors, {"seconds": 1.25, "records": 3})
+    run_folder.save_checkpoint(tmp_path, 7, tensors, {"seconds": 1.25, "records": 3})
     path = tmp_path / "step-000000007" / "state.json"
-    content, state = path.read_bytes(), rundir._read_state(path.parent)
+    content, state = path.read_bytes(), run_folder._read_state(path.parent)
     for place in range(len(content)):
         for bit in (0, 3, 6):
             path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
             with contextlib.suppress(FormatError):
-                assert rundir._read_state(path.parent) == state  # white space became other white space
+                assert run_folder._read_state(path.parent) == state  # white space became other white space
 
 
 def test_what_cannot_be_read_back_is_not_kept(tmp_path, monkeypatch):
     tensors = {"a": torch.arange(3.0)}
-    rundir.save_checkpoint(tmp_path, 1, tensors, {})
-    monkeypatch.setattr(rundir, "sha256", lambda *_, **__: "other")
+    run_folder.save_checkpoint(tmp_path, 1, tensors, {})
+    monkeypatch.setattr(run_folder, "sha256", lambda *_, **__: "other")
     with pytest.raises(OSError, match="read back"):
-        rundir.save_checkpoint(tmp_path, 2, tensors, {})
+        run_folder.save_checkpoint(tmp_path, 2, tensors, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
-    assert rundir.latest_checkpoint(tmp_path, tensors)
+    assert run_folder.latest_checkpoint(tmp_path, tensors)
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_before_the_oldest_goes(tmp_path, monkeypatch):
     """tmp → fsync of files and folder → rename → fsync of the parent → read back → the oldest goes."""
     tensors = {"a": torch.arange(3.0)}
     for step in (1, 2):
-        rundir.save_checkpoint(tmp_path, step, tensors, {})
+        run_folder.save_checkpoint(tmp_path, step, tensors, {})
     done = []
-    rename, removed, sync, read_back = Path.replace, shutil.rmtree, durable.sync, rundir.sha256
-    monkeypatch.setattr(durable, "sync", lambda path: (done.append(f"sync {path.name}"), sync(path)))
+    rename, removed, sync, read_back = Path.replace, shutil.rmtree, atomic.sync, run_folder.sha256
+    monkeypatch.setattr(atomic, "sync", lambda path: (done.append(f"sync {path.name}"), sync(path)))
     monkeypatch.setattr(Path, "replace", lambda self, to: (done.append(f"rename {to.name}"), rename(self, to)))
-    monkeypatch.setattr(rundir, "sha256", lambda path, **o: (done.append("read back"), read_back(path, **o))[1])
+    monkeypatch.setattr(run_folder, "sha256", lambda path, **o: (done.append("read back"), read_back(path, **o))[1])
     monkeypatch.setattr(shutil, "rmtree", lambda path, **o: (done.append(f"remove {path.name}"), removed(path, **o)))
-    rundir.save_checkpoint(tmp_path, 3, tensors, {})
+    run_folder.save_checkpoint(tmp_path, 3, tensors, {})
     part = f".step-000000003.{os.getpid()}.part"
     assert done[0] == f"remove {part}"  # what a killed process of the same number may have left
     assert set(done[1:3]) == {"sync state.safetensors", "sync state.json"}
@@ -232,23 +233,23 @@ def test_a_disk_that_takes_no_more_stops_the_run_with_the_reason_and_the_last_ch
     def full(*_, **__):
         raise OSError(number, os.strerror(number), "/some/.part")
 
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     with monkeypatch.context() as patch:
-        step = train._train_step
+        step = loop.train_step
         patch.setattr(
-            train, "_train_step", lambda s: (step(s), s.step + 1 == 12 and patch.setattr(rundir, where, full))
+            loop, "train_step", lambda s: (step(s), s.step + 1 == 12 and patch.setattr(run_folder, where, full))
         )
         with pytest.raises(BetabloomError, match=f"step 12: .*{reason}.*at step 11 is saved.*--resume"):
-            train.fit(small_store, tiny_config, tmp_path)
-    train.fit(small_store, tiny_config, tmp_path, resume=True)
+            loop.fit(small_store, tiny_config, tmp_path)
+    loop.fit(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
 
 
 def test_a_folder_that_is_gone_stops_the_run_and_is_not_made_again(small_store, tiny_config, tmp_path, monkeypatch):
-    step, out = train._train_step, tmp_path / "run"
-    monkeypatch.setattr(train, "_train_step", lambda s: (step(s), s.step + 1 == 12 and out.rename(tmp_path / "moved")))
+    step, out = loop.train_step, tmp_path / "run"
+    monkeypatch.setattr(loop, "train_step", lambda s: (step(s), s.step + 1 == 12 and out.rename(tmp_path / "moved")))
     with pytest.raises(BetabloomError, match=r"step \d+: its folder .*run is gone"):
-        train.fit(small_store, tiny_config, out)
+        loop.fit(small_store, tiny_config, out)
     assert not out.exists()
 
 
@@ -271,44 +272,44 @@ def read_only(folder: Path):
 def test_a_folder_that_becomes_read_only_stops_the_run_and_the_last_checkpoint_stays(
     whole, small_store, tiny_config, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     with contextlib.ExitStack() as stack:
         patch, step, checkpoints = (
             stack.enter_context(monkeypatch.context()),
-            train._train_step,
+            loop.train_step,
             tmp_path / "checkpoints",
         )
         patch.setattr(
-            train, "_train_step", lambda s: (step(s), s.step + 1 == 12 and stack.enter_context(read_only(checkpoints)))
+            loop, "train_step", lambda s: (step(s), s.step + 1 == 12 and stack.enter_context(read_only(checkpoints)))
         )
         with pytest.raises(BetabloomError, match=r"step 12: .* has become read-only.*at step 11 is saved.*--resume"):
-            train.fit(small_store, tiny_config, tmp_path)
-    train.fit(small_store, tiny_config, tmp_path, resume=True)
+            loop.fit(small_store, tiny_config, tmp_path)
+    loop.fit(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
 
 
 def test_a_folder_that_is_read_only_takes_no_run_and_says_so(small_store, tiny_config, tmp_path):
     for out in (tmp_path, tmp_path / "run"):
         with read_only(tmp_path), pytest.raises(BetabloomError, match=rf"No run can be put in {out}: .*read-only"):
-            train.fit(small_store, tiny_config, out)
+            loop.fit(small_store, tiny_config, out)
         assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_named(small_store, tiny_config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BetabloomError, match=r"No run can be put in .*file/run: .*another folder with -o"):
-        train.fit(small_store, tiny_config, tmp_path / "file" / "run")
+        loop.fit(small_store, tiny_config, tmp_path / "file" / "run")
 
 
 def test_two_runs_never_write_the_same_folder(small_store, tiny_config, tmp_path):
     with locked(tmp_path / ".lock"), pytest.raises(UsageError, match="Another process is training in"):
-        train.fit(small_store, tiny_config, tmp_path)
-    train.fit(small_store, tiny_config, tmp_path)
+        loop.fit(small_store, tiny_config, tmp_path)
+    loop.fit(small_store, tiny_config, tmp_path)
     before = results(tmp_path)
     with pytest.raises(UsageError, match="exists already"):
-        train.fit(small_store, tiny_config, tmp_path)
+        loop.fit(small_store, tiny_config, tmp_path)
     with locked(tmp_path / ".lock"), pytest.raises(UsageError, match="Another process is training in"):
-        train.fit(small_store, tiny_config, tmp_path, resume=True)
+        loop.fit(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == before
     assert not (tmp_path / ".lock").exists()
 
@@ -317,35 +318,35 @@ def test_what_killed_processes_left_is_removed_and_what_is_not_theirs_stays(smal
     for name in (".7.part", ".config.yaml.7.part", ".lock"):
         (tmp_path / name).touch()
     (tmp_path / ".model.7.part").mkdir()
-    assert rundir.is_free(tmp_path)
-    train.fit(small_store, tiny_config, tmp_path)
+    assert run_folder.is_free(tmp_path)
+    loop.fit(small_store, tiny_config, tmp_path)
     (tmp_path / "checkpoints" / ".step-000000007.7.part").mkdir()
     (tmp_path / "samples" / ".7.part").touch()
     (tmp_path / ".mine").touch()
-    train.fit(small_store, tiny_config, tmp_path, resume=True)
+    loop.fit(small_store, tiny_config, tmp_path, resume=True)
     assert [path.name for path in tmp_path.rglob(".*")] == [".mine"]
-    assert not rundir.is_free(tmp_path)
+    assert not run_folder.is_free(tmp_path)
 
 
 def test_settings_that_were_changed_meanwhile_are_named(small_store, tiny_config, tmp_path, monkeypatch):
     """Also where they make another network, which the checkpoint's weights do not fit."""
     stop_at(monkeypatch, 9)
     with pytest.raises(Interrupted):
-        train.fit(small_store, tiny_config, tmp_path)
+        loop.fit(small_store, tiny_config, tmp_path)
     for name, before, after in (("beta", "1.0", 2.0), ("latents", "6", 7)):
         told = rf"The setting {name} was {before} when .* stopped, and is {after} in its config\.yaml"
         with pytest.raises(UsageError, match=told):
-            train.fit(small_store, tiny_config.replace({name: after}), tmp_path, resume=True)
+            loop.fit(small_store, tiny_config.replace({name: after}), tmp_path, resume=True)
 
 
 def test_sheets_of_steps_that_did_not_come_to_be_go(small_store, tiny_config, tmp_path, monkeypatch):
     stop_at(monkeypatch, 9)
     with pytest.raises(Interrupted):
-        train.fit(small_store, tiny_config, tmp_path)
+        loop.fit(small_store, tiny_config, tmp_path)
     (tmp_path / "samples").mkdir(exist_ok=True)
     for name in ("step-000000011.png", "step-000000010.txt", "mine.png"):
         (tmp_path / "samples" / name).write_text("")
-    train.fit(small_store, tiny_config, tmp_path, resume=True)
+    loop.fit(small_store, tiny_config, tmp_path, resume=True)
     names = {path.name for path in (tmp_path / "samples").iterdir()}
     assert {"step-000000010.txt", "mine.png"} <= names
     assert "step-000000011.png" not in names
@@ -353,7 +354,7 @@ def test_sheets_of_steps_that_did_not_come_to_be_go(small_store, tiny_config, tm
 
 def test_a_command_that_is_shown_can_be_typed_whatever_the_folder_is_called():
     for name in ("run", "a b", "-dash", "it's", "line\nbreak", "--resume"):
-        words = shlex.split(rundir.resume_command(Path(name)))
+        words = shlex.split(run_folder.resume_command(Path(name)))
         assert words[:3] == ["betabloom", "train", "--resume"]
         assert Path(words[3]) == Path(name)
         assert not words[3].startswith("-")
@@ -361,24 +362,25 @@ def test_a_command_that_is_shown_can_be_typed_whatever_the_folder_is_called():
 
 def test_nothing_to_train_is_said(tiny_config):
     with pytest.raises(UsageError, match=r"nothing to train.*--epochs 60"):
-        run.check_settings(tiny_config.replace({"steps": 0, "epochs": 0}))
+        setup.check_settings(tiny_config.replace({"steps": 0, "epochs": 0}))
 
 
 HUNG_UP = """
 import os, sys
-from betabloom import data, train
-from betabloom.console import show_log
+from betabloom import data
+from betabloom.training import loop as train
+from betabloom.system.console import show_log
 sys.path.insert(0, sys.argv[1])
 from conftest import TINY
 from betabloom.config import Config
 show_log()
-step = train._train_step
+step = train.train_step
 def wait(state):
     step(state)
     if state.step == 5:
         os.write(int(sys.argv[3]), b"x")
         os.read(int(sys.argv[4]), 1)
-train._train_step = wait
+train.train_step = wait
 import numpy as np
 pictures = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
 train.fit(data.Store.from_array(pictures), Config.preset("tiny", **TINY), __import__("pathlib").Path(sys.argv[2]))
@@ -408,8 +410,8 @@ def test_a_terminal_that_goes_away_stops_the_run_cleanly(tmp_path):
 
 def test_validation_is_the_same_whenever(small_store, tiny_config):
     """No state but the weights goes into a validation."""
-    state = run.set_up(small_store, tiny_config, None)
-    train._train_step(state)
+    state = setup.set_up(small_store, tiny_config, None)
+    loop.train_step(state)
     state.step += 1
     for _ in range(2):
         torch.rand(5)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from betabloom import sample
-from betabloom.codes import Codes, load_codes, save_codes
 from betabloom.errors import FormatError, UsageError
-from betabloom.vae import build_vae
+from betabloom.model.codes import Codes, load_codes, save_codes
+from betabloom.vae import inference
+from betabloom.vae.build import build_vae
 
 
 @pytest.fixture(scope="module")
@@ -29,54 +29,54 @@ def close(one, other) -> bool:
 
 
 def test_pictures_are_named_by_seed_and_number(vae):
-    many = sample.generate(vae, 130, seed=5)
-    assert np.array_equal(many, sample.generate(vae, 130, seed=5))
-    assert close(many[:3], sample.generate(vae, 3, seed=5))
-    assert close(many[100:107], sample.generate(vae, 7, seed=5, start=100))
-    assert not close(many[:3], sample.generate(vae, 3, seed=6))
+    many = inference.generate(vae, 130, seed=5)
+    assert np.array_equal(many, inference.generate(vae, 130, seed=5))
+    assert close(many[:3], inference.generate(vae, 3, seed=5))
+    assert close(many[100:107], inference.generate(vae, 7, seed=5, start=100))
+    assert not close(many[:3], inference.generate(vae, 3, seed=6))
 
 
 def test_temperature_zero_would_be_one_picture_and_low_is_close_to_it(vae):
-    cold, hot = (sample.generate(vae, 40, temperature=t).astype(float) for t in (0.1, 1.0))
+    cold, hot = (inference.generate(vae, 40, temperature=t).astype(float) for t in (0.1, 1.0))
     assert cold.std(0).mean() < 0.3 * hot.std(0).mean()
     with pytest.raises(UsageError, match="'temperature' must be a positive number"):
-        sample.generate(vae, 1, temperature=0)
+        inference.generate(vae, 1, temperature=0)
 
 
 def test_reconstruction_does_not_depend_on_the_company(vae, pictures):
-    whole = sample.reconstruct(vae, pictures)
-    assert close(whole[:1], sample.reconstruct(vae, pictures[:1]))
-    assert close(whole[::-1], sample.reconstruct(vae, pictures[::-1]))
+    whole = inference.reconstruct(vae, pictures)
+    assert close(whole[:1], inference.reconstruct(vae, pictures[:1]))
+    assert close(whole[::-1], inference.reconstruct(vae, pictures[::-1]))
 
 
 def test_variations_spread_with_the_amount(vae, pictures):
-    still = sample.vary(vae, pictures[0], 6, amount=0)
-    assert close(still, np.repeat(sample.reconstruct(vae, pictures[:1]), 6, axis=0))
-    small, large = (sample.vary(vae, pictures[0], 40, amount=a).astype(float).std(0).mean() for a in (0.3, 2.0))
+    still = inference.vary(vae, pictures[0], 6, amount=0)
+    assert close(still, np.repeat(inference.reconstruct(vae, pictures[:1]), 6, axis=0))
+    small, large = (inference.vary(vae, pictures[0], 40, amount=a).astype(float).std(0).mean() for a in (0.3, 2.0))
     assert 0 < small < large
 
 
 def test_variations_follow_the_posterior(vae, pictures):
     """Their codes have the posterior's mean and spread: z = μ + σ ε with the noise of the seed."""
-    mean, log_var = sample.encode(vae, pictures[:1])
-    noise, _ = sample.base_noise(9, 5, vae.latents)
-    expected = sample.decode(vae, mean + np.exp(0.5 * log_var) * noise.numpy())
-    assert np.array_equal(sample.vary(vae, pictures[0], 5, seed=9), expected)
+    mean, log_var = inference.encode(vae, pictures[:1])
+    noise, _ = inference.base_noise(9, 5, vae.latents)
+    expected = inference.decode(vae, mean + np.exp(0.5 * log_var) * noise.numpy())
+    assert np.array_equal(inference.vary(vae, pictures[0], 5, seed=9), expected)
 
 
 def test_pixels_survive_the_way_in_and_out(pictures):
-    assert np.array_equal(sample.to_pictures(sample.to_tensor(pictures)), pictures)
+    assert np.array_equal(inference.to_pictures(inference.to_tensor(pictures)), pictures)
 
 
 @pytest.mark.parametrize("n", [0, -3])
 def test_no_pictures_are_refused(vae, n):
     with pytest.raises(UsageError, match="at least 1"):
-        sample.generate(vae, n)
+        inference.generate(vae, n)
 
 
 def test_codes_of_another_model_are_refused(vae):
     with pytest.raises(UsageError, match=r"shape \(N, 4\), not \(2, 7\)"):
-        sample.decode(vae, np.zeros((2, 7), np.float32))
+        inference.decode(vae, np.zeros((2, 7), np.float32))
 
 
 @pytest.mark.parametrize(("side", "count"), [(16, 64), (64, 64), (128, 16), (512, 8)])
@@ -86,15 +86,15 @@ def test_fewer_large_pictures_are_worked_on_at_once(side, count):
     assert large == (3, side, side)
     vae = build_vae((3, 16, 16), 4, "conv", (8, 8))
     vae.decoder.shape = large
-    assert sample.at_once(vae) == count
+    assert inference.at_once(vae) == count
 
 
 def test_how_many_are_worked_on_at_once_changes_nothing(vae, pictures, monkeypatch):
-    whole = sample.encode(vae, pictures), sample.reconstruct(vae, pictures)
-    monkeypatch.setattr(sample, "at_once", lambda _: 9)
-    for one, other in zip(whole[0], sample.encode(vae, pictures), strict=True):
+    whole = inference.encode(vae, pictures), inference.reconstruct(vae, pictures)
+    monkeypatch.setattr(inference, "at_once", lambda _: 9)
+    for one, other in zip(whole[0], inference.encode(vae, pictures), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-    assert close(whole[1], sample.reconstruct(vae, pictures))
+    assert close(whole[1], inference.reconstruct(vae, pictures))
 
 
 def test_code_files_come_back(tmp_path):

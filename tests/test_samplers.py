@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from betabloom import samplers
 from betabloom.metrics import open_extractor
-from betabloom.modeldir import sampler_entries
-from betabloom.nn import Decoder
-from betabloom.samplers import choose_sampler, empty_sampler, fit_samplers, sampler_sizes
-from betabloom.vae import build_vae
+from betabloom.model.directory import sampler_entries
+from betabloom.networks.build import Decoder
+from betabloom.samplers import choose
+from betabloom.samplers.choose import choose_sampler, empty_sampler, fit_samplers, sampler_sizes
+from betabloom.vae.build import build_vae
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,9 +40,9 @@ def curve(count: int, seed: int) -> torch.Tensor:
 
 
 def shown(vae, codes: torch.Tensor) -> np.ndarray:
-    from betabloom import sample
+    from betabloom.vae import inference
 
-    return sample.decode(vae, codes.numpy())
+    return inference.decode(vae, codes.numpy())
 
 
 def chosen(vae, known: torch.Tensor, held_out: torch.Tensor, log_var: float = -7.0, flow_steps: int = 0, **settings):
@@ -68,11 +68,11 @@ def test_parzen_windows_are_widened_until_they_draw_new_pictures(painter):
     generator = torch.Generator().manual_seed(4)
     known, held_out = torch.randn(40, 4, generator=generator), torch.randn(200, 4, generator=generator)
     _, measured, fitted = chosen(painter, known, held_out)
-    assert measured["parzen"]["near_copies"] <= 0.02 or fitted["parzen"].bandwidth == samplers.BANDWIDTHS[-1]
+    assert measured["parzen"]["near_copies"] <= 0.02 or fitted["parzen"].bandwidth == choose.BANDWIDTHS[-1]
 
 
 def test_a_sampler_that_repeats_training_pictures_is_left_out(painter, monkeypatch):
-    monkeypatch.setattr(samplers, "BANDWIDTHS", (1e-6,))
+    monkeypatch.setattr(choose, "BANDWIDTHS", (1e-6,))
     best, measured, _ = chosen(painter, curve(600, 0), curve(200, 1), log_var=-20.0)
     assert measured["parzen"]["near_copies"] > 0.5
     assert best != "parzen"

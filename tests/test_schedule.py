@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from betabloom.errors import UsageError
-from betabloom.schedule import SCHEDULES, Constant, Cosine, Cyclical, Linear, make_schedule
+from betabloom.vae.schedule import SCHEDULES, Constant, Cosine, Cyclical, Linear, make_schedule
 
 GRID = [i / 200 for i in range(201)]
 

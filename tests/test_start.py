@@ -12,12 +12,12 @@ import yaml
 from typer.testing import CliRunner
 
 import betabloom
-from betabloom import train
-from betabloom.cli import app
+from betabloom.cli.main import app
 from betabloom.config import Config
 from betabloom.errors import UsageError
-from betabloom.run import set_up
-from betabloom.start import settled, start
+from betabloom.training import loop
+from betabloom.training.setup import set_up
+from betabloom.training.warm_start import settled, start
 
 
 def drawn(size, channels=3):
@@ -46,7 +46,7 @@ def begun(model, size, **settings):
 @pytest.mark.parametrize("size", [64, 128])
 def test_the_posterior_of_larger_pictures_is_that_of_the_model_for_smaller_ones(model, size):
     run, store = begun(model, size)
-    x = betabloom.sample.to_tensor(store.pictures[:6])
+    x = betabloom.vae.inference.to_tensor(store.pictures[:6])
     smaller = torch.nn.functional.avg_pool2d(x, size // 32)
     with torch.no_grad():
         for mine, theirs in zip(run.vae.encoder(x), betabloom.load(model).vae.encoder(smaller), strict=True):
@@ -103,10 +103,15 @@ def test_everything_is_trained_on_and_the_run_can_be_stopped_and_resumed(model, 
 
     with pytest.raises(KeyboardInterrupt):
         betabloom.fit(store, "tiny", tmp_path / "parts", stop, **settings)
-    again = betabloom.train.fit(store, Config.from_dict(whole.config.to_dict()), tmp_path / "parts", resume=True)
+    again = betabloom.training.loop.fit(
+        store, Config.from_dict(whole.config.to_dict()), tmp_path / "parts", resume=True
+    )
     assert again.fingerprint == whole.fingerprint  # from the beginning: there was no checkpoint yet
     theirs.rename(tmp_path / "gone")  # what is saved needs it no longer
-    assert betabloom.train.fit(store, whole.config, tmp_path / "whole", resume=True).fingerprint == whole.fingerprint
+    assert (
+        betabloom.training.loop.fit(store, whole.config, tmp_path / "whole", resume=True).fingerprint
+        == whole.fingerprint
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,7 +158,7 @@ def test_the_command_line_starts_from_the_model_that_comes_along(tmp_path):
 def test_a_decoder_that_is_kept_stays_while_the_encoder_learns_and_a_resumed_run_keeps_it_too(
     model, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     store, before = drawn(32), betabloom.load(model).vae.state_dict()
     settings = {"start": str(model), "keep_decoder": True, "steps": 12, "batch": 8, "validations": 2}
     whole = betabloom.fit(store, "tiny", tmp_path / "whole", **settings)
@@ -169,7 +174,7 @@ def test_a_decoder_that_is_kept_stays_while_the_encoder_learns_and_a_resumed_run
     with pytest.raises(KeyboardInterrupt):
         betabloom.fit(store, "tiny", tmp_path / "parts", progress=stop, **settings)
     config = Config.from_dict(yaml.safe_load((tmp_path / "parts" / "config.yaml").read_text(encoding="utf-8")))
-    resumed = train.fit(store, config, tmp_path / "parts", resume=True)
+    resumed = loop.fit(store, config, tmp_path / "parts", resume=True)
     for name, value in resumed.vae.state_dict().items():
         assert torch.equal(value, whole.vae.state_dict()[name]), name
 

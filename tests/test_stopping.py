@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 
-from betabloom.stopping import Interrupted, stop_requests
+from betabloom.system.signals import Interrupted, stop_requests
 
 
 class Thing:

@@ -14,14 +14,16 @@ import torch
 import yaml
 from PIL import Image
 
-from betabloom import data, run, rundir, train
+from betabloom import data
 from betabloom.config import Config
 from betabloom.data import Store
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.likelihood import LIKELIHOODS
-from betabloom.nn import FAMILIES
-from betabloom.plot import read_png
-from betabloom.vae import PRIORS
+from betabloom.imaging.png import read_png
+from betabloom.networks.build import FAMILIES
+from betabloom.training import loop, run_folder, setup
+from betabloom.training import state as run
+from betabloom.vae.build import PRIORS
+from betabloom.vae.likelihood import LIKELIHOODS
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -42,14 +44,14 @@ def metrics(folder) -> list[dict]:
 def test_training_learns(small_store, tiny_config):
     losses = []
     for steps in (1, 120):
-        model = train.fit(small_store, tiny_config.replace({"steps": steps, "ema": 0.9}))
+        model = loop.fit(small_store, tiny_config.replace({"steps": steps, "ema": 0.9}))
         losses.append(model.training["validation"]["loss"])
     assert losses[1] < losses[0] - 200  # nats per image, of 768 numbers
 
 
 def test_same_seed_same_weights_other_seed_others(small_store, tiny_config):
-    assert same(train.fit(small_store, tiny_config), train.fit(small_store, tiny_config))
-    assert not same(train.fit(small_store, tiny_config), train.fit(small_store, tiny_config.replace({"seed": 1})))
+    assert same(loop.fit(small_store, tiny_config), loop.fit(small_store, tiny_config))
+    assert not same(loop.fit(small_store, tiny_config), loop.fit(small_store, tiny_config.replace({"seed": 1})))
 
 
 @pytest.mark.parametrize("at", [1, 7, 13])
@@ -59,9 +61,9 @@ def test_a_run_that_is_resumed_at_any_step_is_the_uninterrupted_one(
     folders = [tmp_path / "whole", tmp_path / "stopped"]
     for folder in folders:
         folder.mkdir()
-    whole = train.fit(small_store, tiny_config, folders[0])
+    whole = loop.fit(small_store, tiny_config, folders[0])
 
-    step = train._train_step
+    step = loop.train_step
 
     def step_and_stop(r):
         step(r)
@@ -69,10 +71,10 @@ def test_a_run_that_is_resumed_at_any_step_is_the_uninterrupted_one(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_train_step", step_and_stop)
-        with pytest.raises(train.Interrupted, match=f"step {at}.*--resume {folders[1]}"):
-            train.fit(small_store, tiny_config, folders[1])
-    resumed = train.fit(small_store, tiny_config, folders[1], resume=True)
+        patch.setattr(loop, "train_step", step_and_stop)
+        with pytest.raises(loop.Interrupted, match=f"step {at}.*--resume {folders[1]}"):
+            loop.fit(small_store, tiny_config, folders[1])
+    resumed = loop.fit(small_store, tiny_config, folders[1], resume=True)
     assert same(whole, resumed)
     assert metrics(folders[0]) == metrics(folders[1])
     assert np.array_equal(whole.generate(9, seed=3), resumed.generate(9, seed=3))
@@ -81,8 +83,8 @@ def test_a_run_that_is_resumed_at_any_step_is_the_uninterrupted_one(
 def test_a_damaged_newest_checkpoint_is_noticed_and_the_one_before_is_used(
     small_store, tiny_config, tmp_path, caplog, monkeypatch
 ):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)  # after every step
-    whole = train.fit(small_store, tiny_config, tmp_path)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)  # after every step
+    whole = loop.fit(small_store, tiny_config, tmp_path)
     kept = sorted((tmp_path / "checkpoints").iterdir())
     assert [path.name for path in kept] == ["step-000000019", "step-000000020"]
     tensors = kept[1] / "state.safetensors"
@@ -90,13 +92,13 @@ def test_a_damaged_newest_checkpoint_is_noticed_and_the_one_before_is_used(
     damaged[len(damaged) // 2] ^= 1
     tensors.write_bytes(damaged)
     with caplog.at_level("WARNING", logger="betabloom"):
-        resumed = train.fit(small_store, tiny_config, tmp_path, resume=True)
+        resumed = loop.fit(small_store, tiny_config, tmp_path, resume=True)
     assert "step-000000020 is damaged" in caplog.text
     assert same(whole, resumed)
 
 
 def test_what_a_run_leaves(small_store, tiny_config, tmp_path):
-    model = train.fit(small_store, tiny_config, tmp_path)
+    model = loop.fit(small_store, tiny_config, tmp_path)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert {
         "config.yaml", "metrics.jsonl", "log.txt", "curves.png", "reconstructions.png", "model/model.safetensors",
@@ -115,7 +117,7 @@ def test_what_a_run_leaves(small_store, tiny_config, tmp_path):
 
 
 def test_metrics_have_the_terms_apart(small_store, tiny_config, tmp_path):
-    train.fit(small_store, tiny_config.replace({"likelihood": "bernoulli", "beta": 4.0}), tmp_path)
+    loop.fit(small_store, tiny_config.replace({"likelihood": "bernoulli", "beta": 4.0}), tmp_path)
     lines = metrics(tmp_path)
     assert {line["split"] for line in lines} == {"train", "validation"}
     for line in lines:
@@ -129,11 +131,11 @@ def test_metrics_have_the_terms_apart(small_store, tiny_config, tmp_path):
 
 
 def test_every_picture_is_seen_once_an_epoch(small_store, tiny_config):
-    state = run.set_up(small_store, tiny_config.replace({"flip": False, "batch": 7}), None)
+    state = setup.set_up(small_store, tiny_config.replace({"flip": False, "batch": 7}), None)
     images = len(state.train_rows)
     seen = []
     while len(seen) < 2 * images:
-        x, _ = train.batch(state)
+        x, _ = loop.batch(state)
         seen += [hash(picture.numpy().tobytes()) for picture in (x * 255).round().to(torch.uint8)]
         state.step += 1
     whole = sorted(hash(p.transpose(2, 0, 1).tobytes()) for p in small_store.pictures[state.train_rows])
@@ -143,9 +145,9 @@ def test_every_picture_is_seen_once_an_epoch(small_store, tiny_config):
 
 
 def test_mirroring_mirrors_about_half(small_store, tiny_config):
-    plain = run.set_up(small_store, tiny_config.replace({"flip": False, "batch": 40}), None)
-    mirrored = run.set_up(small_store, tiny_config.replace({"flip": True, "batch": 40}), None)
-    x, y = train.batch(plain)[0], train.batch(mirrored)[0]
+    plain = setup.set_up(small_store, tiny_config.replace({"flip": False, "batch": 40}), None)
+    mirrored = setup.set_up(small_store, tiny_config.replace({"flip": True, "batch": 40}), None)
+    x, y = loop.batch(plain)[0], loop.batch(mirrored)[0]
     same_way = (x == y).flatten(1).all(1)
     assert torch.equal(y[~same_way], x[~same_way].flip(3))
     assert 8 < same_way.sum() < 32
@@ -153,11 +155,11 @@ def test_mirroring_mirrors_about_half(small_store, tiny_config):
 
 def test_the_average_of_weights_is_what_is_saved(small_store, tiny_config):
     """With a decay of d the average follows a_t = d a_{t−1} + (1 − d) w_t."""
-    state = run.set_up(small_store, tiny_config.replace({"ema": 0.5}), None)
+    state = setup.set_up(small_store, tiny_config.replace({"ema": 0.5}), None)
     expected = [p.clone() for p in state.averaged.parameters()]
     for step in range(5):
         decay = min(0.5, (1 + step) / (10 + step))
-        train._train_step(state)
+        loop.train_step(state)
         state.step += 1
         expected = [decay * a + (1 - decay) * w.detach() for a, w in zip(expected, state.vae.parameters(), strict=True)]
     for a, b in zip(expected, state.averaged.parameters(), strict=True):
@@ -165,7 +167,9 @@ def test_the_average_of_weights_is_what_is_saved(small_store, tiny_config):
 
 
 def test_learning_rate_rises_stays_and_falls(small_store, tiny_config):
-    state = run.set_up(small_store, tiny_config.replace({"steps": 200, "warmup_steps": 10, "learning_rate": 1.0}), None)
+    state = setup.set_up(
+        small_store, tiny_config.replace({"steps": 200, "warmup_steps": 10, "learning_rate": 1.0}), None
+    )
     rates = []
     for state.step in range(200):
         state.plan.advance(state.step, seconds=0)
@@ -178,17 +182,17 @@ def test_learning_rate_rises_stays_and_falls(small_store, tiny_config):
 
 
 def test_clipping_limits_the_gradient(small_store, tiny_config, monkeypatch):
-    state = run.set_up(small_store, tiny_config.replace({"clip": 1e-3}), None)
+    state = setup.set_up(small_store, tiny_config.replace({"clip": 1e-3}), None)
     norms = []
     monkeypatch.setattr(
         state.optimiser, "step", lambda: norms.append(sum(p.grad.square().sum() for p in state.vae.parameters()).sqrt())
     )
-    train._train_step(state)
+    loop.train_step(state)
     assert norms[0].item() == pytest.approx(1e-3 * 768, rel=1e-3)
 
 
 def test_a_budget_ends_in_time_with_the_schedule_complete(small_store, tiny_config, tmp_path):
-    train.fit(small_store, tiny_config.replace({"steps": 0, "budget": 6.0}), tmp_path)
+    loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 6.0}), tmp_path)
     last = metrics(tmp_path)[-1]
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
     assert last["beta"] == 1
@@ -203,7 +207,7 @@ def test_every_choice_trains(name, small_store, tiny_config):
     }[name]  # fmt: skip
     for choice in choices:
         settings = {name: choice, "steps": 3, "prior_components": 3, "beta_warmup": 0.0}
-        model = train.fit(small_store, tiny_config.replace(settings))
+        model = loop.fit(small_store, tiny_config.replace(settings))
         assert np.isfinite(model.training["validation"]["loss"]), choice
         assert model.generate(2).shape == (2, 16, 16, 3)
 
@@ -211,7 +215,7 @@ def test_every_choice_trains(name, small_store, tiny_config):
 @pytest.mark.parametrize("shape", [(16, 32, 3), (32, 16, 1)])
 def test_grey_and_non_square_pictures_train(shape, tiny_config):
     pictures = np.random.default_rng(0).integers(0, 256, (20, *shape), dtype=np.uint8)
-    model = train.fit(Store.from_array(pictures), tiny_config)
+    model = loop.fit(Store.from_array(pictures), tiny_config)
     assert model.generate(3).shape == (3, *shape)
     assert model.reconstruct(pictures[:2]).shape == (2, *shape)
 
@@ -219,59 +223,59 @@ def test_grey_and_non_square_pictures_train(shape, tiny_config):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_very_few_pictures_are_enough_to_run(count, tiny_config):
     pictures = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
-    model = train.fit(Store.from_array(pictures), tiny_config)
+    model = loop.fit(Store.from_array(pictures), tiny_config)
     assert model.generate(2).shape == (2, 16, 16, 3)
 
 
 def test_a_loss_that_is_not_finite_ends_with_advice(small_store, tiny_config, tmp_path, monkeypatch):
-    batch = train.batch
+    batch = loop.batch
 
     def spoiled(state):
         x, noise = batch(state)
         return x, noise / (state.step < 7)
 
-    monkeypatch.setattr(train, "batch", spoiled)
+    monkeypatch.setattr(loop, "batch", spoiled)
     with pytest.raises(BetabloomError, match=r"no longer a finite number.*--set learning_rate=1e-05") as error:
-        train.fit(small_store, tiny_config, tmp_path)
+        loop.fit(small_store, tiny_config, tmp_path)
     assert not isinstance(error.value, UsageError)
 
 
 def test_nothing_to_resume_and_other_pictures_are_refused(small_store, tiny_config, tmp_path):
     with pytest.raises(UsageError, match="no checkpoint and no config"):
-        train.fit(small_store, tiny_config, tmp_path, resume=True)
-    train.fit(small_store, tiny_config, tmp_path)
+        loop.fit(small_store, tiny_config, tmp_path, resume=True)
+    loop.fit(small_store, tiny_config, tmp_path)
     other = Store.from_array(np.zeros((30, 16, 16, 3), np.uint8))
     with pytest.raises(UsageError, match="not those that the run"):
-        train.fit(other, tiny_config, tmp_path, resume=True)
+        loop.fit(other, tiny_config, tmp_path, resume=True)
 
 
 def test_a_checkpoint_holds_two_generations_and_no_leftovers(small_store, tiny_config, tmp_path):
     tensors = {"a": torch.arange(3.0)}
     for step in (5, 40, 300):
-        rundir.save_checkpoint(tmp_path / "c", step, tensors, {"note": step})
+        run_folder.save_checkpoint(tmp_path / "c", step, tensors, {"note": step})
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["step-000000040", "step-000000300"]
-    found, state, complaints = rundir.latest_checkpoint(tmp_path / "c", tensors)
+    found, state, complaints = run_folder.latest_checkpoint(tmp_path / "c", tensors)
     assert torch.equal(found["a"], tensors["a"])
     assert state["note"] == 300
     assert complaints == []
 
 
 def test_a_finished_run_that_is_resumed_stays_what_it_is(small_store, tiny_config, tmp_path):
-    finished = train.fit(small_store, tiny_config, tmp_path)
-    again = train.fit(small_store, tiny_config, tmp_path, resume=True)
+    finished = loop.fit(small_store, tiny_config, tmp_path)
+    again = loop.fit(small_store, tiny_config, tmp_path, resume=True)
     assert again.fingerprint == finished.fingerprint
 
 
 def test_a_stream_trains_resumes_and_needs_an_end(tiny_config, tmp_path, monkeypatch):
     stream = data.Streamed(Memory(90), data.Pipeline.named("square", (16, 16)))
     with pytest.raises(UsageError, match=r"--steps 20000 or --budget 1h"):
-        train.fit(stream, tiny_config.replace({"steps": 0}))
+        loop.fit(stream, tiny_config.replace({"steps": 0}))
     with pytest.raises(UsageError, match="number of pictures"):
-        train.fit(stream, tiny_config.replace({"regulariser": "total-correlation"}))
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 0.0)
-    whole = train.fit(stream, tiny_config, tmp_path)
+        loop.fit(stream, tiny_config.replace({"regulariser": "total-correlation"}))
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
+    whole = loop.fit(stream, tiny_config, tmp_path)
     shutil.rmtree(tmp_path / "checkpoints" / "step-000000020")
-    resumed = train.fit(stream, tiny_config, tmp_path, resume=True)
+    resumed = loop.fit(stream, tiny_config, tmp_path, resume=True)
     assert same(whole, resumed)
     assert whole.training["images"] is None
     assert whole.training["images_seen"] == 320

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from betabloom.errors import UsageError
-from betabloom.likelihood import LIKELIHOODS, Gaussian
-from betabloom.nn import FAMILIES, Decoder, Encoder
-from betabloom.objective import Objective
-from betabloom.posterior import Point
-from betabloom.prior import StandardNormal
-from betabloom.schedule import Constant
-from betabloom.vae import PRIORS, VAE, bits_per_dimension, build_vae
+from betabloom.networks.build import FAMILIES, Decoder, Encoder
+from betabloom.vae.build import PRIORS, build_vae
+from betabloom.vae.likelihood import LIKELIHOODS, Gaussian
+from betabloom.vae.objective import Objective
+from betabloom.vae.posterior import Point
+from betabloom.vae.prior import StandardNormal
+from betabloom.vae.schedule import Constant
+from betabloom.vae.vae import VAE, bits_per_dimension
 
 SHAPE = (3, 16, 16)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from betabloom import wallpaper
 from betabloom.errors import UsageError
+from betabloom.imaging import wallpaper
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 
 import betabloom
 from betabloom.errors import UsageError
-from betabloom.wider import widened
+from betabloom.refine.widen import widened
 
 
 def made(widths, family="residual", **settings):
@@ -36,7 +36,7 @@ def test_copies_have_gradients_of_their_own():
     model, store = made((4, 6))
     wide = widened(model, 2)
     wide.vae.requires_grad_(requires_grad=True)
-    x = betabloom.sample.to_tensor(store.pictures[:6])
+    x = betabloom.vae.inference.to_tensor(store.pictures[:6])
     wide.vae(x, torch.randn(6, 5)).distortion.sum().backward()
     for layer in (wide.vae.encoder.body[1], wide.vae.decoder.body[2].body[3], wide.vae.decoder.body[0]):
         gradient = layer.weight.grad

@@ -3,8 +3,8 @@
     python tools/bundle.py RUN DATA [--measures quality.json]
 
 Fits and chooses the samplers anew on the pictures of DATA (the official layout of Oxford 102 Flowers), with the feature
-network of the extra `metrics`, stores the weights in 16 bits in src/betabloom/models/flowers64, and writes its card.
-With the JSON of `benchmarks/quality.py table --model src/betabloom/models/flowers64`, which measures what this made,
+network of the extra `metrics`, stores the weights in 16 bits in src/betabloom/bundled/flowers64, and writes its card.
+With the JSON of `benchmarks/quality.py table --model src/betabloom/bundled/flowers64`, which measures what this made,
 the card has the measures too.
 """
 
@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 import betabloom
-from betabloom import metrics, plot
-from betabloom.modeldir import BUNDLED, MODELS
-from betabloom.samplers import samplers_of
+from betabloom import metrics
+from betabloom.imaging import png, sheets
+from betabloom.model.directory import BUNDLED, MODELS
+from betabloom.samplers.choose import samplers_of
 
 CARD = """
 ## Where it comes from
@@ -85,7 +86,7 @@ def main() -> None:
     card.write_text(card.read_text(encoding="utf-8") + text(saved, len(held_out), given), encoding="utf-8")
     drawn = betabloom.load().generate(64)
     record = {"verb": "generate", "model": saved.fingerprint, "model_path": BUNDLED, "n": 64, "seed": 0}
-    plot.save_png(plot.grid(drawn, columns=8), folder / "samples.png", record)
+    png.save_png(sheets.grid(drawn, columns=8), folder / "samples.png", record)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(json.dumps(measured, indent=1), f"\n{folder}: {size:,} bytes, {best}")
 

@@ -26,8 +26,8 @@ import tempfile
 from pathlib import Path
 
 import betabloom
-from betabloom import plot
-from betabloom.modeldir import BUNDLED, MODELS, read_description
+from betabloom.imaging import png, sheets
+from betabloom.model.directory import BUNDLED, MODELS, read_description
 
 PHOTOS = "flower-photos (daisies, dandelions, roses, sunflowers, tulips)"
 MEASURES = Path(__file__).parents[1] / "benchmarks" / "results" / "quality-flower-photos.json"
@@ -119,7 +119,7 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(made, folder)
     record = {"verb": "generate", "model": saved.fingerprint, "model_path": given.name, "n": 36, "seed": 0}
-    plot.save_png(plot.grid(betabloom.load(given.name).generate(36), columns=6), folder / "samples.png", record)
+    png.save_png(sheets.grid(betabloom.load(given.name).generate(36), columns=6), folder / "samples.png", record)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {size:,} bytes, fingerprint {saved.fingerprint}")
 

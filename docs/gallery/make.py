@@ -56,7 +56,7 @@ def main() -> None:
     notes = {}
     for name in given.only:
         words = [*shlex.split(command(name, given.model))[1:-1], str(given.out / f"{name}.png"), "--force"]
-        line = [sys.executable, "-c", "from betabloom.cli import main; main()", *words]
+        line = [sys.executable, "-c", "from betabloom.cli.main import main; main()", *words]
         said = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout
         notes[name] = said.strip().rpartition(": ")[0]
         print(f"{name}: {notes[name]}")

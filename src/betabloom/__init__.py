@@ -11,18 +11,24 @@ Everything heavy is imported on first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from betabloom.faces import face
+from betabloom.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from betabloom.checkpoint import Model, load
+    from betabloom import data as data
+    from betabloom import metrics as metrics
+    from betabloom import samplers as samplers
+    from betabloom import vae as vae
     from betabloom.config import Config
     from betabloom.errors import BetabloomError
+    from betabloom.imaging.curves import curves
+    from betabloom.imaging.sheets import grid, pairs
     from betabloom.library import fit, prepare
-    from betabloom.plot import curves, grid, pairs
-    from betabloom.vae import VAE, build_vae
-
-__version__ = "0.1.0"
+    from betabloom.model.model import Model, load
+    from betabloom.vae.build import build_vae
+    from betabloom.vae.vae import VAE
 
 __all__ = [
     "VAE",
@@ -41,24 +47,16 @@ __all__ = [
 _HOMES = {
     "BetabloomError": "errors",
     "Config": "config",
-    "Model": "checkpoint",
-    "VAE": "vae",
-    "build_vae": "vae",
-    "curves": "plot",
+    "Model": "model.model",
+    "VAE": "vae.vae",
+    "build_vae": "vae.build",
+    "curves": "imaging.curves",
     "fit": "library",
-    "grid": "plot",
-    "load": "checkpoint",
-    "pairs": "plot",
+    "grid": "imaging.sheets",
+    "load": "model.model",
+    "pairs": "imaging.sheets",
     "prepare": "library",
 }
+_ROOMS = ("data", "imaging", "metrics", "networks", "vae", "samplers", "model", "training", "refine", "generate")
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'betabloom' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"betabloom.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = face(__name__, _HOMES | {room: room for room in _ROOMS})

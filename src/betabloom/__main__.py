@@ -1,6 +1,6 @@
 """The command line, as `python -m betabloom`."""
 
-from betabloom.cli import main
+from betabloom.cli.main import main
 
 if __name__ == "__main__":
     main()

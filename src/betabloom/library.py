@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from betabloom import console, data
+from betabloom import data
 from betabloom.config import Config, parse_size
 from betabloom.errors import UsageError
+from betabloom.system import console
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from betabloom.checkpoint import Model
+    from betabloom.model.model import Model
 
 __all__ = ["fit", "prepare"]
 
@@ -66,7 +67,7 @@ def fit(
     Returns:
         The trained `Model`.
     """
-    from betabloom import train
+    from betabloom.training import loop
 
     folder = None if out is None else Path(out)
     if folder and folder.exists():
@@ -74,5 +75,5 @@ def fit(
     config = Config.preset(preset, **settings)
     if progress is None and console.in_notebook():
         with console.progress("training") as bar:
-            return train.fit(pictures, config, folder, progress=bar)
-    return train.fit(pictures, config, folder, progress=progress)
+            return loop.fit(pictures, config, folder, progress=bar)
+    return loop.fit(pictures, config, folder, progress=progress)

@@ -98,7 +98,7 @@ def test_bad_members_are_named_with_their_reason(photos: Path, tmp_path: Path) -
 
 
 def test_a_member_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("betabloom.data.archive.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("betabloom.data.sources.archive.MAX_BYTES", 1 << 20)
     for kind in KINDS:
         source = Archive(pack(kind, {"bomb.bmp": bytes(3 << 20)}, tmp_path))
         with pytest.raises(PictureError, match="too large: 3 MB unpacked"):
@@ -116,7 +116,7 @@ def test_a_zip_that_lies_about_sizes_gives_no_more_than_it_said(tmp_path: Path) 
 def test_a_compressed_tar_that_unpacks_to_far_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("betabloom.data.archive._ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr("betabloom.data.sources.archive._ALWAYS_ALLOWED", 1 << 20)
     path = pack("tar.gz", {"a.txt": bytes(64 << 20), "a.jpg": b""}, tmp_path)
     with pytest.raises(SourceError, match="far more than pictures do"):
         Archive(path)

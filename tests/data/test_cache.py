@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from betabloom.cli_cache import app
+from betabloom.cli.cache import app
 from betabloom.data import Folder, Pipeline, prepare
-from betabloom.data.cache import clear, entries, lock_of
-from betabloom.data.texts import Texts, write_texts
+from betabloom.data.store.cache import clear, entries, lock_of
+from betabloom.data.store.texts import Texts, write_texts
 from betabloom.errors import UsageError
-from betabloom.locking import locked, unless_locked
+from betabloom.system.locks import locked, unless_locked
 
 if TYPE_CHECKING:
     from pathlib import Path

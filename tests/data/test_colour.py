@@ -14,8 +14,8 @@ import pytest
 from PIL import Image, ImageCms, features
 
 from betabloom.data import Folder, inspect
-from betabloom.data.colour import plain
-from betabloom.data.picture import decode, peek, upright
+from betabloom.data.pictures.decode import decode, peek, upright
+from betabloom.data.pictures.modes import plain
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_a_profile_is_used_below_transparency_and_in_strips(tmp_path: Path, monk
     Image.fromarray(COLOURS).save(tmp_path / "a.png", icc_profile=adobe_profile())
     Image.fromarray(np.concatenate([COLOURS, alpha], 2)).save(tmp_path / "b.png", icc_profile=adobe_profile())
     whole = np.asarray(decode(tmp_path / "a.png"))
-    monkeypatch.setattr("betabloom.data.colour._STRIP", 30)
+    monkeypatch.setattr("betabloom.data.pictures.modes._STRIP", 30)
     for name in ("a.png", "b.png"):
         np.testing.assert_array_equal(np.asarray(decode(tmp_path / name)), whole)
 
@@ -208,7 +208,7 @@ MEMORY = """
 import io, resource, sys
 from PIL import Image
 from betabloom.data import Pipeline
-from betabloom.data.picture import decode
+from betabloom.data.pictures.decode import decode
 from pathlib import Path
 pipeline = Pipeline.named("square", (64, 64))
 pipeline.load(Path(sys.argv[1]))

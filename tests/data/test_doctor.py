@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from betabloom.data import Folder, Pipeline, inspect, open_source, prepare, shown, summary_of
-from betabloom.data.duplicates import Look, exact_groups, look_at, near_groups
-from betabloom.data.picture import decode, peek
+from betabloom.data.inspection.duplicates import Look, exact_groups, look_at, near_groups
+from betabloom.data.pictures.decode import decode, peek
 from betabloom.errors import PictureError, UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_a_quick_look_decodes_nothing(mess: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_quick_look_at_very_many_is_spread_evenly(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("betabloom.data.doctor._QUICK", 10)
+    monkeypatch.setattr("betabloom.data.inspection.inspect._QUICK", 10)
     report = inspect(Folder(photos), quick=True)
     assert (report.total, report.looked_at) == (40, 10)
     assert "10, evenly spread, were looked at" in report.text()

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from betabloom.data.drawn import FACTORS, VERSION, Drawn, Factor, draw, sample_factors
+from betabloom.data.sources.drawn import FACTORS, VERSION, Drawn, Factor, draw, sample_factors
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:

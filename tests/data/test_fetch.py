@@ -275,7 +275,7 @@ def test_what_was_killed_at_the_very_end_is_cleaned_up(fetch: Fetch, tmp_path: P
 def test_a_server_that_sends_without_end_is_cut_off(
     fetch: Fetch, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("betabloom.data.fetch._LARGEST", 1 << 20)
+    monkeypatch.setattr("betabloom.data.sources.fetch._LARGEST", 1 << 20)
     good, server.files[ARCHIVE] = server.md5, bytes(2 << 20)
     with pytest.raises(FetchError, match="sends more than the whole data set"):
         fetch(md5=good)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from betabloom.data import HuggingFace, HuggingFaceStream, Pipeline, inspect, open_source, open_stream, prepare
-from betabloom.data.huggingface import _parts
+from betabloom.data.sources.huggingface import _parts
 from betabloom.errors import SourceError, UsageError
 
 if TYPE_CHECKING:

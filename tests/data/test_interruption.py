@@ -131,7 +131,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_interruption import Greys, SQUARE, files
 from betabloom.data import prepare
-from betabloom.data.cache import sweep
+from betabloom.data.store.cache import sweep
 os.fsync = lambda file: None
 CALLS = {"write", "flush", "truncate", "rename", "unlink", "rmdir", "mkdir", "open", "close", "flock", "fsync"}
 

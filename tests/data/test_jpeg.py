@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
-from betabloom.data import Folder, jpeg, picture
-from betabloom.data.jpeg import reduced, scales
-from betabloom.data.picture import decode, extent
+from betabloom.data import Folder
+from betabloom.data.pictures import decode as picture
+from betabloom.data.pictures import jpeg
+from betabloom.data.pictures.decode import decode, extent
+from betabloom.data.pictures.jpeg import reduced, scales
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def test_prepared_pictures_are_told_apart_by_the_scales_that_were_had(
 ) -> None:
     before = Folder(photos).fingerprint()
     assert Folder(photos).fingerprint() == before
-    monkeypatch.setattr("betabloom.data.encoded.scales", lambda: (1, 2, 4) if 3 in scales() else (1, 2, 3, 4))
+    monkeypatch.setattr("betabloom.data.sources.encoded.scales", lambda: (1, 2, 4) if 3 in scales() else (1, 2, 3, 4))
     assert Folder(photos).fingerprint() != before
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from betabloom.data import ops
+from betabloom.data.pictures import ops
 
 RNG = np.random.default_rng(0)
 X = RNG.random((9, 7, 3), dtype=np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom.data.picture import decode, extent, upright
+from betabloom.data.pictures.decode import decode, extent, upright
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom.data import Pipeline, ops
+from betabloom.data import Pipeline
+from betabloom.data.pictures import ops
 from betabloom.errors import PictureError, UsageError
 
 if TYPE_CHECKING:

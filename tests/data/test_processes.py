@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from betabloom.data import Folder, Pipeline, Store, prepare
-from betabloom.data import processes as module
+from betabloom.data.store import processes as module
 
 SQUARE = Pipeline.named("square", (16, 16))
 
@@ -90,7 +90,8 @@ def test_a_source_with_a_way_of_its_own_to_read_is_asked_itself(many: Path) -> N
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to see whose children are alive")
 def test_none_outlives_the_program_that_started_it(many: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from betabloom.data import Folder, Pipeline, prepare, processes; processes._MANY = 1;"
+        "import sys, time; from betabloom.data import Folder, Pipeline, prepare;"
+        "from betabloom.data.store import processes; processes._MANY = 1;"
         "slow = lambda done, _: (print(done, flush=True), time.sleep(60));"
         "prepare(Folder(sys.argv[1]), Pipeline.named('square', (16, 16)), workers=2, progress=slow)"
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from betabloom.data import Pipeline
-from betabloom.data.recipe import NAMED, inline
+from betabloom.data.pictures.recipe import NAMED, inline
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from scipy.io import savemat
 
 from betabloom.data import Flowers102, Folder, fetch_flowers102, find_flowers102, open_source
-from betabloom.data.flowers102 import CLASSES
+from betabloom.data.sources.flowers102 import CLASSES
 from betabloom.errors import FetchError, PictureError, SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -164,13 +164,13 @@ def test_what_cannot_be_a_source_names_what_to_type(tmp_path: Path, spec: str, m
 
 
 def test_without_a_copy_and_without_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("betabloom.data.flowers102.user_data", lambda: tmp_path / "user")
+    monkeypatch.setattr("betabloom.data.sources.flowers102.user_data", lambda: tmp_path / "user")
     with pytest.raises(SourceError, match="betabloom train drawn"):
         open_source("flowers102", download=False)
 
 
 def test_offline_says_so_and_leaves_nothing_half_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("betabloom.data.flowers102.user_data", lambda: tmp_path / "user")
+    monkeypatch.setattr("betabloom.data.sources.flowers102.user_data", lambda: tmp_path / "user")
     with pytest.raises(FetchError, match=r"offline: host\.invalid.*betabloom train drawn"):
         fetch_flowers102(tmp_path / "data", base_url="http://host.invalid/")
     assert find_flowers102() is None

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betabloom.data import Store
-from betabloom.data.split import split_pictures
+from betabloom.data.store.split import split_pictures
 from betabloom.errors import UsageError
 
 DIGESTS = np.random.default_rng(0).integers(0, 2**64, 2000, dtype=np.uint64)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from betabloom.data import Pipeline, Stream, Streamed
-from betabloom.data.store import digest_of
+from betabloom.data.store.store import digest_of
 from betabloom.errors import SourceError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from betabloom.data import Head, Pipeline, Shards, Store, Stream, inspect, is_stream, open_source, open_stream
-from betabloom.data.shards import expand
-from betabloom.data.stream import stream_batches
+from betabloom.data.sources.shards import expand
+from betabloom.data.store.streaming import stream_batches
 from betabloom.errors import SourceError, UsageError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from betabloom.data import Folder, Pipeline, inspect, prepare
-from betabloom.data.drawn import draw, sample_factors
+from betabloom.data.sources.drawn import draw, sample_factors
 
 Make = Callable[..., Any]
 GOOD = 200
@@ -244,7 +244,7 @@ def test_a_folder_that_changes_while_it_is_read(photos: Path) -> None:
 
 @pytest.mark.slow
 def test_a_folder_full_of_traps_trains_to_the_end(traps: tuple[Path, dict[str, str], int], tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from betabloom.cli import main; main()"]
+    command = [sys.executable, "-c", "from betabloom.cli.main import main; main()"]
     options = ["train", str(traps[0]), "--preset", "tiny", "--steps", "8", "-o", str(tmp_path / "run")]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

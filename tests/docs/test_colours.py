@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from betabloom import cli, colour, train
+from betabloom.cli import main
+from betabloom.imaging import colour
+from betabloom.training import loop
 
 PAGE = (Path(__file__).parents[2] / "docs" / "colours.md").read_text(encoding="utf-8")
 
@@ -26,7 +28,7 @@ COMMANDS = [
 @pytest.fixture
 def _place(tmp_path, tiny_config, small_store, monkeypatch):
     """A folder with what the page names."""
-    train.fit(small_store, tiny_config).save(tmp_path / "runs" / "flowers")
+    loop.fit(small_store, tiny_config).save(tmp_path / "runs" / "flowers")
     Image.new("RGB", (40, 30), (150, 60, 160)).save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
 
@@ -39,7 +41,7 @@ def test_every_command_runs(capsys):
             words[words.index("--size") + 1] = "160x90"
         if "-n" in words and words[words.index("-n") + 1] != "1":
             words[words.index("-n") + 1] = "4"
-        cli.app(words[1:], standalone_mode=False)
+        main.app(words[1:], standalone_mode=False)
         out = capsys.readouterr().out
         assert out.count("\n") == 1 or words[1] == "info"
         assert words[1] == "info" or Path(words[words.index("-o") + 1]).exists()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from betabloom import cli
-from betabloom.evaluation import NAMES
+from betabloom.cli import main
 from betabloom.metrics.extractors import EXTRACTORS, VERSIONS
+from betabloom.reports.evaluation import NAMES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "measures.md").read_text(encoding="utf-8")
 
@@ -29,7 +29,7 @@ def test_its_commands_and_its_python_run(tmp_path, monkeypatch, capsys):
         words += ["--steps", "20", "--device", "cpu"] if words[1] == "train" else []  # the page trains for longer
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            main.main()
         assert not end.value.code, capsys.readouterr().err
     for name in ("report.md", "report.json", "nearest.png", "new.png", "chosen.png"):
         assert (tmp_path / name).is_file()

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from betabloom import cli, doctor
-from betabloom.data.drawn import draw, sample_factors
-from betabloom.trackers import TRACKERS
+from betabloom.cli import main
+from betabloom.data.sources.drawn import draw, sample_factors
+from betabloom.training import doctor
+from betabloom.training.trackers import TRACKERS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
@@ -51,7 +52,7 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
         monkeypatch.setattr(sys, "argv", [*words, *shorter.get(words[1], [])])
         code = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             code = end.code
         assert not code, (words, capsys.readouterr().err)

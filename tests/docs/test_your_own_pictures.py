@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom import cli
-from betabloom.data.drawn import draw, sample_factors
+from betabloom.cli import main
+from betabloom.data.sources.drawn import draw, sample_factors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         patch.setattr(sys, "argv", words)
         code = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             code = end.code
         assert not code, (words, capsys.readouterr().err)

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from betabloom import data, train
+from betabloom import data
 from betabloom.config import Config
-from betabloom.modeldir import FORMAT_VERSION
+from betabloom.model.directory import FORMAT_VERSION
+from betabloom.training import loop
 
 SETTINGS = {
     "height": 16, "width": 16, "family": "residual", "widths": "4,6", "latents": 4, "batch": 16, "steps": 150,
@@ -30,7 +31,7 @@ def main() -> None:
     source = data.Drawn(80, seed=3, size=32)
     pipeline = data.Pipeline.named("square", (16, 16))
     originals = np.stack([pipeline(source.read(index)) for index in range(len(source))])
-    model = train.fit(data.Store.from_array(originals, pipeline=pipeline), Config.preset("tiny", **SETTINGS))
+    model = loop.fit(data.Store.from_array(originals, pipeline=pipeline), Config.preset("tiny", **SETTINGS))
     model.save(folder)
     mean, log_var = model.encode(originals[:4])
     np.savez_compressed(

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from betabloom.data import Drawn
-from betabloom.data.cache import clear
+from betabloom.data.store.cache import clear
 from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.metrics import Extractor, extractors, features, frechet_distance, open_extractor
 from betabloom.metrics.extractors import cached_features, shrink

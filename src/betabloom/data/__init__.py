@@ -1,27 +1,30 @@
 """Pictures: sources, pipelines and the prepared store. Imports no model code and no torch."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from betabloom.faces import face
 
 if TYPE_CHECKING:
-    from betabloom.data.archive import Archive
-    from betabloom.data.arrays import Arrays
-    from betabloom.data.doctor import inspect, summary_of
-    from betabloom.data.drawn import Drawn
-    from betabloom.data.fetch import fetch_flowers102
-    from betabloom.data.flowers102 import Flowers102, find_flowers102
-    from betabloom.data.folder import Folder
-    from betabloom.data.huggingface import HuggingFace, HuggingFaceStream
-    from betabloom.data.locate import is_stream, open_source, open_stream
-    from betabloom.data.pipeline import Pipeline
-    from betabloom.data.preparing import prepare
-    from betabloom.data.report import Report, shown
-    from betabloom.data.shards import Shards
-    from betabloom.data.source import Source, Stream
-    from betabloom.data.store import Store
-    from betabloom.data.stream import Head, stream_batches
-    from betabloom.data.streamed import Streamed
-    from betabloom.data.table import Table
+    from betabloom.data.inspection.inspect import inspect, summary_of
+    from betabloom.data.inspection.report import Report
+    from betabloom.data.pictures.pipeline import Pipeline
+    from betabloom.data.sources.archive import Archive
+    from betabloom.data.sources.arrays import Arrays
+    from betabloom.data.sources.drawn import Drawn
+    from betabloom.data.sources.fetch import fetch_flowers102
+    from betabloom.data.sources.flowers102 import Flowers102, find_flowers102
+    from betabloom.data.sources.folder import Folder
+    from betabloom.data.sources.huggingface import HuggingFace, HuggingFaceStream
+    from betabloom.data.sources.locate import is_stream, open_source, open_stream
+    from betabloom.data.sources.shards import Shards
+    from betabloom.data.sources.source import Source, Stream
+    from betabloom.data.sources.table import Table
+    from betabloom.data.store.prepare import prepare
+    from betabloom.data.store.store import Store
+    from betabloom.data.store.streaming import Head, Streamed, stream_batches
+    from betabloom.system.console import shown
 
 __all__ = [
     "Archive",
@@ -53,37 +56,32 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Archive": "archive",
-    "Arrays": "arrays",
-    "Drawn": "drawn",
-    "Flowers102": "flowers102",
-    "Folder": "folder",
-    "Head": "stream",
-    "HuggingFace": "huggingface",
-    "HuggingFaceStream": "huggingface",
-    "Pipeline": "pipeline",
-    "Report": "report",
-    "Shards": "shards",
-    "Source": "source",
-    "Store": "store",
-    "Stream": "source",
-    "Streamed": "streamed",
-    "Table": "table",
-    "fetch_flowers102": "fetch",
-    "find_flowers102": "flowers102",
-    "inspect": "doctor",
-    "is_stream": "locate",
-    "open_source": "locate",
-    "open_stream": "locate",
-    "prepare": "preparing",
-    "shown": "report",
-    "stream_batches": "stream",
-    "summary_of": "doctor",
+    "Archive": "sources.archive",
+    "Arrays": "sources.arrays",
+    "Drawn": "sources.drawn",
+    "Flowers102": "sources.flowers102",
+    "Folder": "sources.folder",
+    "Head": "store.streaming",
+    "HuggingFace": "sources.huggingface",
+    "HuggingFaceStream": "sources.huggingface",
+    "Pipeline": "pictures.pipeline",
+    "Report": "inspection.report",
+    "Shards": "sources.shards",
+    "Source": "sources.source",
+    "Store": "store.store",
+    "Stream": "sources.source",
+    "Streamed": "store.streaming",
+    "Table": "sources.table",
+    "fetch_flowers102": "sources.fetch",
+    "find_flowers102": "sources.flowers102",
+    "inspect": "inspection.inspect",
+    "is_stream": "sources.locate",
+    "open_source": "sources.locate",
+    "open_stream": "sources.locate",
+    "prepare": "store.prepare",
+    "shown": "inspection.report",
+    "stream_batches": "store.streaming",
+    "summary_of": "inspection.inspect",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a name from its module on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = face(__name__, _HOMES)

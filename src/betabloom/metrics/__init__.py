@@ -1,12 +1,19 @@
 """Measures: arrays or callables in, numbers out. Imports no model code, and torch only where a network runs."""
 
-from betabloom.metrics.extractors import Extractor, features, judge, open_extractor
-from betabloom.metrics.fidelity import frechet_distance, kernel_distance
-from betabloom.metrics.latent import active_units, aggregate_gap
-from betabloom.metrics.manifold import density_coverage, precision_recall
-from betabloom.metrics.measure import Measure
-from betabloom.metrics.nll import bounds, importance_bound
-from betabloom.metrics.novelty import Limits, near_copies, nearest, pixel_rows
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from betabloom.faces import face
+
+if TYPE_CHECKING:
+    from betabloom.metrics.extractors import Extractor, features, judge, open_extractor
+    from betabloom.metrics.fidelity import frechet_distance, kernel_distance
+    from betabloom.metrics.latent import active_units, aggregate_gap
+    from betabloom.metrics.manifold import density_coverage, precision_recall
+    from betabloom.metrics.measure import Measure
+    from betabloom.metrics.nll import bounds, importance_bound
+    from betabloom.metrics.novelty import Limits, near_copies, nearest, pixel_rows
 
 __all__ = [
     "Extractor",
@@ -27,3 +34,25 @@ __all__ = [
     "pixel_rows",
     "precision_recall",
 ]
+
+_HOMES = {
+    "Extractor": "extractors",
+    "Limits": "novelty",
+    "Measure": "measure",
+    "active_units": "latent",
+    "aggregate_gap": "latent",
+    "bounds": "nll",
+    "density_coverage": "manifold",
+    "features": "extractors",
+    "frechet_distance": "fidelity",
+    "importance_bound": "nll",
+    "judge": "extractors",
+    "kernel_distance": "fidelity",
+    "near_copies": "novelty",
+    "nearest": "novelty",
+    "open_extractor": "extractors",
+    "pixel_rows": "novelty",
+    "precision_recall": "manifold",
+}
+
+__getattr__, __dir__ = face(__name__, _HOMES)

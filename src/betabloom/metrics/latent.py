@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,8 @@ from betabloom.metrics.measure import Measure, of_mean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["active_units", "aggregate_gap"]
+
+__all__ = ["active_units", "aggregate_gap", "spread"]
 
 
 def active_units(means: np.ndarray, threshold: float = 0.01) -> int:
@@ -64,3 +66,13 @@ def _gaussian(known: np.ndarray, codes: np.ndarray) -> np.ndarray:
         -0.5 * (np.square(white).sum(0) + latents * np.log(2 * np.pi)) - np.log(np.diag(factor)).sum()
     )
     return log_density
+
+
+def spread(decoded: np.ndarray, real: np.ndarray) -> float:
+    """How much decoded pictures differ among themselves, as a part of how much real ones do.
+
+    The ratio of the root mean squares of deviations from the mean picture; about 1 for a perfect model, 0 when all are
+    alike. 1 if the real ones are all alike. Both are of shape (N, …) in [0, 1].
+    """
+    ours, theirs = (math.sqrt(((x - x.mean(0)) ** 2).mean()) for x in (decoded, real))
+    return ours / theirs if theirs > 0 else 1.0

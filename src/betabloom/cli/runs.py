@@ -1,0 +1,88 @@
+"""The commands that look at runs: list them, and write a page about one."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from betabloom.cli.options import Force, Json, aligned, free_path, say, say_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Where runs are.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List the runs in a folder with their figures, the newest last."""
+    from betabloom.errors import UsageError
+
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}. Name the one that runs are in: betabloom runs FOLDER")
+    found = [_figures(path.parent) for path in sorted(folder.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime)]
+    say_lines(as_json, _table(found) if found else [f"There are no runs in {folder}."], runs=found)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, finished or not.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The page; RUN/report.html by default.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page about a run: advice, curves, pictures, measures, settings."""
+    from betabloom.errors import UsageError
+    from betabloom.reports.run_page import report_html
+
+    if not (run / "config.yaml").is_file():
+        raise UsageError(f"{run} is not a run directory: it has no config.yaml. To see what there is: betabloom runs")
+    path = free_path(out or run / "report.html", force, suffix=".html")
+    text = report_html(run)
+    path.write_text(text, encoding="utf-8")
+    say(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=len(text.encode()))
+
+
+def _figures(run: Path) -> dict[str, Any]:
+    """What is known about a run, from its small files."""
+    from betabloom.reports.run_page import read_records
+    from betabloom.training.checkup import read_advice
+
+    records = read_records(run)
+    last: Mapping[str, Any] = next((r for r in reversed(records) if r["split"] == "validation"), {})
+    advice = read_advice(run) or []
+    return {
+        "run": str(run),
+        "finished": (run / "model" / "config.json").is_file(),
+        "steps": records[-1]["step"] if records else 0,
+        "seconds": records[-1]["seconds"] if records else 0.0,
+        **{name: last.get(name) for name in ("loss", "distortion", "rate", "beta", "active_units")},
+        "advice": [each.illness for each in advice],
+    }
+
+
+def _table(found: list[dict[str, Any]]) -> list[str]:
+    from betabloom.system.console import duration
+
+    rows: list[tuple[str, ...]] = [("run", "state", "steps", "time", "β", "distortion", "rate", "active", "advice")]
+    for facts in found:
+        measured = [_short(facts[name]) for name in ("beta", "distortion", "rate", "active_units")]
+        rows.append((
+            shlex.quote(facts["run"]), "finished" if facts["finished"] else "open", f"{facts['steps']:,}",
+            duration(facts["seconds"]), *measured, ", ".join(facts["advice"]) or "none",
+        ))  # fmt: skip
+    return aligned(rows)
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -1,0 +1,78 @@
+"""What a person may want to know or do about the pictures that were found, in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from betabloom.data.inspection.report import Report
+
+__all__ = ["advise"]
+
+_FEW = 200
+_RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
+
+
+def advise(report: Report, sides: np.ndarray, size: tuple[int, int]) -> list[str]:
+    """Return sentences, the most important first.
+
+    Arguments:
+        report: What was found.
+        sides: (width, height) of the usable pictures, int64, shape (N, 2).
+        size: (height, width) of the pictures to train on.
+    """
+    if not len(sides) and report.unreadable:
+        return ["Not one of these can be used: the reasons stand above."]
+    sentences = [*_on_sizes(sides, size), *_on_copies(report)]
+    if len(sides) and report.total < _FEW:
+        sentences.append(
+            f"{report.total:,} pictures are few: a model soon knows them by heart. A few hundred or more are better."
+        )
+    return [*sentences, *_on_files(report)]
+
+
+def _on_sizes(sides: np.ndarray, size: tuple[int, int]) -> Iterator[str]:
+    height, width = size
+    if not len(sides):
+        return
+    small = int(((sides[:, 0] < width) | (sides[:, 1] < height)).sum())
+    if small == len(sides):
+        yield f"All are smaller than {width} × {height} px; they will be enlarged; a smaller `--size` suits them."
+    elif small and height == width:
+        out = f"`--min-size {width}` leaves them out"
+        yield f"{small:,} of {len(sides):,} are under {width} px; they will be enlarged; {out}."
+    elif small:
+        yield f"{small:,} of {len(sides):,} are smaller than {width} × {height} px; they will be enlarged."
+    aspect = sides[:, 0] / sides[:, 1] * height / width
+    cut = int((np.maximum(aspect, 1 / aspect) > 1.5).sum())
+    if cut > len(sides) / 10:
+        yield f"{cut:,} of {len(sides):,} lose more than a third when cut to shape; `--pipeline pad` keeps them whole."
+
+
+def _on_copies(report: Report) -> Iterator[str]:
+    again = sum(len(group) - 1 for group in (*report.exact, *report.near))
+    if again:
+        what = "picture is a copy of another, which counts"
+        if again > 1:
+            what = "pictures are copies of others, which count"
+        near = " A near copy of a training picture makes validation look too good." if report.near else ""
+        yield f"{again:,} {what} that much more in training.{near}"
+
+
+def _on_files(report: Report) -> Iterator[str]:
+    reasons = [entry["reason"] for entry in report.unreadable]
+    if any("HEIC" in reason for reason in reasons):
+        yield "HEIC photos can be read after: pip install 'betabloom[heic]'"
+    if any("web page" in reason for reason in reasons):
+        yield "Some files are web pages: the site that they came from answered with an error page; download them again."
+    raw = sum(report.left_alone.get(ending, 0) for ending in _RAW)
+    if raw:
+        yield f"{raw:,} raw photos are left alone: export them as JPEG first."
+    packed = sum(report.left_alone.get(ending, 0) for ending in _ARCHIVES)
+    if packed:
+        yield f"{packed:,} archives are left alone: name one as the source to use what is in it."

@@ -1,0 +1,1 @@
+"""Decoding a picture file, and preparing it: recipe, pipeline, steps."""

@@ -1,0 +1,109 @@
+"""What sources of encoded pictures (files, members of archives, cells of tables) have in common."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import ImageColor
+
+from betabloom.data.pictures.decode import VERSION, decode, peek
+from betabloom.data.pictures.jpeg import scales
+from betabloom.data.sources.source import Source
+from betabloom.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from PIL import Image
+
+    from betabloom.data.pictures.decode import Facts
+
+__all__ = ["Encoded", "classes_of", "natural", "parse_colour"]
+
+
+class Encoded(Source):
+    """A source whose pictures are decoded when they are read.
+
+    Arguments:
+        background: The colour seen through transparent pixels: a name, or "#rrggbb".
+        min_size: Leave out pictures with a side of fewer pixels; they count as not readable, with that reason.
+
+    Raises:
+        UsageError: There is no such colour, or no such size.
+    """
+
+    def __init__(self, *, background: str = "white", min_size: int = 0) -> None:
+        if isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 0:
+            raise UsageError(f"'min_size' should be a number of pixels, 0 or more, not {min_size!r}")
+        self._background, self._min_size = parse_colour(background), min_size
+        self._options = f"{VERSION}:{scales()}:{self._background}:{min_size}"
+
+    @abc.abstractmethod
+    def open(self, index: int) -> Path | BinaryIO:
+        """Return the file of picture `index`, or its bytes as a file.
+
+        Raises:
+            PictureError: It cannot be had; the message is the reason.
+        """
+
+    def read(self, index: int) -> Image.Image:
+        """Decode picture `index`; see `Source.read`."""
+        return decode(self.open(index), background=self._background, min_size=self._min_size)
+
+    def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
+        """Decode picture `index`, a JPEG at reduced scale where that suffices; see `Source.read_reduced`."""
+        return decode(self.open(index), at_least=at_least, background=self._background, min_size=self._min_size)
+
+    def facts(self, index: int) -> Facts:
+        """Read the header of picture `index`; see `Source.facts`."""
+        return peek(self.open(index), self._min_size)
+
+    def _digest(self, kind: str, stats: Sequence[tuple[int, int]]) -> str:
+        """Digest options, names, and pictures told apart by size in bytes and time of change in nanoseconds."""
+        digest = hashlib.sha256(f"{kind}:{self._options}".encode())
+        for name, (size, modified) in zip(self.names, stats, strict=True):
+            digest.update(f"\0{name}\0{size}\0{modified}".encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+def parse_colour(name: str) -> tuple[int, int, int]:
+    """Return the RGB values, 0..255, of a colour given as a name or as "#rrggbb"."""
+    try:
+        red, green, blue = ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise UsageError(f"'background' should be a colour such as white, black or #ffeedd, not {name!r}") from None
+    return red, green, blue
+
+
+def natural(name: str) -> tuple[list[list[str | int]], str]:
+    """Sort key: "2.jpg" before "10.jpg" and folders together, the same on every machine."""
+    return [_numbers_apart(part) for part in name.split("/")], name
+
+
+def _numbers_apart(text: str) -> list[str | int]:
+    return [int(part) if i % 2 else part.casefold() for i, part in enumerate(re.split(r"(\d+)", text))]
+
+
+def classes_of(names: Sequence[str]) -> tuple[list[str] | None, np.ndarray | None]:
+    """Return the class names in natural order and an int64 index (N,), or None twice where there are no classes.
+
+    Where all pictures lie in folders, the first level gives the classes; one folder that holds all of these is no
+    class.
+    """
+    rest = list(names)
+    while all("/" in name for name in rest):
+        of_each = [name.split("/", 1)[0] for name in rest]
+        classes = sorted(set(of_each), key=natural)
+        inner = [name.split("/", 1)[1] for name in rest]
+        if len(classes) == 1 and all("/" in name for name in inner):
+            rest = inner
+            continue
+        index = {name: i for i, name in enumerate(classes)}
+        return classes, np.array([index[name] for name in of_each], dtype=np.int64)
+    return None, None

@@ -1,0 +1,152 @@
+"""What every source of pictures looks like.
+
+A *source* knows how many pictures there are and what they are called, and decodes one when asked. It holds no
+pixels. Sources are read from several threads at once, so `read` keeps no state.
+
+A *stream* only knows the next picture: what is too large for one disk, or lies elsewhere, is read as it comes.
+"""
+
+from __future__ import annotations
+
+import abc
+import types
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from betabloom.data.pictures.decode import decode
+from betabloom.errors import PictureError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    import numpy as np
+    from PIL import Image
+
+    from betabloom.data.pictures.decode import Facts
+
+__all__ = ["Skipped", "Source", "Stream"]
+
+_REMEMBERED = 1000  # bad pictures of a stream whose names are kept
+
+
+class Source(abc.ABC):
+    """A finite, indexable collection of pictures.
+
+    Attributes:
+        name: What a person calls it: "flowers102", "drawn", or the folder's name.
+        names: One name per picture, unique; a relative path with forward slashes where there are files.
+        labels: One class index per picture, int64 with shape (N,), or None. Training ignores labels.
+        label_names: The name of each class, or None.
+        splits: Official splits as {"train": indices, "val": indices, …}; empty where the source has none.
+        left_alone: How many files beside the pictures were not looked at, by ending, and "hidden" ones.
+    """
+
+    name: str
+    names: Sequence[str]
+    labels: np.ndarray | None = None
+    label_names: Sequence[str] | None = None
+    splits: dict[str, np.ndarray]
+    left_alone: Mapping[str, int] = types.MappingProxyType({})
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @abc.abstractmethod
+    def read(self, index: int) -> Image.Image:
+        """Decode picture `index` as RGB (or L), upright.
+
+        Raises:
+            PictureError: It cannot be read; the message is the reason, without the name.
+        """
+
+    def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
+        """Decode picture `index` for a reader who will shrink it to (height, width) `at_least`.
+
+        A source that can decode faster at a smaller scale, not below that size, overrides this.
+
+        Raises:
+            PictureError: As `read`.
+        """
+        return self.read(index)
+
+    def facts(self, index: int) -> Facts | None:
+        """Return the size and format of picture `index`, or None where only decoding would tell.
+
+        Raises:
+            PictureError: As `read`, as far as that shows without decoding.
+        """
+        return None
+
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """Return a hexadecimal digest that changes when the pictures, their order or their names change.
+
+        It must be cheap: files are told apart by path, size and modification time, not by reading them.
+        """
+
+
+@dataclass
+class Skipped:
+    """Pictures and shards of a stream that could not be used.
+
+    Attributes:
+        count: How often that happened, in all passes.
+        reasons: {name: reason}; of very many the first thousand.
+    """
+
+    count: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, reason: str) -> None:
+        """Note one."""
+        self.count += 1
+        if len(self.reasons) < _REMEMBERED:
+            self.reasons[name] = reason
+
+
+class Stream(abc.ABC):
+    """Pictures that come one after the other, of unknown number.
+
+    Attributes:
+        name: What a person calls it.
+        label_names: The name of each class, or None.
+        skipped: What could not be used so far; the parts of a stream share it.
+    """
+
+    name: str
+    label_names: Sequence[str] | None = None
+
+    def __init__(self) -> None:
+        self.skipped = Skipped()
+
+    @abc.abstractmethod
+    def files(self) -> Iterator[tuple[str, Path | BinaryIO, int | None]]:
+        """Begin anew and yield (name, encoded picture, class index or None) in a fixed order."""
+
+    @abc.abstractmethod
+    def shard(self, rank: int, world: int) -> Stream:
+        """Return the part of this stream that process `rank` of `world` reads: together they read all, once."""
+
+    def reordered(self, seed: int) -> Stream:
+        """Return the same pictures in another order, as far as that costs nothing: shards can be shuffled."""
+        return self
+
+    def decode(self, file: Path | BinaryIO, at_least: tuple[int, int] | None = None) -> Image.Image:
+        """Decode what `files` yields, as `Source.read_reduced` does.
+
+        Raises:
+            PictureError: It cannot be read; the message is the reason.
+        """
+        return decode(file, at_least=at_least)
+
+    def __iter__(self) -> Iterator[tuple[str, Image.Image, int | None]]:
+        """Begin anew and yield (name, picture, class index or None); what cannot be decoded is noted and left out."""
+        for name, file, label in self.files():
+            try:
+                image = self.decode(file)
+            except PictureError as error:
+                self.skipped.add(name, str(error))
+                continue
+            yield name, image, label

@@ -1,0 +1,1 @@
+"""Prepared pictures on disk, and streams of them."""

@@ -1,0 +1,202 @@
+"""Processes that prepare pictures of files side by side.
+
+Threads do not help there: decoding a small picture consists of many small calls, between which the threads wait for one
+another. The processes are plain programs that read requests from their standard input, so they need no precaution
+in a script or a notebook, and end with whoever started them. Whatever goes wrong with one, its thread does the work.
+
+    request    {"start": index of the first picture, "paths": [one for each]}
+    answer     a `Piece` as a line, and the pixels of the pictures that were kept
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from betabloom.data.pictures import decode
+from betabloom.data.pictures.pipeline import Pipeline
+from betabloom.data.sources.encoded import Encoded
+from betabloom.data.store.partial import Piece
+from betabloom.data.store.pieces import prepare_piece
+from betabloom.system.locks import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from betabloom.data.sources.source import Source
+    from betabloom.data.store.pieces import Prepared
+
+__all__ = ["main", "preparing_with"]
+
+_MANY = 2000  # pictures for which it is worth starting processes, which takes half a second
+_START = "import sys; sys.path[:] = sys.argv[1:]; from betabloom.data.store.processes import main; main()"
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def preparing_with(
+    source: Source, pipeline: Pipeline, workers: int, left: int, lock: Path
+) -> Iterator[Callable[[range], Prepared]]:
+    """Yield a function that prepares a piece, to be called from `workers` threads at a time.
+
+    Arguments:
+        source: Where the pictures come from.
+        pipeline: What is done to each.
+        workers: How many threads there are.
+        left: How many pictures they will prepare in all; for few, or for others than files, no process is started.
+        lock: A file that can be locked, for pictures so large that one at a time is enough.
+    """
+    files = _as_files(source) if workers > 1 and left >= _MANY else None
+    if files is None:
+        yield lambda indices: prepare_piece(source, pipeline, indices)
+        return
+    own, crew = threading.local(), list[_Process]()
+
+    def prepare(indices: range) -> Prepared:
+        if not hasattr(own, "process"):
+            own.process = _Process(files, pipeline, lock)
+            crew.append(own.process)
+        prepared: Prepared | None = own.process.prepare(indices)
+        return prepare_piece(source, pipeline, indices) if prepared is None else prepared
+
+    try:
+        yield prepare
+    finally:
+        for process in crew:
+            process.end()
+
+
+def _as_files(source: Source) -> Encoded | None:
+    """Return the source if paths are all it takes to read it and this is a Python that can be started again."""
+    if not (sys.executable and Path(sys.executable).stem.lower().startswith(("python", "pypy"))):
+        return None
+    kind = type(source)
+    if not isinstance(source, Encoded) or (kind.read, kind.read_reduced) != (Encoded.read, Encoded.read_reduced):
+        return None
+    return source if _paths(source, range(1)) else None
+
+
+def _paths(source: Encoded, indices: range) -> list[str] | None:
+    with contextlib.suppress(Exception):  # whatever it is, reading in this process reports it
+        files = [source.open(index) for index in indices]
+        if all(isinstance(file, Path) for file in files):
+            return [str(file) for file in files]
+    return None
+
+
+class _Process:
+    """One process, used by one thread."""
+
+    def __init__(self, source: Encoded, pipeline: Pipeline, lock: Path) -> None:
+        self._source, self._shape = source, (pipeline.height, pipeline.width, pipeline.channels)
+        self._process: subprocess.Popen[bytes] | None = None
+        red, green, blue = source._background
+        plan = {
+            "pipeline": pipeline.to_dict(),
+            "background": f"#{red:02x}{green:02x}{blue:02x}",
+            "min_size": source._min_size,
+            "lock": str(lock),
+        }
+        with contextlib.suppress(OSError):
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-c", _START, *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, **_ONE_THREAD},
+            )
+            self._send(plan)
+
+    def prepare(self, indices: range) -> Prepared | None:
+        """Have a piece prepared; None if that cannot be done here."""
+        paths = _paths(self._source, indices)
+        if paths is None or self._process is None:
+            return None
+        try:
+            self._send({"start": indices.start, "paths": paths})
+            return self._receive()
+        except (OSError, ValueError) as error:
+            _log.info("a process that prepared pictures ended (%s); going on without it", error)
+            self.end()
+            return None
+
+    def end(self) -> None:
+        """Let the process end."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]
+            process.kill()
+            process.wait()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process is not None and self._process.stdin is not None  # noqa: S101, PT018
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def _receive(self) -> Prepared:
+        assert self._process is not None and self._process.stdout is not None  # noqa: S101, PT018
+        piece = Piece.from_line(self._process.stdout.readline())
+        pictures = np.empty((len(piece.kept), *self._shape), dtype=np.uint8)
+        if self._process.stdout.readinto(pictures.reshape(-1).data) < pictures.size:  # type: ignore[attr-defined]
+            raise ValueError("its answer is cut short")
+        return piece, pictures
+
+
+class _Files(Encoded):
+    """Files of which the first has the index `start`."""
+
+    def __init__(self, start: int, paths: list[str], **options: Any) -> None:
+        super().__init__(**options)
+        self._start, self.names = start, paths
+
+    def open(self, index: int) -> Path:
+        return Path(self.names[index - self._start])
+
+    def fingerprint(self) -> str:
+        return ""  # these are part of a source that has one
+
+
+class _OneAtATime:
+    """A lock among processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._held = path, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        self._held.enter_context(locked(self._path))
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this decides when it ends
+    warnings.simplefilter("ignore")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing else gets between the answers
+    plan = json.loads(sys.stdin.buffer.readline())
+    pipeline = Pipeline.from_dict(plan["pipeline"])
+    decode._one_at_a_time = _OneAtATime(Path(plan["lock"]))  # type: ignore[assignment]
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        start, paths = request["start"], request["paths"]
+        files = _Files(start, paths, background=plan["background"], min_size=plan["min_size"])
+        piece, pictures = prepare_piece(files, pipeline, range(start, start + len(paths)))
+        answers.write(piece.to_line())
+        answers.write(np.ascontiguousarray(pictures).data)
+        answers.flush()

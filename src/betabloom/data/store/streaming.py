@@ -1,0 +1,233 @@
+"""A look at a stream, and batches from it: shuffled in a bounded buffer, the same for the same seed."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import io
+import itertools
+import os
+import random
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from betabloom.data.pictures.decode import peek
+from betabloom.data.sources.source import Source
+from betabloom.errors import PictureError, SourceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from PIL import Image
+
+    from betabloom.data.pictures.decode import Facts
+    from betabloom.data.pictures.pipeline import Pipeline
+    from betabloom.data.sources.source import Stream
+
+from typing import TYPE_CHECKING
+
+from betabloom.data.store.store import Store, digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from betabloom.data.pictures.pipeline import Pipeline
+    from betabloom.data.sources.source import Stream
+
+__all__ = ["Head", "Streamed", "stream_batches"]
+
+Result = tuple[str, "np.ndarray | PictureError"]
+
+
+class Head(Source):
+    """The first pictures of a stream, still encoded, in memory: enough to look at them.
+
+    Arguments:
+        stream: The pictures.
+        count: How many, at most.
+
+    Raises:
+        SourceError: There are none.
+    """
+
+    def __init__(self, stream: Stream, count: int = 500) -> None:
+        first = list(itertools.islice(stream.files(), count))
+        if not first:
+            raise SourceError(f"no pictures in '{stream.name}'")
+        self._stream, self._files = stream, [file for _, file, _ in first]
+        self.name = f"the first {len(first):,} of {stream.name}" if len(first) == count else stream.name
+        self.names = [name for name, _, _ in first]
+        self.splits = {}
+        self._lock = threading.Lock()
+
+    def read(self, index: int) -> Image.Image:
+        """Decode picture `index`; see `Source.read`."""
+        return self._stream.decode(self._file(index))
+
+    def facts(self, index: int) -> Facts:
+        """Read the header of picture `index`; see `Source.facts`."""
+        return peek(self._file(index))
+
+    def fingerprint(self) -> str:
+        """Digest the names and the encoded pictures."""
+        digest = hashlib.sha256(repr(list(self.names)).encode())
+        for index in range(len(self)):
+            file = self._file(index)
+            digest.update(file.read() if isinstance(file, io.BytesIO) else str(file).encode())
+        return digest.hexdigest()
+
+    def _file(self, index: int) -> Path | BinaryIO:
+        """Return the file in a form that no other thread reads from."""
+        file = self._files[index]
+        if isinstance(file, os.PathLike):
+            return file
+        with self._lock:
+            file.seek(0)
+            return io.BytesIO(file.read())
+
+
+def stream_batches(
+    stream: Stream,
+    pipeline: Pipeline,
+    batch: int,
+    *,
+    seed: int = 0,
+    buffer: int = 2048,
+    workers: int | None = None,
+    keep_last: bool = False,
+) -> Iterator[np.ndarray]:
+    """Yield one pass over a stream in batches.
+
+    Arguments:
+        stream: The pictures; give every process its own part: `stream.shard(rank, world)`.
+        pipeline: Prepares each.
+        batch: Pictures in a batch.
+        seed: Same seed, same stream: same batches, whatever the number of workers. Take another one for each pass.
+        buffer: Prepared pictures that wait to be drawn at random, at most; 1 keeps the order of the stream. It takes
+            buffer × height × width × channels bytes.
+        workers: Threads; as many as there are processors, at most 8, if left out.
+        keep_last: Also yield a last batch with fewer pictures.
+
+    Yields:
+        uint8, shape (batch, height, width, channels).
+
+    Raises:
+        UsageError: `batch` or `buffer` is below 1.
+    """
+    if batch < 1 or buffer < 1:
+        raise UsageError(f"'batch' and 'buffer' should be 1 or more, not {batch} and {buffer}")
+    ordered = stream.reordered(seed) if buffer > 1 else stream
+    pictures = _shuffled(_prepared(ordered, pipeline, workers or min(8, os.cpu_count() or 1)), buffer, seed)
+    while chosen := list(itertools.islice(pictures, batch)):
+        if len(chosen) == batch or keep_last:
+            yield np.stack(chosen)
+
+
+def _prepared(stream: Stream, pipeline: Pipeline, workers: int) -> Iterator[np.ndarray]:
+    """Prepare pictures in threads, a few ahead of the one that is asked for, and yield them in order."""
+    waiting: collections.deque[Future[Result]] = collections.deque()
+
+    def prepare(name: str, file: Path | BinaryIO) -> Result:
+        try:
+            return name, pipeline(stream.decode(file, pipeline.enough))
+        except PictureError as error:
+            return name, error
+
+    def finished() -> Iterator[np.ndarray]:
+        name, result = waiting.popleft().result()
+        if isinstance(result, PictureError):
+            stream.skipped.add(name, str(result))
+        else:
+            yield result
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="stream") as pool:
+        try:
+            for name, file, _ in stream.files():
+                waiting.append(pool.submit(prepare, name, file))
+                if len(waiting) > 4 * workers:
+                    yield from finished()
+            while waiting:
+                yield from finished()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _shuffled(pictures: Iterable[np.ndarray], size: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield pictures in random order, holding at most `size`."""
+    chance = random.Random(seed)
+    held: list[np.ndarray] = []
+    for picture in pictures:
+        if len(held) < size:
+            held.append(picture)
+            continue
+        place = chance.randrange(size)
+        yield held[place]
+        held[place] = picture
+    chance.shuffle(held)
+    yield from held
+
+
+_AT_ONCE = 64
+
+
+class Streamed:
+    """A stream that is trained on without a store and without knowing its length.
+
+    Attributes:
+        stream: The pictures.
+        pipeline: Prepares each.
+        store: The first pictures of the stream, in memory; `store.split("all", holdout)` holds out the same pictures
+            as `batches(…, holdout)`, since both go by content.
+
+    Arguments:
+        stream: The pictures.
+        pipeline: Prepares each.
+        keep: Pictures to keep in memory, at most.
+
+    Raises:
+        SourceError: Not one picture of the stream can be used.
+    """
+
+    def __init__(self, stream: Stream, pipeline: Pipeline, keep: int = 4096) -> None:
+        self.stream = stream
+        self.pipeline = pipeline
+        first = stream_batches(stream, pipeline, _AT_ONCE, buffer=1, keep_last=True)
+        parts = list(itertools.islice(first, -(-keep // _AT_ONCE)))
+        if not parts:
+            some = "; ".join(
+                f"'{name}' ({reason})" for name, reason in itertools.islice(stream.skipped.reasons.items(), 3)
+            )
+            raise SourceError(f"not one usable picture in '{stream.name}'" + (f": {some}" if some else ": it is empty"))
+        self.store = Store.from_array(np.concatenate(parts)[:keep], source_name=stream.name, pipeline=pipeline)
+
+    def batches(self, size: int, seed: int = 0, holdout: float = 0.1, buffer: int = 2048) -> Iterator[np.ndarray]:
+        """Yield batches without end, pass after pass, each in another order.
+
+        Arguments:
+            size: Pictures in a batch.
+            seed: Same seed, same stream: same batches.
+            holdout: Share of pictures, in [0, 1), that is left out, by content.
+            buffer: See `stream_batches`.
+
+        Yields:
+            uint8, shape (size, height, width, channels).
+        """
+        waiting: list[np.ndarray] = []
+        for turn in itertools.count():
+            used = 0
+            for pictures in stream_batches(
+                self.stream, self.pipeline, _AT_ONCE, seed=seed + turn, buffer=buffer, keep_last=True
+            ):
+                kept = [picture for picture in pictures if digest_of(picture) >= holdout * 2.0**64]
+                used += len(kept)
+                waiting += kept
+                while len(waiting) >= size:
+                    yield np.stack(waiting[:size])
+                    del waiting[:size]
+            if not used:
+                raise SourceError(f"'{self.stream.name}' has no usable picture to train on")

@@ -1,0 +1,1 @@
+"""Requests for new pictures: colours, numbers of a series, novelty."""

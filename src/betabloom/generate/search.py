@@ -1,0 +1,172 @@
+r"""Generation on request: codes are moved until their pictures satisfy wishes, and the best of several is kept.
+
+How colours follow from codes is learned from pictures of the model itself: y ≈ c + Jᵀe by ridge regression, where
+e = L⁻¹(z − m) are codes whitened by the mean and covariance of codes that the sampler draws. A code that misses the
+target by r is moved by Δe = J(JᵀJ + δI)⁻¹ r, the shortest way there; its picture is decoded and measured again, a few
+times. Codes stay in the ball that holds 99.9 % of whitened codes, and the way moved counts against a picture, so that
+pictures look as natural as those drawn freely.
+
+Picture i of seed s is the best of K candidates of the series s, number i·T·K and following; if none is as wished, of
+the K after those, up to T times. It depends on nothing else: how many are made together changes not one bit of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from betabloom.seeds import check
+from betabloom.vae import inference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from betabloom.generate.colours import Wish
+    from betabloom.vae.prior import Prior
+    from betabloom.vae.vae import VAE
+
+__all__ = ["Guide", "Guided", "guided"]
+
+PROBES = 512  # pictures that the regression learns from
+PROBE_SEED = 102
+CANDIDATES = 8  # K
+TRIES = 4  # T
+MOVES = 4
+DAMPING = 0.05  # δ, of the mean eigenvalue of JᵀJ
+TINY = 1e-8
+COST = 0.02  # of a move by one standard deviation, in coordinates of the wishes
+REACH = 3.29  # standard deviations, for the radius of the ball
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Pictures made on request.
+
+    Attributes:
+        pictures: uint8 (n, H, W, C).
+        satisfied: Whether each satisfies all wishes, (n,).
+        moved: How far its code was moved from where it was drawn, in standard deviations, (n,).
+    """
+
+    pictures: np.ndarray
+    satisfied: np.ndarray
+    moved: np.ndarray
+
+
+def guided(
+    vae: VAE,
+    wishes: Sequence[Sequence[Wish]],
+    n: int,
+    seed: int = 0,
+    temperature: float = 1.0,
+    start: int = 0,
+    density: Prior | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Guided:
+    """New pictures that satisfy wishes, or come near.
+
+    Arguments:
+        vae: The model, in evaluation mode.
+        wishes: Picture i is to satisfy all of wishes[i mod their number].
+        n: How many pictures, ≥ 1.
+        seed: Names the series of pictures.
+        temperature: Factor on the noise that candidates are drawn with.
+        start: Number of the first picture in the series.
+        density: Where codes come from; the model's prior if None.
+        progress: Called as progress(done, total).
+    """
+    check(n, temperature)
+    codes = inference.draw(vae, PROBES, PROBE_SEED, density=density).astype(np.float64)
+    pictures = inference.decode(vae, codes)
+    guides = [Guide.fit(vae, each, density, codes, pictures) for each in wishes]
+    made = []
+    for number in range(start, start + n):
+        made.append(guides[number % len(guides)].picture(seed, number, temperature))
+        if progress:
+            progress(len(made), n)
+    found, satisfied, moved = zip(*made, strict=True)
+    return Guided(np.stack(found), np.array(satisfied), np.array(moved))
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What a model's codes have to do with wishes.
+
+    Attributes:
+        vae: The model.
+        wishes: The wishes.
+        density: Where codes come from.
+        mean: m, mean of the codes, (l,).
+        factor: L, lower Cholesky factor of their covariance, (l, l).
+        step: From what is missing, (d,), to the move of a whitened code, (l,): shape (l, d).
+    """
+
+    vae: VAE
+    wishes: Sequence[Wish]
+    density: Prior | None
+    mean: np.ndarray
+    factor: np.ndarray
+    step: np.ndarray
+
+    @classmethod
+    def fit(
+        cls, vae: VAE, wishes: Sequence[Wish], density: Prior | None, codes: np.ndarray, pictures: np.ndarray
+    ) -> Guide:
+        """Learn from codes (N, l) that the density draws, and their pictures."""
+        count, latents = codes.shape
+        mean, covariance = codes.mean(0), np.cov(codes.T).reshape(latents, latents)
+        # As if l more codes had been seen, independent of one another: few of them cannot make it singular.
+        typical = np.diag(np.diag(covariance) + TINY)
+        factor = np.linalg.cholesky((count * covariance + latents * typical) / (count + latents))
+        white = np.linalg.solve(factor, (codes - mean).T).T
+        measured = _measure(wishes, pictures)
+        slope = np.linalg.solve(white.T @ white + latents * np.eye(latents), white.T @ (measured - measured.mean(0)))
+        gram = slope.T @ slope
+        damped = gram + (DAMPING * np.trace(gram) / len(gram) + TINY) * np.eye(len(gram))
+        return cls(vae, wishes, density, mean, factor, slope @ np.linalg.inv(damped))
+
+    def picture(self, seed: int, number: int, temperature: float = 1.0) -> tuple[np.ndarray, bool, float]:
+        """One picture of a series, whether it satisfies all wishes, and how far its code was moved."""
+        tried: list[tuple[np.ndarray, ...]] = []
+        for attempt in range(number * TRIES, (number + 1) * TRIES):
+            tried += self._search(
+                inference.draw(self.vae, CANDIDATES, seed, temperature, attempt * CANDIDATES, self.density)
+            )
+            unmet, loss, moved, pictures = (np.concatenate(parts) for parts in zip(*tried, strict=True))
+            best = np.lexsort((loss, unmet))[0]  # the most wishes satisfied, and of those the nearest
+            if unmet[best] == 0:
+                break
+        return pictures[best], bool(unmet[best] == 0), float(moved[best])
+
+    def _search(self, codes: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        """For each move of codes (K, l): wishes not satisfied, loss and way moved, each (K,), and pictures."""
+        begun = white = np.linalg.solve(self.factor, (codes - self.mean).T).T
+        target = np.concatenate([wish.target for wish in self.wishes])
+        seen: list[tuple[np.ndarray, ...]] = []
+        for _ in range(1 + MOVES):
+            pictures = inference.decode(self.vae, codes)
+            missing = target - _measure(self.wishes, pictures)
+            unmet = len(self.wishes) - np.sum([wish.satisfied(pictures) for wish in self.wishes], 0)
+            moved = np.linalg.norm(white - begun, axis=1)
+            seen.append((unmet, np.linalg.norm(missing, axis=1) + COST * moved, moved, pictures))
+            white = _within(white + missing @ self.step.T, begun)
+            codes = self.mean + white @ self.factor.T
+        return seen
+
+
+def _measure(wishes: Sequence[Wish], pictures: np.ndarray) -> np.ndarray:
+    return np.concatenate([wish.measure(pictures) for wish in wishes], 1)
+
+
+def _within(white: np.ndarray, begun: np.ndarray) -> np.ndarray:
+    """Codes drawn back into the ball of 99.9 % of whitened codes, or no further out than they began.
+
+    The radius of a standard normal vector is close to N(√(l − ½), ½) (Fisher's approximation of χ²).
+    """
+    radius = np.sqrt(white.shape[1] - 0.5) + REACH * np.sqrt(0.5)
+    limit = np.maximum(radius, np.linalg.norm(begun, axis=1))
+    shrink = np.minimum(1, limit / np.maximum(np.linalg.norm(white, axis=1), TINY))[:, None]
+    inside: np.ndarray = white * shrink
+    return inside

@@ -1,0 +1,1 @@
+"""Arrays in, images out: sheets, PNG files with their records, colours, wallpapers. Imports no model code."""

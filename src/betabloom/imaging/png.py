@@ -1,0 +1,52 @@
+"""Pictures as PNG files that carry the record of how they were made."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, PngImagePlugin
+
+from betabloom.errors import FormatError
+from betabloom.system.atomic import replacing_file
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+__all__ = ["KEYWORD", "read_png", "save_png"]
+
+KEYWORD = "betabloom"
+
+
+def save_png(image: Image.Image, path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+    """Write a PNG that carries `record`, what is needed to make it again, as JSON in its text chunk "betabloom".
+
+    The file appears whole or not at all. The bytes depend on the picture and the record alone.
+    """
+    path = Path(path)
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt(KEYWORD, json.dumps(record, sort_keys=True))
+    with replacing_file(path, synced=False) as part:
+        # Run lengths alone: photographs take a quarter of the time and no more space (drawings take more: it is rare).
+        image.save(part, "PNG", pnginfo=text, compress_type=zlib.Z_RLE)
+
+
+def read_png(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read back the record of a picture that `save_png` wrote.
+
+    Raises:
+        FormatError: It is not such a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            text = getattr(image, "text", {})
+        record = json.loads(text[KEYWORD])
+    except (OSError, SyntaxError, ValueError, KeyError, RecursionError, Image.DecompressionBombError) as error:
+        raise FormatError(f"{path} is not a picture made by betabloom: it carries no record of how.") from error
+    if not isinstance(record, dict):
+        raise FormatError(f"The record in {path} is damaged.")
+    return record

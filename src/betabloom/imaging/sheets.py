@@ -1,0 +1,48 @@
+"""Sheets and curves: arrays in, image out. Nothing here shows or saves by itself, but `save_png`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from betabloom.errors import UsageError
+
+__all__ = ["grid", "pairs"]
+
+BACKGROUND = 255
+
+
+def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2) -> Image.Image:
+    """Arrange pictures in rows, left to right.
+
+    Arguments:
+        pictures: uint8 (N, H, W, C) with 1 or 3 channels, N ≥ 1.
+        columns: Pictures in a row; 0 for the squarest sheet.
+        gap: White pixels between and around pictures.
+    """
+    if pictures.ndim != 4 or len(pictures) == 0 or pictures.shape[3] not in (1, 3):
+        raise UsageError(f"A grid needs pictures of shape (N, H, W, 1 or 3), not {pictures.shape}.")
+    n, height, width, channels = pictures.shape
+    columns = min(n, columns or math.ceil(math.sqrt(n * height / width)))
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), BACKGROUND, np.uint8)
+    for index, picture in enumerate(pictures):
+        top = gap + index // columns * (height + gap)
+        left = gap + index % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = picture
+    return Image.fromarray(sheet if channels == 3 else sheet[:, :, 0])
+
+
+def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> Image.Image:
+    """Rows of originals, each with the row that belongs to it below: both uint8 (N, H, W, C)."""
+    if above.shape != below.shape:
+        raise UsageError(f"Pairs need equal shapes, not {above.shape} and {below.shape}.")
+    columns = min(columns, len(above))
+    blank = np.full_like(above[:1], BACKGROUND)
+    rows = []
+    for first in range(0, len(above), columns):
+        parts = (above[first : first + columns], below[first : first + columns])
+        rows += [np.concatenate([part, *[blank] * (columns - len(part))]) for part in parts]
+    return grid(np.concatenate(rows), columns)

@@ -1,0 +1,1 @@
+"""A trained model, in memory and on disk."""

@@ -1,0 +1,241 @@
+"""Model directories as files: where they are, what their config.json says, what their tensors must be. Without torch.
+
+A *model directory* holds `model.safetensors` (the weights), `enlargers.safetensors` (those of its enlargers, if it has
+any), `sampler-NAME.safetensors` (densities fitted to the codes), `config.json` (format version, settings, pipeline,
+training facts, hashes of the weights), `README.md` (the model card) and `samples.png`. It needs no code to load and can
+run none. One may take all but the enlargers from a model that comes with betabloom, its `base`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from betabloom.config import Config
+from betabloom.data import Pipeline
+from betabloom.errors import FormatError, UsageError
+from betabloom.networks.spec import flow_shapes
+from betabloom.version import __version__
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection, Iterator, Mapping
+
+    from betabloom.system.header import Entry
+
+__all__ = [
+    "BUNDLED", "ENLARGERS", "FORMAT", "FORMAT_VERSION", "MODELS", "SAMPLERS", "Description", "check_neighbours",
+    "comes_along", "describe", "fingerprint_of", "read_description", "refusing", "sampler_entries", "sampler_name",
+]  # fmt: skip
+
+FORMAT = "betabloom-model"
+FORMAT_VERSION = 1
+KEYS = {
+    "format", "format_version", "betabloom", "config", "pipeline", "training", "parameters", "half", "sha256",
+    "sampler", "samplers", "base",
+}  # fmt: skip
+ENLARGERS = "decoder.enlargers."  # so begin the names of the weights in enlargers.safetensors
+MODELS = Path(__file__).parents[1] / "bundled"
+BUNDLED = "flowers64"  # the model that is meant where none is named
+SAMPLERS = ("auto", "prior", "gaussian", "mixture", "parzen", "flow")
+LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
+LARGEST = {"components": 1 << 24, "kernels": 1 << 24, "neighbours": 1 << 24, "width": 1 << 16, "blocks": 1 << 10}
+"""Sizes of samplers that a file may ask for."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the config.json of a model says.
+
+    Attributes:
+        folder: Where the model is.
+        base: Where the weights of all but the enlargers are, and the samplers.
+        config: The settings it was trained with.
+        pipeline: How its pictures were prepared.
+        training: Facts about the training.
+        half: Whether the weights are kept in 16 bits.
+        digests: SHA-256 of the weights, and of each sampler by its name.
+        samplers: The tensors of each fitted sampler: shape and type by name.
+        sampler: The name of the one to draw from by default, or "prior".
+    """
+
+    folder: Path
+    base: Path
+    config: Config
+    pipeline: Pipeline
+    training: dict[str, Any]
+    half: bool
+    digests: dict[str, str]
+    samplers: dict[str, dict[str, Entry]]
+    sampler: str
+
+    @property
+    def fingerprint(self) -> str:
+        """One short name for all weights: pictures are the same wherever it is."""
+        return fingerprint_of(self.digests)
+
+    def files(self, names: Collection[str]) -> dict[str, tuple[Path, set[str]]]:
+        """The files of the weights of these names: path, and which it holds, by the names of their hashes."""
+        own = {name for name in names if name.startswith(ENLARGERS)}
+        found = {"model": (self.base / "model.safetensors", set(names) - own)}
+        return found | ({"enlargers": (self.folder / "enlargers.safetensors", own)} if own else {})
+
+
+def read_description(path: str | os.PathLike[str] | None) -> Description:
+    """Read what the model at `path` says of itself; the weights are not looked at.
+
+    Arguments:
+        path: A model directory, a run directory, or the name of a model that comes along; None for "flowers64".
+
+    Raises:
+        UsageError: There is no model there.
+        FormatError: There is one, but its config.json is damaged, foreign or of a newer version.
+    """
+    folder = _model_folder(path)
+    facts = _read_facts(folder)
+    with refusing(folder):
+        config = Config.from_dict(facts["config"])
+        pipeline = Pipeline.from_dict(facts["pipeline"])
+        if (pipeline.channels, pipeline.height, pipeline.width) != config.shape:
+            raise ValueError(f"its pipeline makes pictures of {pipeline.width}x{pipeline.height} pixels")
+        latents = config.model.latents
+        samplers = {str(name): sampler_entries(dict(sizes), latents) for name, sizes in facts["samplers"].items()}
+        unknown = sorted(samplers.keys() - set(SAMPLERS[2:]))
+        if unknown or facts["sampler"] not in ("prior", *samplers):
+            raise ValueError(f"it has no sampler {unknown[0] if unknown else facts['sampler']!r}")
+        digests = {str(name): str(digest) for name, digest in facts["sha256"].items()}
+        training, half = dict(facts["training"]), bool(facts["half"])
+        base = _base(facts["base"]) if "base" in facts else folder
+        return Description(folder, base, config, pipeline, training, half, digests, samplers, str(facts["sampler"]))
+
+
+def _base(name: Any) -> Path:
+    """The folder of a model that comes with betabloom and is whole."""
+    if name not in [folder.name for folder in MODELS.iterdir() if (folder / "model.safetensors").is_file()]:
+        raise ValueError(f"it is made from a model {name!r}, which does not come with betabloom")
+    return MODELS / str(name)
+
+
+def comes_along(path: Path) -> bool:
+    """Whether this is the name of a model that comes with betabloom."""
+    return len(path.parts) == 1 and (MODELS / path / "config.json").is_file()
+
+
+@contextlib.contextmanager
+def refusing(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong with a config.json into a sentence about it."""
+    try:
+        yield
+    except (UsageError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+        raise FormatError(f"{folder / 'config.json'} does not describe a model: {str(error)[:500]}") from error
+
+
+def sampler_entries(sizes: Mapping[str, Any], latents: int) -> dict[str, Entry]:
+    """Shapes and types of the tensors of a sampler of these sizes, by name.
+
+    Raises:
+        ValueError: There is no sampler of these sizes.
+    """
+    for name, size in sizes.items():
+        if type(size) is not int or not 1 <= size <= LARGEST.get(name, 0):
+            raise ValueError(f"a sampler with {size!r} {name}")
+    if sizes.keys() == {"components"}:
+        k = sizes["components"]
+        return {"weight": ((k,), "F32"), "mean": ((k, latents), "F32"), "factor": ((k, latents, latents), "F32")}
+    if sizes.keys() == {"kernels", "neighbours"}:
+        n, k = sizes["kernels"], sizes["neighbours"]
+        moves: dict[str, Entry] = {"spread": ((latents,), "F32"), "bandwidth": ((), "F32")}
+        return {"mean": ((n, latents), "F16"), "near": ((n, k), "I32"), **moves}
+    if sizes.keys() == {"width", "blocks"}:
+        shapes = flow_shapes(latents, sizes["width"], sizes["blocks"])
+        return {name: (shape, "F32") for name, shape in shapes.items()}
+    raise ValueError(f"a sampler with {', '.join(map(str, sizes)) or 'no sizes'}")
+
+
+def check_neighbours(lowest: int, highest: int, count: int, file: Path) -> None:
+    """Refuse Parzen windows that name neighbours that are not there."""
+    if lowest < 0 or highest >= count:
+        raise FormatError(f"{file} is damaged: it names neighbours that are not there.")
+
+
+def sampler_name(asked: str, default: str, fitted: Collection[str]) -> str:
+    """The name of the sampler that is meant; "auto" is the one that was found to be best."""
+    name = default if asked == "auto" else asked
+    if name != "prior" and name not in fitted:
+        known = ", ".join(dict.fromkeys(["auto", "prior", *fitted]))
+        raise UsageError(f"This model has no sampler {asked!r}. It has: {known}.")
+    return name
+
+
+def fingerprint_of(digests: Mapping[str, str]) -> str:
+    """One short name for all weights, from their hashes."""
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def describe(path: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """Facts about the model at `path`, without loading its weights."""
+    facts = _read_facts(_model_folder(path))
+    try:
+        return _described(path, facts)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"The config.json of {path} does not describe a model: it lacks {error}.") from error
+
+
+def _described(path: str | os.PathLike[str] | None, facts: Mapping[str, Any]) -> dict[str, Any]:
+    config, training = facts["config"], facts["training"]
+    return {
+        "model": str(path or BUNDLED),
+        "fingerprint": fingerprint_of(facts["sha256"]),
+        "parameters": facts["parameters"],
+        "sampler": facts["sampler"],
+        "samplers": ", ".join(["prior", *facts["samplers"]]),
+        "size": f"{config['data']['width']}x{config['data']['height']}x{config['data']['channels']}",
+        "pipeline": facts["pipeline"]["name"],
+        **config["model"],
+        **config["objective"],
+        **training,
+        "betabloom": facts["betabloom"],
+    }
+
+
+def _model_folder(given: str | os.PathLike[str] | None) -> Path:
+    path = Path(given or BUNDLED)
+    if not path.exists() and comes_along(path):
+        return MODELS / path
+    for folder in (path / "model", path):
+        if (folder / "config.json").is_file():
+            return folder
+    if (path / "checkpoints").is_dir():
+        raise UsageError(f"The training in {path} is not finished. Type: betabloom train --resume {path}")
+    if not path.exists():
+        raise UsageError(f"There is no model at {path}. Train one: betabloom train drawn -o {path}")
+    raise UsageError(
+        f"{path} is not a model directory: it has no config.json. To look at a folder of pictures, type: "
+        f"betabloom inspect {shlex.quote(str(path))}"
+    )
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if path.stat().st_size > LARGEST_CONFIG:
+        raise FormatError(f"{path} has {path.stat().st_size:,} bytes; a model's has some thousand.")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise FormatError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise FormatError(f"{path} does not belong to a betabloom model.")
+    version = facts.get("format_version")
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"{path} has format version {version!r}; betabloom {__version__} reads version "
+            f"{FORMAT_VERSION}. Type: pip install --upgrade betabloom"
+        )
+    if unknown := facts.keys() - KEYS:
+        raise FormatError(f"{path} has {min(unknown)[:100]!r}, which no model of format version {version} has.")
+    return facts

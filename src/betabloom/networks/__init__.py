@@ -1,0 +1,1 @@
+"""Networks: one description of a network, and what builds or runs it."""

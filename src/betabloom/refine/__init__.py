@@ -1,0 +1,1 @@
+"""What goes on with a finished model: sharper decoders, larger pictures, samplers of other pictures."""

@@ -1,0 +1,1 @@
+"""Evaluation of a model, and the page of a run."""

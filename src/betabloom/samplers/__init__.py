@@ -1,0 +1,41 @@
+"""Samplers: densities fitted to the codes of training pictures, from which new codes are drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from betabloom.faces import face
+
+if TYPE_CHECKING:
+    from betabloom.samplers.choose import choose_sampler, fit_samplers, samplers_of
+    from betabloom.samplers.flow import Flow, fit_flow
+    from betabloom.samplers.mixture import GaussianMixture, fit_aggregate, fit_mixture
+    from betabloom.samplers.parzen import Parzen, fit_parzen
+
+__all__ = [
+    "Flow",
+    "GaussianMixture",
+    "Parzen",
+    "choose_sampler",
+    "fit_aggregate",
+    "fit_flow",
+    "fit_mixture",
+    "fit_parzen",
+    "fit_samplers",
+    "samplers_of",
+]
+
+_HOMES = {
+    "Flow": "flow",
+    "GaussianMixture": "mixture",
+    "Parzen": "parzen",
+    "choose_sampler": "choose",
+    "fit_aggregate": "mixture",
+    "fit_flow": "flow",
+    "fit_mixture": "mixture",
+    "fit_parzen": "parzen",
+    "fit_samplers": "choose",
+    "samplers_of": "choose",
+}
+
+__getattr__, __dir__ = face(__name__, _HOMES)

@@ -1,0 +1,209 @@
+"""Samplers: where the codes of generated pictures come from, and which of them is best for a model.
+
+| name | codes are drawn from |
+|---|---|
+| `prior` | p(z), which the model was trained with |
+| `gaussian` | one full-covariance Gaussian fitted to the codes of training pictures |
+| `mixture` | as many Gaussians as make held-out codes likeliest, where more than one does |
+| `parzen` | manifold Parzen windows: the code of a training picture, moved as its neighbours differ from it |
+| `flow` | a rectified flow: white noise, carried by a network to where codes are; if the setting `flow` asks for it |
+
+They are fitted after training and kept in the model directory. Parzen windows are widened until they hardly ever draw a
+near copy of a training picture. `auto` is the sampler whose pictures come nearest to held-out ones by kernel distance,
+of those that do not repeat training pictures; without a feature network to tell (extra `metrics`), it is the Parzen
+windows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from betabloom.metrics import features, kernel_distance
+from betabloom.metrics.novelty import Limits, nearest, pixel_rows
+from betabloom.samplers.flow import Flow, fit_flow
+from betabloom.samplers.mixture import GaussianMixture, fit_aggregate, fit_mixture
+from betabloom.samplers.parzen import Parzen, fit_parzen
+from betabloom.system.tensors import TYPES
+from betabloom.vae import inference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from betabloom.metrics import Extractor
+    from betabloom.metrics.novelty import Nearest
+    from betabloom.system.header import Entry
+    from betabloom.vae.prior import Prior
+    from betabloom.vae.vae import VAE
+
+__all__ = ["choose_sampler", "empty_sampler", "fit_samplers", "sampler_sizes", "samplers_of"]
+
+COMPARED = 4  # one in so many held-out pictures is compared, with as many of each sampler
+JUDGED = 512  # pictures of a sampler that are looked through for near copies, at most
+FEWEST = 32  # held-out pictures; with fewer the likelihood of their codes decides
+MOST_COPIES = 0.02  # share of near copies above which a sampler repeats the training pictures
+BY_LIKELIHOOD = ("prior", "gaussian", "mixture")  # of Parzen windows it says nothing, of a flow it takes minutes
+BANDWIDTHS = (1.0, 1.2, 1.3, 1.35, 1.4, 1.45, 1.5, 1.6, 1.7, 1.8, 2.0, 2.5)
+
+
+def fit_samplers(
+    mean: Tensor, log_var: Tensor, held_out: Tensor, seed: int = 0, flow_steps: int = 0
+) -> dict[str, Prior]:
+    """Fit every sampler to the codes of training pictures.
+
+    Arguments:
+        mean: Posterior means μ of training pictures, shape (N, l), N ≥ 2.
+        log_var: Their log-variances, shape (N, l); −inf for a point posterior.
+        held_out: Samples of q(z|x) for held-out pictures, shape (M, l).
+        seed: Of the fits.
+        flow_steps: Training steps of the rectified flow; 0 for none.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    z = mean + torch.exp(0.5 * log_var) * torch.randn(mean.shape, generator=generator)
+    fitted: dict[str, Prior] = {"gaussian": fit_mixture(z, 1, seed).eval()}
+    mixture = fit_aggregate(z, held_out, seed)
+    if len(mixture.weight) > 1:
+        fitted["mixture"] = mixture
+    fitted["parzen"] = fit_parzen(mean, log_var)
+    if flow_steps:
+        fitted["flow"] = fit_flow(mean, log_var, flow_steps, seed)
+    return fitted
+
+
+def samplers_of(
+    vae: VAE,
+    known: np.ndarray,
+    held_out: np.ndarray,
+    noise: np.ndarray,
+    extractor: Extractor | None = None,
+    seed: int = 0,
+    flow_steps: int = 0,
+) -> tuple[dict[str, Prior], str, dict[str, Any]]:
+    """Fit every sampler to the codes of pictures, and choose the best on held-out ones.
+
+    Arguments:
+        vae: The model, in evaluation mode.
+        known: Pictures, uint8 (N, H, W, C), N ≥ 2.
+        held_out: Others, uint8 (M, H, W, C).
+        noise: Standard normal, float32 (M, l): which of their codes are taken.
+        extractor: As for `choose_sampler`.
+        seed: Of all the rest that is random.
+        flow_steps: As for `fit_samplers`.
+
+    Returns:
+        The samplers by name, on the device of the model, the name of the best, and what was measured of each.
+    """
+    device = next(vae.parameters()).device
+    mean, log_var = map(torch.from_numpy, inference.encode(vae, known))
+    other_mean, other_log_var = inference.encode(vae, held_out)
+    codes = torch.from_numpy(other_mean + np.exp(0.5 * other_log_var) * noise)
+    fitted = fit_samplers(mean, log_var, codes, seed, flow_steps)
+    on_device = {name: density.to(device) for name, density in fitted.items()}
+    best, measured = choose_sampler(vae, on_device, known, held_out, codes.to(device), extractor, seed)
+    return on_device, best, measured
+
+
+def choose_sampler(
+    vae: VAE,
+    fitted: Mapping[str, Prior],
+    known: np.ndarray,
+    held_out: np.ndarray,
+    codes: Tensor,
+    extractor: Extractor | None = None,
+    seed: int = 0,
+) -> tuple[str, dict[str, Any]]:
+    """Name the sampler to draw from by default; sets the bandwidth of Parzen windows.
+
+    Arguments:
+        vae: The model, in evaluation mode.
+        fitted: Samplers by name, beside the prior.
+        known: Training pictures, uint8 (N, H, W, C).
+        held_out: Held-out pictures, uint8 (M, H, W, C).
+        codes: Samples of their q(z|x), shape (M, l), where the samplers are.
+        extractor: Tells how like held-out pictures generated ones are; None if there is none.
+        seed: Of the pictures that are drawn.
+
+    Returns:
+        The name, and for each sampler what was measured.
+    """
+    densities: dict[str, Prior] = {"prior": vae.prior, **fitted}
+    if len(held_out) < FEWEST:
+        return _likeliest(densities, codes)
+    copies = _Copies(vae, known, held_out, seed)
+    if "parzen" in fitted:
+        _widen(fitted["parzen"], copies)
+    found: dict[str, dict[str, Any]] = {name: {"near_copies": copies(density)} for name, density in densities.items()}
+    new = [name for name in found if found[name]["near_copies"] <= MOST_COPIES] or ["prior"]
+    if extractor is None:
+        likeliest = _likeliest({name: densities[name] for name in new}, codes)[0]
+        return ("parzen" if "parzen" in new else likeliest), found
+    real = held_out[::COMPARED]
+    of_real = features(real, extractor)
+    for name in new:
+        drawn = inference.generate(vae, len(real), seed, density=densities[name])
+        distance = kernel_distance(of_real, features(drawn, extractor))
+        found[name] |= {
+            "kernel_distance": round(distance.value, 6),
+            "interval": [round(distance.low, 6), round(distance.high, 6)],
+            "pictures": len(real),
+            "features": extractor.name,
+            "seed": seed,
+        }
+    return min(new, key=lambda name: float(found[name]["kernel_distance"])), found
+
+
+def _likeliest(densities: Mapping[str, Prior], codes: Tensor) -> tuple[str, dict[str, Any]]:
+    """The sampler under which held-out codes are likeliest, of those in `BY_LIKELIHOOD`."""
+    names = [name for name in densities if name in BY_LIKELIHOOD]
+    likelihood = {name: densities[name].log_prob(codes).mean().item() for name in names}
+    measured = {name: {"log_density_of_held_out_codes": round(value, 3)} for name, value in likelihood.items()}
+    return max(likelihood, key=likelihood.__getitem__), measured
+
+
+class _Copies:
+    """The share of near copies of training pictures among what a sampler draws; held-out pictures say what is near."""
+
+    def __init__(self, vae: VAE, known: np.ndarray, held_out: np.ndarray, seed: int) -> None:
+        self.vae, self.seed = vae, seed
+        self.rows = pixel_rows(known)
+        self.limits = Limits.learned(self._nearest(held_out))
+        self.count = min(JUDGED, len(held_out))
+
+    def __call__(self, density: Prior) -> float:
+        drawn = inference.generate(self.vae, self.count, self.seed, density=density)
+        return round(float(self.limits.exceeded_by(self._nearest(drawn)).mean()), 4)
+
+    def _nearest(self, pictures: np.ndarray) -> Nearest:
+        return nearest(pixel_rows(pictures), self.rows, pixel_rows(pictures[:, :, ::-1]))
+
+
+def _widen(density: Prior, copies: _Copies) -> None:
+    """Take the narrowest bandwidth with which Parzen windows do not repeat training pictures."""
+    assert isinstance(density, Parzen)  # noqa: S101  (for the type checker)
+    for bandwidth in BANDWIDTHS:
+        density.bandwidth.fill_(bandwidth)
+        if copies(density) <= MOST_COPIES:
+            return
+
+
+def sampler_sizes(density: Prior) -> dict[str, int]:
+    """The sizes that a fitted sampler has beside the latents."""
+    if isinstance(density, Parzen):
+        return {"kernels": len(density.mean), "neighbours": density.near.shape[1]}
+    if isinstance(density, Flow):
+        return {"width": len(density.enter), "blocks": len(density.inner)}
+    if isinstance(density, GaussianMixture):
+        return {"components": len(density.weight)}
+    raise TypeError(f"{type(density).__name__} is not fitted to codes")
+
+
+def empty_sampler(entries: Mapping[str, Entry]) -> Prior:
+    """A sampler of these tensors (`modeldir.sampler_entries`), to be filled; on the device "meta" without memory."""
+    empty = {name: torch.empty(shape, dtype=TYPES[kind]) for name, (shape, kind) in entries.items()}
+    if "enter" in empty:
+        return Flow(**empty)
+    return GaussianMixture(**empty) if "factor" in empty else Parzen(**empty)

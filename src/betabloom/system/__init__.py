@@ -1,0 +1,1 @@
+"""What touches the machine: files, locks, cores, signals, the console."""

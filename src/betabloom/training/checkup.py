@@ -1,0 +1,68 @@
+"""The doctor's rounds: facts about a run are gathered, advice is logged once per illness and kept in advice.json."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from betabloom.networks.build import FAMILIES, count_parameters
+from betabloom.system.hardware import free_disk, free_memory
+from betabloom.training.doctor import Advice, Facts, diagnose
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from betabloom.training.state import Run
+
+__all__ = ["advise", "facts_of", "read_advice"]
+
+log = logging.getLogger(__name__)
+
+STATES = 4  # a checkpoint has weights, averaged weights and two moments
+BYTES = 4  # of a number
+
+
+def advise(run: Run) -> list[Advice]:
+    """Ask the doctor; log what is new, and keep what holds now in the run's advice.json."""
+    found = diagnose(run.records, facts_of(run))
+    for advice in found:
+        if advice.illness not in run.told:
+            log.warning("%s Type: %s", advice.sentence, advice.command)
+    run.told |= {advice.illness for advice in found}
+    if run.out:
+        text = json.dumps([asdict(advice) for advice in found], indent=2, ensure_ascii=False)
+        part = run.out / ".advice.part"
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(run.out / "advice.json")
+    return found
+
+
+def facts_of(run: Run) -> Facts:
+    """What the doctor wants to know about a run beside its records."""
+    settings = {name: value for section in run.config.to_dict().values() for name, value in section.items()}
+    settings["widths"] = settings["widths"] or list(FAMILIES[settings["family"]].widths)
+    parameters = count_parameters(run.vae)
+    return Facts(
+        settings=settings,
+        numbers=math.prod(run.config.shape),
+        images=0 if run.feed else len(run.train_rows),
+        held_out=len(run.validation_rows),
+        parameters=parameters,
+        progress=run.plan.t,
+        setbacks=run.setbacks,
+        checkpoint=BYTES * STATES * parameters if run.out else 0,
+        disk=free_disk(run.out) if run.out else None,
+        memory=free_memory(run.device),
+    )
+
+
+def read_advice(folder: Path) -> list[Advice] | None:
+    """Read a run's advice.json; None if there is none that can be read."""
+    try:
+        entries: list[dict[str, Any]] = json.loads((folder / "advice.json").read_text(encoding="utf-8"))
+        return [Advice(str(e["illness"]), str(e["sentence"]), str(e["command"])) for e in entries]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,170 @@
+"""How a run is set up: model, optimiser, plan and tools, for this machine."""
+
+from __future__ import annotations
+
+import copy
+import math
+import mmap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from betabloom.data import Store
+from betabloom.data.store.split import some
+from betabloom.errors import UsageError
+from betabloom.networks.large_linear import large_layers
+from betabloom.system.hardware import choose_device, choose_precision, keep_memory
+from betabloom.training.optimiser import make_optimiser
+from betabloom.training.plan import Plan
+from betabloom.training.threads import gather
+from betabloom.training.trackers import check_trackers
+from betabloom.vae.build import make_vae
+from betabloom.vae.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrelation
+from betabloom.vae.schedule import Linear, make_schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from betabloom.config import Config
+    from betabloom.data import Streamed
+    from betabloom.vae.objective import Regulariser
+from betabloom.training.state import Run, Sums
+
+__all__ = [
+    "BATCH",
+    "BATCH_ON_GPU",
+    "IN_MEMORY",
+    "LARGE_BUFFER",
+    "VALIDATION_PICTURES",
+    "check_settings",
+    "set_up",
+    "sized",
+    "usual_batch",
+]
+
+BATCH = 32  # pictures in a step, where neither the settings nor a time budget say otherwise
+
+BATCH_ON_GPU = 128  # with CUDA, which takes hardly longer (docs/log.md)
+
+VALIDATION_PICTURES = 1024
+
+LARGE_BUFFER = 1 << 25  # bytes; networks with large layers have some of these, and memory is what they are short of
+
+IN_MEMORY = 2 << 30  # bytes of prepared pictures that are kept in memory; larger stores are read from disk
+
+
+def check_settings(config: Config) -> None:
+    """Raise `UsageError` for settings that no run can use, before any picture is looked at."""
+    _beta(config)
+    _regulariser(config, images=1)
+    if not any((config.train.steps, config.train.epochs, config.train.budget)):
+        raise UsageError("There is nothing to train: 'steps', 'epochs' and 'budget' are all 0. Type: --epochs 60")
+    choose_precision(config.train.precision, choose_device(config.train.device))
+    check_trackers(config.train.log)
+    with torch.device("meta"):  # costs no memory and no time
+        make_vae(config)
+
+
+def sized(pictures: Store | Streamed, config: Config) -> Config:
+    """Return the settings with the size, channels and pipeline of the pictures."""
+    store = pictures if isinstance(pictures, Store) else pictures.store
+    _, height, width, channels = store.pictures.shape
+    return config.replace({"height": height, "width": width, "channels": channels, "pipeline": store.pipeline.name})
+
+
+def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
+    """Make the untrained model, its optimiser and its plan, on the device and in the precision that fit the machine."""
+    check_trackers(config.train.log)
+    stream = None if isinstance(pictures, Store) else pictures
+    store = pictures if isinstance(pictures, Store) else pictures.store
+    device = choose_device(config.train.device)
+    config = sized(pictures, config).replace({"batch": config.train.batch or usual_batch(device)})
+    train_rows, validation_rows = store.split("all" if stream else config.data.split, config.data.holdout)
+    keep_memory()
+    dtype = choose_precision(config.train.precision, device)
+    torch.manual_seed(config.train.seed)
+    vae = make_vae(config)
+    vae.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = copy.deepcopy(vae).requires_grad_(False).eval() if config.train.ema else vae
+    t = config.train
+    vae.decoder.requires_grad_(not t.keep_decoder)
+    crew = gather(vae, t.batch if stream else min(t.batch, len(train_rows)), device)
+    if large_layers(vae):
+        keep_memory(below=LARGE_BUFFER)
+    fused = device.type in ("cpu", "cuda")
+    optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, crew.share if crew else None)
+    return Run(
+        config=config,
+        store=store,
+        train_rows=train_rows,
+        validation_rows=some(validation_rows if len(validation_rows) else train_rows, VALIDATION_PICTURES),
+        device=device,
+        dtype=dtype,
+        vae=vae,
+        averaged=averaged,
+        optimiser=optimiser,
+        objective=Objective(_beta(config), _regulariser(config, 0 if stream else len(train_rows))),
+        plan=Plan(_planned_steps(config, None if stream else len(train_rows)), config.train.budget),
+        pictures=None if stream else _resident(store.pictures, train_rows, device),
+        feed=stream.batches(config.train.batch, config.train.seed, config.data.holdout) if stream else None,
+        out=out,
+        sums=Sums(device),
+        crew=crew,
+    )
+
+
+def usual_batch(device: torch.device) -> int:
+    """Pictures in a step where nobody says how many."""
+    return BATCH_ON_GPU if device.type == "cuda" else BATCH
+
+
+def _beta(config: Config) -> Callable[[float], float]:
+    o = config.objective
+    return make_schedule(o.beta_schedule, o.beta, o.beta_warmup)
+
+
+def _regulariser(config: Config, images: int) -> Regulariser:
+    o = config.objective
+    kinds: dict[str, Regulariser] = {
+        "elbo": Elbo(),
+        "capacity": Capacity(Linear(0.0, o.capacity, until=0.8)),
+        "free-bits": FreeBits(o.free_bits),
+        "total-correlation": TotalCorrelation(images),
+    }
+    if o.regulariser == "total-correlation" and not images:
+        raise UsageError("The total-correlation objective needs the number of pictures, which a stream does not tell.")
+    if o.regulariser not in kinds:
+        raise UsageError(f"Unknown regulariser {o.regulariser!r}. Choose one of: {', '.join(kinds)}.")
+    return kinds[o.regulariser]
+
+
+def _planned_steps(config: Config, images: int | None) -> int:
+    """Steps of the whole training; 0 if only a time budget decides. `images` is None for a stream."""
+    t = config.train
+    if t.budget:
+        return t.steps
+    if images is None and not t.steps:
+        raise UsageError("Nobody knows how long a stream is. Say how long to train: --steps 20000 or --budget 1h")
+    if images is None:
+        return t.steps
+    return t.steps or max(1, math.ceil(t.epochs * images / min(t.batch, images)))
+
+
+def _resident(pictures: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor | np.ndarray:
+    """Put the pictures where batches are made from: a tensor of those of `rows` alone, on the device or in memory.
+
+    If they are too many, all are left on disk, as the array that they are.
+    """
+    if len(rows) * pictures[0].nbytes > IN_MEMORY:
+        return pictures
+    learned = torch.from_numpy(np.asarray(pictures[rows]))
+    if device.type == "cuda" and learned.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
+        return learned.to(device)
+    file: Any = pictures.base
+    if isinstance(file, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)  # what was copied need not stay in memory twice
+    return learned

@@ -1,0 +1,179 @@
+"""Pictures from a model: generate, reconstruct, vary, encode, decode.
+
+Pictures go in and come out as uint8 arrays (N, H, W, C); codes as float32 arrays (N, l). A picture is named by a seed
+and its number: picture i of seed s is the same however many are made together, since its noise is drawn from
+`numpy.random.default_rng([s, i])` alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from betabloom.errors import UsageError
+from betabloom.networks.fast_torch import frozen
+from betabloom.seeds import base_noise as draw_noise
+from betabloom.seeds import check, check_count
+from betabloom.system.hardware import choose_precision
+from betabloom.vae.posterior import DiagonalNormal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from betabloom.vae.prior import Prior
+    from betabloom.vae.vae import VAE
+
+__all__ = [
+    "at_once",
+    "base_noise",
+    "decode",
+    "draw",
+    "encode",
+    "generate",
+    "reconstruct",
+    "to_pictures",
+    "to_tensor",
+    "vary",
+]
+
+BATCH, FEWEST = 64, 8  # pictures of 64×64 pixels that are worked on at once, and of any size at least
+ENOUGH = 32  # pictures that are worth putting the weights of a decoder in another form for
+Pictures = np.ndarray
+Codes = np.ndarray
+
+
+def base_noise(seed: int, n: int, latents: int, start: int = 0) -> tuple[Tensor, Tensor]:
+    """Standard normal noise (n, l) and uniform choices (n,) for the pictures start … start + n − 1 of a seed."""
+    noise, choice = draw_noise(seed, n, latents, start)
+    return torch.from_numpy(noise), torch.from_numpy(choice)
+
+
+def to_tensor(pictures: Pictures, device: torch.device | str = "cpu") -> Tensor:
+    """Turn uint8 pictures (B, H, W, C) into floats in [0, 1] of shape (B, C, H, W)."""
+    x = torch.from_numpy(np.array(pictures)).to(device)
+    return x.permute(0, 3, 1, 2).contiguous().float().div_(255)
+
+
+def to_pictures(x: Tensor) -> Pictures:
+    """Turn floats in [0, 1] of shape (B, C, H, W) into uint8 pictures (B, H, W, C), rounded to the nearest level."""
+    levels = x.detach().clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    pictures: Pictures = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return pictures
+
+
+def generate(
+    vae: VAE,
+    n: int,
+    seed: int = 0,
+    temperature: float = 1.0,
+    start: int = 0,
+    density: Prior | None = None,
+    precision: str = "fp32",
+) -> Pictures:
+    """New pictures: z ~ p(z), or from a density fitted to the aggregate posterior; then the mean of p(x|z).
+
+    Arguments:
+        vae: The model, in evaluation mode.
+        n: How many, ≥ 1.
+        seed: Names the series of pictures.
+        temperature: Factor on the noise, > 0: below 1 more typical, above 1 more unusual pictures.
+        start: Number of the first picture in the series.
+        density: Where codes come from; the model's prior if None.
+        precision: See `decode`.
+
+    Returns:
+        uint8 pictures (n, H, W, C).
+    """
+    return decode(vae, draw(vae, n, seed, temperature, start, density), precision)
+
+
+@torch.inference_mode()
+def draw(
+    vae: VAE, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, density: Prior | None = None
+) -> Codes:
+    """The codes (n, l) of the pictures that `generate` makes with the same arguments."""
+    check(n, temperature)
+    noise, choice = base_noise(seed, n, vae.latents, start)
+    device, density = _device(vae), density or vae.prior
+    parts = [
+        density.sample(temperature * noise[rows].to(device), choice[rows].to(device)).cpu()
+        for rows in _batches(n, BATCH)
+    ]
+    return torch.cat(parts).numpy()
+
+
+@torch.inference_mode()
+def encode(vae: VAE, pictures: Pictures) -> tuple[Codes, Codes]:
+    """Posterior means μ and log-variances log σ², each (N, l); for a point posterior log σ² is −inf."""
+    mean, log_var = (np.empty((len(pictures), vae.latents), np.float32) for _ in range(2))
+    for rows in _batches(len(pictures), at_once(vae)):  # small results kept between large ones would leave holes
+        posterior = vae.encode(to_tensor(pictures[rows], _device(vae)))
+        mean[rows] = posterior.mean.cpu().numpy()
+        log_var[rows] = posterior.log_var.cpu().numpy() if isinstance(posterior, DiagonalNormal) else -np.inf
+    return mean, log_var
+
+
+@torch.inference_mode()
+def decode(vae: VAE, codes: Codes, precision: str = "fp32") -> Pictures:
+    """Pictures (N, H, W, C) that the codes (N, l) stand for: the mean of p(x|z).
+
+    Arguments:
+        vae: The model, in evaluation mode.
+        codes: float32 (N, l).
+        precision: What the decoder computes in: "fp32"; "bf16", which is quicker on processors that have arithmetic
+            for it, and some grey levels off; or "auto", which is bf16 where there is that arithmetic.
+    """
+    if codes.ndim != 2 or codes.shape[1] != vae.latents:
+        raise UsageError(f"This model decodes codes of shape (N, {vae.latents}), not {codes.shape}.")
+    z = torch.from_numpy(np.ascontiguousarray(codes, np.float32)).to(_device(vae))
+    dtype = choose_precision(precision, _device(vae))
+    plain = dtype == torch.float32 and len(z) < ENOUGH
+    draw = vae.decoder if plain else frozen(vae.decoder, dtype)
+    return np.concatenate([to_pictures(vae.likelihood.mean(draw(z[rows]))) for rows in _batches(len(z), at_once(vae))])
+
+
+def reconstruct(vae: VAE, pictures: Pictures) -> Pictures:
+    """Decode the posterior means of pictures: the same picture in, the same picture out."""
+    return decode(vae, encode(vae, pictures)[0])
+
+
+def vary(vae: VAE, picture: Pictures, n: int, seed: int = 0, amount: float = 1.0) -> Pictures:
+    """Variations on one picture: z = μ + amount · σ ⊙ ε, then the mean of p(x|z).
+
+    Arguments:
+        vae: The model, in evaluation mode.
+        picture: uint8 (H, W, C).
+        n: How many, ≥ 1.
+        seed: Names the series of variations.
+        amount: 1 samples the posterior; 0 is the reconstruction; larger values wander off.
+
+    Returns:
+        uint8 pictures (n, H, W, C).
+    """
+    check_count(n)
+    if not 0 <= amount < math.inf:
+        raise UsageError(f"'amount' must be 0 or a positive number, not {amount}.")
+    mean, log_var = encode(vae, picture[None])
+    noise, _ = base_noise(seed, n, vae.latents)
+    return decode(vae, mean + amount * np.exp(0.5 * log_var) * noise.numpy())
+
+
+def _device(vae: VAE) -> torch.device:
+    return next(vae.parameters()).device
+
+
+def at_once(vae: VAE) -> int:
+    """How many pictures to work on at once: on a processor fewer large ones, which take memory and no less time."""
+    shape = getattr(vae.decoder, "shape", None)  # a decoder can be any module
+    if _device(vae).type != "cpu" or shape is None:
+        return BATCH
+    _, height, width = shape
+    return int(max(FEWEST, min(BATCH, BATCH * 64 * 64 // (height * width))))
+
+
+def _batches(n: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(first + size, n)) for first in range(0, n, size))
