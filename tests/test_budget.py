@@ -14,8 +14,9 @@ import pytest
 import torch
 import yaml
 
+from betabloom.errors import BetabloomError
 from betabloom.networks.build import FAMILIES
-from betabloom.training import budget, loop, resume, setup
+from betabloom.training import budget, finish, loop, resume, setup
 
 
 class Clock:
@@ -63,8 +64,9 @@ def test_a_budget_is_kept_within_a_twentieth_with_all_that_comes_before_and_afte
 ):
     """`after` is what the sampler takes; its fit on a quarter of the pictures foretells it."""
     whole = min(train_pictures(small_store, tiny_config), budget.SAMPLER_PICTURES)
-    for module in (loop, budget):
+    for module in (finish, budget):
         clock.takes(monkeypatch, module, "fit_sampler", lambda r: after * min(len(r.train_rows), whole) / whole)
+    for module in (loop, budget):
         clock.takes(monkeypatch, module, "save", lambda r: seconds / 100)
     clock.takes(monkeypatch, loop, "validate", lambda r: seconds / 100)
     clock.takes(monkeypatch, loop, "train_step", lambda r: PACES[pace](r.step, seconds))
@@ -95,7 +97,7 @@ def test_a_flow_is_rehearsed_with_as_small_a_part_of_its_steps(small_store, tiny
 @pytest.mark.parametrize("validations", [1, 2])
 def test_a_budget_with_few_validations_is_kept_too(validations, small_store, tiny_config, tmp_path, clock, monkeypatch):
     whole = train_pictures(small_store, tiny_config)
-    for module in (loop, budget):
+    for module in (finish, budget):
         clock.takes(monkeypatch, module, "fit_sampler", lambda r: 15 * len(r.train_rows) / whole)
     clock.takes(monkeypatch, loop, "validate", lambda r: 4)
     clock.takes(monkeypatch, loop, "train_step", lambda r: 1)
@@ -254,7 +256,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_worked_through_in_parts(small_st
 def test_where_one_picture_does_not_fit_the_message_says_what_to_type(small_store, tiny_config, monkeypatch):
     state = setup.set_up(small_store, tiny_config, None)
     failing(state, monkeypatch, fits=0)
-    with pytest.raises(loop.BetabloomError, match=r"not even with one picture.*--size"):
+    with pytest.raises(BetabloomError, match=r"not even with one picture.*--size"):
         loop.train_step(state)
 
 

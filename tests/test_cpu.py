@@ -58,7 +58,7 @@ def test_autocast_reaches_into_a_transposed_convolution():
     with torch.autocast("cpu", torch.bfloat16):
         a, b = ours(x), theirs(x)
     assert a.dtype == b.dtype == torch.bfloat16
-    torch.testing.assert_close(a, b)
+    torch.testing.assert_close(a, b, atol=2e-2, rtol=1.6e-2)  # without bf16 units sums are rounded in another order
     a.float().sum().backward()
     assert all(p.grad.dtype == torch.float32 for p in ours.parameters())
 

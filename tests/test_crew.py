@@ -10,6 +10,7 @@ from torch import nn
 
 from betabloom.config import Config
 from betabloom.training import accumulate, loop
+from betabloom.training import step as one_step
 from betabloom.training.setup import set_up
 from betabloom.training.threads import Crew, gather
 from betabloom.vae.build import build_vae
@@ -45,7 +46,7 @@ def test_the_gradient_is_that_of_the_whole_batch(name, threads, small_store, tin
     assert together.crew
     assert together.crew.size == threads
     alone.crew = None
-    one, other = (accumulate.accumulate(run, *loop.batch(run)) for run in (together, alone))
+    one, other = (accumulate.accumulate(run, *one_step.batch(run)) for run in (together, alone))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
     weights = zip(together.vae.named_parameters(), alone.vae.parameters(), strict=True)
     for (place, mine), theirs in weights:
@@ -138,7 +139,7 @@ def test_a_part_for_which_memory_is_too_small_halves_the_batch(threads, small_st
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(accumulate, "_side_by_side", too_large)
-    assert len(accumulate.accumulate(run, *loop.batch(run))) == 3
+    assert len(accumulate.accumulate(run, *one_step.batch(run))) == 3
     assert run.parts == 2
 
 

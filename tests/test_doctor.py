@@ -23,6 +23,7 @@ from betabloom.metrics import latent
 from betabloom.system import hardware
 from betabloom.training import checkup, doctor, loop, recovery, setup, validate
 from betabloom.training import state as run
+from betabloom.training import step as one_step
 
 SETTINGS = {
     "height": 16, "width": 16, "family": "conv", "widths": "8,16", "latents": 6, "batch": 16, "steps": 200,
@@ -121,7 +122,7 @@ def test_augmented_pictures_that_are_learned_by_heart_all_the_same_mean_stop_ear
 
 
 def test_a_dead_decoder(flowers, tmp_path, monkeypatch):
-    make = run.make_vae
+    make = setup.make_vae
 
     def dead(config):
         vae = make(config)
@@ -129,7 +130,7 @@ def test_a_dead_decoder(flowers, tmp_path, monkeypatch):
             parameter.requires_grad_(False).zero_()
         return vae
 
-    monkeypatch.setattr(run, "make_vae", dead)
+    monkeypatch.setattr(setup, "make_vae", dead)
     found = ill(flowers, tmp_path)
     assert set(found) == {"dead-decoder"}
     check_command(found["dead-decoder"].command)
@@ -158,7 +159,7 @@ def test_a_disk_that_really_fills_up(flowers, small_disk, monkeypatch, caplog):
 
 def spoil(monkeypatch, *steps):
     """Make the noise of some steps infinite, so that their loss is not a finite number; return how often it was."""
-    batch, spoiled = loop.batch, []
+    batch, spoiled = one_step.batch, []
 
     def spoiling(state):
         x, noise = batch(state)
@@ -167,7 +168,7 @@ def spoil(monkeypatch, *steps):
             noise = noise / 0
         return x, noise
 
-    monkeypatch.setattr(loop, "batch", spoiling)
+    monkeypatch.setattr(one_step, "batch", spoiling)
     return spoiled
 
 
@@ -267,8 +268,8 @@ def test_averaged_weights_that_are_lost_are_averaged_anew_and_the_run_goes_on(fl
 def test_when_held_out_pictures_never_have_a_finite_loss_it_gives_up_and_the_doctor_says_why(
     validations, step, often, flowers, tmp_path, monkeypatch
 ):
-    to_tensor = validate.sample.to_tensor
-    monkeypatch.setattr(validate.sample, "to_tensor", lambda *arguments: to_tensor(*arguments) / 0)
+    to_tensor = validate.inference.to_tensor
+    monkeypatch.setattr(validate.inference, "to_tensor", lambda *arguments: to_tensor(*arguments) / 0)
     config = Config.preset("tiny", **{**SETTINGS, "validations": validations})
     with pytest.raises(BetabloomError, match=rf"at step {step}, and smaller steps did not help \({often}\).*rate="):
         loop.fit(flowers, config, tmp_path)

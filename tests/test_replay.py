@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from betabloom.training import loop, optimiser, step
+from betabloom.training import step as one_step
 from betabloom.training.cuda_graph import WARM_UP, from_memory
 from betabloom.training.setup import set_up
 from betabloom.training.state import learning_rate
@@ -60,7 +61,7 @@ def test_a_step_that_reads_its_schedules_from_memory_is_the_same_step(name, smal
         with from_memory(reading) as fill:
             assert all(isinstance(group["lr"], torch.Tensor) for group in reading.optimiser.param_groups)
             fill()
-            step._learn(reading, *loop.batch(reading))
+            step._learn(reading, *one_step.batch(reading))
         reading.step += 1
         reading.plan.advance(reading.step, 0)
     assert reading.objective is objective
@@ -113,7 +114,7 @@ def test_a_replayed_step_that_is_not_finite_changes_nothing(small_store, tiny_co
     run = ready(small_store, tiny_config, "muon", device="cuda")
     learn(run, WARM_UP + 2)
     before = {name: value.clone() for name, value in run.vae.state_dict().items()}
-    x, noise = loop.batch(run)
+    x, noise = one_step.batch(run)
     assert run.replay
     good, *_ = run.replay(x * float("nan"), noise)
     assert not good

@@ -24,7 +24,7 @@ from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.system import atomic
 from betabloom.system.locks import locked
 from betabloom.system.signals import Interrupted, stop_requests
-from betabloom.training import loop, resume, run_folder, setup, validate
+from betabloom.training import finish, loop, resume, run_folder, setup, validate
 
 
 def results(folder: Path) -> dict[str, object]:
@@ -93,7 +93,7 @@ def test_stopped_while_the_model_is_made_only_that_is_done_again(
     name, whole, small_store, tiny_config, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(loop, name, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(finish, name, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted, match="after the last step, which is saved"):
             loop.fit(small_store, tiny_config, tmp_path)
     with monkeypatch.context() as patch:

@@ -22,6 +22,7 @@ from betabloom.imaging.png import read_png
 from betabloom.networks.build import FAMILIES
 from betabloom.training import loop, run_folder, setup
 from betabloom.training import state as run
+from betabloom.training import step as one_step
 from betabloom.vae.build import PRIORS
 from betabloom.vae.likelihood import LIKELIHOODS
 
@@ -135,7 +136,7 @@ def test_every_picture_is_seen_once_an_epoch(small_store, tiny_config):
     images = len(state.train_rows)
     seen = []
     while len(seen) < 2 * images:
-        x, _ = loop.batch(state)
+        x, _ = one_step.batch(state)
         seen += [hash(picture.numpy().tobytes()) for picture in (x * 255).round().to(torch.uint8)]
         state.step += 1
     whole = sorted(hash(p.transpose(2, 0, 1).tobytes()) for p in small_store.pictures[state.train_rows])
@@ -147,7 +148,7 @@ def test_every_picture_is_seen_once_an_epoch(small_store, tiny_config):
 def test_mirroring_mirrors_about_half(small_store, tiny_config):
     plain = setup.set_up(small_store, tiny_config.replace({"flip": False, "batch": 40}), None)
     mirrored = setup.set_up(small_store, tiny_config.replace({"flip": True, "batch": 40}), None)
-    x, y = loop.batch(plain)[0], loop.batch(mirrored)[0]
+    x, y = one_step.batch(plain)[0], one_step.batch(mirrored)[0]
     same_way = (x == y).flatten(1).all(1)
     assert torch.equal(y[~same_way], x[~same_way].flip(3))
     assert 8 < same_way.sum() < 32
@@ -228,13 +229,13 @@ def test_very_few_pictures_are_enough_to_run(count, tiny_config):
 
 
 def test_a_loss_that_is_not_finite_ends_with_advice(small_store, tiny_config, tmp_path, monkeypatch):
-    batch = loop.batch
+    batch = one_step.batch
 
     def spoiled(state):
         x, noise = batch(state)
         return x, noise / (state.step < 7)
 
-    monkeypatch.setattr(loop, "batch", spoiled)
+    monkeypatch.setattr(one_step, "batch", spoiled)
     with pytest.raises(BetabloomError, match=r"no longer a finite number.*--set learning_rate=1e-05") as error:
         loop.fit(small_store, tiny_config, tmp_path)
     assert not isinstance(error.value, UsageError)
