@@ -147,15 +147,15 @@ def train(
     from betabloom.config import Config, parse_size
     from betabloom.system.console import progress, show_log
     from betabloom.training import loop as training
-    from betabloom.training.run_folder import resume_command, run_config, typed
+    from betabloom.training.run_folder import resume_command, run_config, shell_quoted
     from betabloom.training.setup import check_settings
-    from betabloom.training.warm_start import settled
+    from betabloom.training.warm_start import with_initial_model
 
     show_log()
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
         "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size, "log": log,
-        "start": start,
+        "init_from": start,
     }  # fmt: skip
     if size:
         options["height"], options["width"] = parse_size(size)
@@ -166,7 +166,7 @@ def train(
         config, folder = run_config(resume), resume
     else:
         preset = preset or "flowers64"
-        config = settled(Config.preset(preset, **changes))
+        config = with_initial_model(Config.preset(preset, **changes))
         if source:
             config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
         folder = _new_run(out, source or "flowers102", preset)
@@ -179,7 +179,7 @@ def train(
     say(
         as_json,
         f"Trained {model.training['steps']:,} steps on {model.training['images_seen']:,} pictures: {folder}/model. "
-        f"New pictures: betabloom generate {typed(folder)} -n 64 -o flowers.png",
+        f"New pictures: betabloom generate {shell_quoted(folder)} -n 64 -o flowers.png",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **measures,
     )  # fmt: skip
 
