@@ -4,7 +4,7 @@
 
 For each of ten named colours, `generate --palette COLOUR` is compared with drawing freely: the share of n pictures
 whose centre has that colour by its mean hue (and chroma and lightness; bounds: `betabloom.imaging.colour.NAMED`), with
-Wilson's 95 % interval, and how far codes were moved, in standard deviations. The same for other targets. Prints a table.
+Wilson's 95 % interval, and how far codes were moved, in standard deviations. Prints a table, also for other targets.
 """
 
 from __future__ import annotations
