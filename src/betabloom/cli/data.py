@@ -11,7 +11,7 @@ import typer
 
 from betabloom.cli.options import Force, Json, Out, free_path, say, say_lines
 from betabloom.errors import UsageError
-from betabloom.system.console import shown
+from betabloom.system.console import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,7 +98,7 @@ def preview(
     order = random.Random(seed).sample(range(len(opened)), len(opened))
     after, chosen = _pictures(opened, made, order, n)
     before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels), chosen, n)
-    names = [shown(opened.names[index]) for index in chosen]
+    names = [printable(opened.names[index]) for index in chosen]
     record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names}
     png.save_png(sheets.pairs(before, after), path, record)
     say(as_json, f"{len(names)} pictures before and after '{made.name}': {path}", made=str(path), pictures=names)
@@ -120,7 +120,7 @@ def _contact_sheet(source: Source, path: Path) -> None:
 
     order = range(0, len(source), max(1, -(-len(source) // 100)))
     pictures, chosen = _pictures(source, data.Pipeline.named("square", (96, 96)), order, 100)
-    names = [shown(source.names[index]) for index in chosen]
+    names = [printable(source.names[index]) for index in chosen]
     png.save_png(sheets.grid(pictures), path, {"verb": "inspect", "source": source.name, "pictures": names})
 
 

@@ -274,7 +274,7 @@ def vary(
     """Make variations on one picture; the first on the sheet is the original."""
     import numpy as np
 
-    from betabloom.system.console import shown
+    from betabloom.system.console import printable
 
     if not Path(picture).is_file():
         raise UsageError(f"There is no picture file {picture}.")
@@ -287,7 +287,7 @@ def vary(
     made = write_pictures(
         np.concatenate([original, variations]), path, loaded, model, record, ["original", *map(str, range(n))]
     )
-    say(as_json, f"{n} variations on {shown(names[0])}: {path}", made=made, n=n, seed=seed)
+    say(as_json, f"{n} variations on {printable(names[0])}: {path}", made=made, n=n, seed=seed)
 
 
 @app.command()
