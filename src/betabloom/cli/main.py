@@ -174,7 +174,7 @@ def train(
     store = _prepare_again(config, resume) if resume else _prepare(config)
     spent = time.monotonic() - started
     with progress("training") as report:
-        model = training.fit(store, config, folder, resume is not None, report, spent)
+        model = training.train(store, config, folder, resume is not None, report, spent)
     measures = model.training["validation"]
     say(
         as_json,

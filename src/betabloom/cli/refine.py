@@ -131,7 +131,7 @@ def refit(
     loaded = load_model(model, device)
     store = training_pictures(loaded, source)
     where = str(Path(source).resolve()) if Path(source).exists() else source
-    fitted = fitted_to(loaded, store, seed, metrics.judge())
+    fitted = fitted_to(loaded, store, seed, metrics.best_extractor())
     fitted = dataclasses.replace(fitted, config=fitted.config.replace({"source": where, "split": "auto"}))
     fitted = _saved(fitted, path)
     facts = {**fitted.training["refitted"], "sampler": fitted.sampler}

@@ -161,7 +161,7 @@ def _novelty(
     by_features, reference = (metrics.nearest(found[what], found["real"]) for what in ("generated", "held-out"))
     learned = metrics.Limits.learned(reference)
     measures["generated, by features"] = [metrics.near_copies(by_features, learned)]
-    return by_pixels, limits.exceeded_by(by_pixels)
+    return by_pixels, limits.is_near_copy(by_pixels)
 
 
 def _in_pixels(pictures: np.ndarray, known: np.ndarray, report: Callable[..., None] | None) -> Nearest:

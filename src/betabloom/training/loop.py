@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from betabloom.data import Store, Streamed
     from betabloom.model.model import Model
 
-__all__ = ["Interrupted", "fit"]
+__all__ = ["Interrupted", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ LATEST_RESERVE = 0.5  # progress at which a time budget has to know what comes a
 SHOWN = 20  # pictures left out that are named on the screen
 
 
-def fit(
+def train(
     pictures: Store | Streamed,
     config: Config | None = None,
     out: Path | None = None,
