@@ -42,7 +42,8 @@ def _on_sizes(sides: np.ndarray, size: tuple[int, int]) -> Iterator[str]:
         return
     small = int(((sides[:, 0] < width) | (sides[:, 1] < height)).sum())
     if small == len(sides):
-        yield f"All pictures are smaller than {width} × {height} px and will be enlarged. A smaller `--size` suits them."
+        what = f"smaller than {width} × {height} px and will be enlarged"
+        yield f"All pictures are {what}. A smaller `--size` suits them."
     elif small and height == width:
         out = f"Use `--min-size {width}` to leave them out"
         yield f"{small:,} of {len(sides):,} are smaller than {width} px and will be enlarged. {out}."
@@ -51,7 +52,8 @@ def _on_sizes(sides: np.ndarray, size: tuple[int, int]) -> Iterator[str]:
     aspect = sides[:, 0] / sides[:, 1] * height / width
     cut = int((np.maximum(aspect, 1 / aspect) > 1.5).sum())
     if cut > len(sides) / 10:
-        yield f"{cut:,} of {len(sides):,} lose more than a third of their area when cropped. Use `--pipeline pad` to keep them whole."
+        hint = "Use `--pipeline pad` to keep them whole"
+        yield f"{cut:,} of {len(sides):,} lose more than a third of their area when cropped. {hint}."
 
 
 def _on_copies(report: Report) -> Iterator[str]:
