@@ -55,7 +55,7 @@ def test_impossible_amounts_are_refused(drawn, noise, amount):
 
 
 def test_the_model_varies_far_more_than_its_posterior(small_store, tiny_config):
-    model = loop.fit(small_store, tiny_config)
+    model = loop.train(small_store, tiny_config)
     picture = np.asarray(small_store.pictures[0])
     assert np.abs(model.vary(picture, 2, amount=0).astype(int) - model.reconstruct(picture[None])).max() <= 1
     assert np.array_equal(model.vary(picture, 4, seed=3)[:2], model.vary(picture, 2, seed=3))
