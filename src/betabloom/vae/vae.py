@@ -54,7 +54,7 @@ class VAE(nn.Module):
     def _posterior(self, mean: Tensor, log_var: Tensor) -> Posterior:
         return Point(mean) if self.deterministic else _limited(mean, log_var)
 
-    def _gaussian(self, x: Tensor) -> DiagonalNormal:
+    def gaussian_posterior(self, x: Tensor) -> DiagonalNormal:
         return _limited(*self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
