@@ -61,8 +61,8 @@ def test_the_gradient_is_that_of_the_whole_batch(name, threads, small_store, tin
 
 def test_a_run_of_several_cores_that_is_resumed_is_the_uninterrupted_one(threads, small_store, tiny_config, tmp_path):
     config = tiny_config.replace({"batch": 24, "optimiser": "muon", "family": "residual"})
-    whole = loop.fit(small_store, config, tmp_path / "whole")
-    assert loop.fit(small_store, config).fingerprint == loop.fit(small_store, config).fingerprint
+    whole = loop.train(small_store, config, tmp_path / "whole")
+    assert loop.train(small_store, config).fingerprint == loop.train(small_store, config).fingerprint
     steps = 0
 
     def stop(step: int, *_: object) -> None:
@@ -74,9 +74,9 @@ def test_a_run_of_several_cores_that_is_resumed_is_the_uninterrupted_one(threads
     run = set_up(small_store, config, None)
     assert run.crew
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(small_store, config, tmp_path / "parts", progress=stop)
+        loop.train(small_store, config, tmp_path / "parts", progress=stop)
     assert steps == 7
-    resumed = loop.fit(small_store, config, tmp_path / "parts", resume=True)
+    resumed = loop.train(small_store, config, tmp_path / "parts", resume=True)
     for one, other in zip(whole.vae.state_dict().values(), resumed.vae.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 

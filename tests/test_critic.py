@@ -73,7 +73,7 @@ def test_pulled_by_the_pixels_alone_it_is_an_auto_encoder_that_learns(model, pic
 
 
 def test_the_critic_learns_to_tell_pictures_from_what_is_made(model, pictures):
-    lesson = critic.Lesson(model, pictures, 0, critic.Shares(1.0, 0.0, 0.0))
+    lesson = critic.DecoderTrainer(model, pictures, 0, critic.Shares(1.0, 0.0, 0.0))
     torch.manual_seed(0)
     for step in range(40):
         lesson.step(step, 1.0)
@@ -85,7 +85,7 @@ def test_the_critic_learns_to_tell_pictures_from_what_is_made(model, pictures):
 
 def test_the_pull_has_the_shares_that_were_asked_for(model, pictures):
     for shares in (critic.Shares(2.0, 0.0, 0.0), critic.Shares(0.0, 0.0, 0.5), critic.Shares(0.0, 3.0, 0.0)):
-        lesson = critic.Lesson(model, pictures, 0, shares)
+        lesson = critic.DecoderTrainer(model, pictures, 0, shares)
         x, made = lesson._drawn(0)
         pull = lesson._pull(x, made.detach().requires_grad_())
         assert pull.norm().item() == pytest.approx(max(shares.likelihood, shares.features, shares.verdict), rel=1e-3)
@@ -114,7 +114,7 @@ def test_a_pattern_repeats_and_noise_does_not():
 
 
 def test_what_repeats_more_than_in_pictures_is_pulled_away_from(model, pictures):
-    lesson = critic.Lesson(model, pictures, 0)
+    lesson = critic.DecoderTrainer(model, pictures, 0)
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(4, 3, 64, 64, generator=generator)
     striped = noise + torch.tensor([0.0, 0.4]).tile(32)
@@ -131,7 +131,7 @@ def test_a_step_of_larger_pictures_has_fewer_of_them(pictures):
     store = betabloom.prepare(betabloom.data.Arrays(large[:20]), size=large.shape[1])
     network = {"family": "residual", "widths": (4, 4, 4), "latents": 4}
     model = betabloom.fit(store, "tiny", steps=2, batch=8, **network)
-    lesson = critic.Lesson(model, np.asarray(store.pictures), 0)
+    lesson = critic.DecoderTrainer(model, np.asarray(store.pictures), 0)
     x, z = lesson._drawn(0)
     assert (len(x), len(z)) == (16, 28)
     assert lesson.shares == critic.Shares(1.0, 1.0, 0.2)

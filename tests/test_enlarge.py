@@ -14,7 +14,7 @@ from betabloom.model.without_torch import open_without_torch
 from betabloom.networks.build import FAMILIES
 from betabloom.refine import enlarge as enlarging
 from betabloom.refine.critic import Shares
-from betabloom.refine.enlarge import EnlargeLesson, enlarge, enlarged
+from betabloom.refine.enlarge import EnlargerTrainer, enlarge, enlarged
 from betabloom.refine.widen import widened
 from betabloom.system.signals import Stop
 from betabloom.vae.likelihood import LIKELIHOODS
@@ -104,7 +104,7 @@ def test_by_the_pixels_alone_it_draws_edges_that_halves_do_not_have(model, photo
 
 @pytest.mark.usefixtures("_clean")
 def test_what_is_compared_with_photos_is_made_of_their_halves(model, photos):
-    lesson = EnlargeLesson(model, enlarged(model).vae.decoder.enlargers[0], photos, 0, Shares())
+    lesson = EnlargerTrainer(model, enlarged(model).vae.decoder.enlargers[0], photos, 0, Shares())
     x, made = lesson._drawn(0)
     assert x.shape == made.shape == (enlarging.BATCH, 3, 32, 32)
     halves = F.avg_pool2d(x, 2)

@@ -134,10 +134,10 @@ SETTINGS = {"family": "seed", "widths": (3, 4), "kernel": 5, "optimiser": "adam"
 
 def test_a_network_is_trained_as_it_is_with_whole_gradients(small_store, tiny_config, monkeypatch):
     config = tiny_config.replace({**SETTINGS, "steps": 6, "precision": "fp32", "clip": 0.5, "ema": 0.9})
-    whole = loop.fit(small_store, config)
+    whole = loop.train(small_store, config)
     monkeypatch.setattr(large_linear, "LARGE", 0)
     monkeypatch.setattr("betabloom.training.threads.LARGEST", 0)
-    made = loop.fit(small_store, config)
+    made = loop.train(small_store, config)
     for name, weight in whole.vae.state_dict().items():
         torch.testing.assert_close(made.vae.state_dict()[name], weight, atol=2e-4, rtol=1e-3)
     assert made.training["validation"]["loss"] == pytest.approx(whole.training["validation"]["loss"], rel=1e-4)
@@ -146,7 +146,7 @@ def test_a_network_is_trained_as_it_is_with_whole_gradients(small_store, tiny_co
 @pytest.mark.usefixtures("everything_is_large")
 def test_a_batch_in_parts_is_learned_from_as_a_whole(small_store, tiny_config, monkeypatch):
     config = tiny_config.replace({**SETTINGS, "steps": 4, "precision": "fp32"})
-    whole = loop.fit(small_store, config)
+    whole = loop.train(small_store, config)
     set_up = loop.set_up
 
     def in_parts(*given):
@@ -155,7 +155,7 @@ def test_a_batch_in_parts_is_learned_from_as_a_whole(small_store, tiny_config, m
         return run
 
     monkeypatch.setattr(loop, "set_up", in_parts)
-    parted = loop.fit(small_store, config)
+    parted = loop.train(small_store, config)
     for name, weight in whole.vae.state_dict().items():
         torch.testing.assert_close(parted.vae.state_dict()[name], weight, atol=1e-4, rtol=1e-3)
 
@@ -164,7 +164,7 @@ def test_a_batch_in_parts_is_learned_from_as_a_whole(small_store, tiny_config, m
 @pytest.mark.parametrize("optimiser", ["adam", "muon"])
 def test_a_resumed_run_is_the_uninterrupted_one(optimiser, small_store, tiny_config, tmp_path, monkeypatch):
     config = tiny_config.replace({**SETTINGS, "steps": 12, "optimiser": optimiser})
-    whole = loop.fit(small_store, config)
+    whole = loop.train(small_store, config)
     (tmp_path / "run").mkdir()
     step = loop.train_step
 
@@ -178,15 +178,15 @@ def test_a_resumed_run_is_the_uninterrupted_one(optimiser, small_store, tiny_con
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", step_and_stop)
         with pytest.raises(loop.Interrupted):
-            loop.fit(small_store, config, tmp_path / "run")
-    resumed = loop.fit(small_store, config, tmp_path / "run", resume=True)
+            loop.train(small_store, config, tmp_path / "run")
+    resumed = loop.train(small_store, config, tmp_path / "run", resume=True)
     for name, weight in whole.vae.state_dict().items():
         assert torch.equal(resumed.vae.state_dict()[name], weight), name
 
 
 @pytest.mark.usefixtures("everything_is_large")
 def test_the_layers_of_a_trained_model_are_as_any_others(small_store, tiny_config):
-    model = loop.fit(small_store, tiny_config.replace({**SETTINGS, "steps": 2}))
+    model = loop.train(small_store, tiny_config.replace({**SETTINGS, "steps": 2}))
     model.vae.requires_grad_(True)
     model.vae.reconstruct(torch.rand(2, 3, 16, 16)).sum().backward()
     assert all(layer.weight.grad is not None for layer in (model.vae.encoder.mean, model.vae.decoder.body[0]))

@@ -127,15 +127,15 @@ def test_a_replayed_step_that_is_not_finite_changes_nothing(small_store, tiny_co
 def test_a_run_on_a_gpu_that_is_resumed_goes_on_as_it_would_have(small_store, tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     config = tiny_config.replace({**CHOICES["muon"], "device": "cuda"})
-    whole = loop.fit(small_store, config, tmp_path / "whole")
+    whole = loop.train(small_store, config, tmp_path / "whole")
 
     def stop(step: int, *_: object) -> None:
         if step == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(small_store, config, tmp_path / "parts", progress=stop)
+        loop.train(small_store, config, tmp_path / "parts", progress=stop)
     assert list((tmp_path / "parts" / "checkpoints").iterdir())
-    resumed = loop.fit(small_store, config, tmp_path / "parts", resume=True)
+    resumed = loop.train(small_store, config, tmp_path / "parts", resume=True)
     for one, other in zip(whole.vae.state_dict().values(), resumed.vae.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

@@ -103,13 +103,13 @@ def test_everything_is_trained_on_and_the_run_can_be_stopped_and_resumed(model, 
 
     with pytest.raises(KeyboardInterrupt):
         betabloom.fit(store, "tiny", tmp_path / "parts", stop, **settings)
-    again = betabloom.training.loop.fit(
+    again = betabloom.training.loop.train(
         store, Config.from_dict(whole.config.to_dict()), tmp_path / "parts", resume=True
     )
     assert again.fingerprint == whole.fingerprint  # from the beginning: there was no checkpoint yet
     theirs.rename(tmp_path / "gone")  # what is saved needs it no longer
     assert (
-        betabloom.training.loop.fit(store, whole.config, tmp_path / "whole", resume=True).fingerprint
+        betabloom.training.loop.train(store, whole.config, tmp_path / "whole", resume=True).fingerprint
         == whole.fingerprint
     )
 
@@ -174,7 +174,7 @@ def test_a_decoder_that_is_kept_stays_while_the_encoder_learns_and_a_resumed_run
     with pytest.raises(KeyboardInterrupt):
         betabloom.fit(store, "tiny", tmp_path / "parts", progress=stop, **settings)
     config = Config.from_dict(yaml.safe_load((tmp_path / "parts" / "config.yaml").read_text(encoding="utf-8")))
-    resumed = loop.fit(store, config, tmp_path / "parts", resume=True)
+    resumed = loop.train(store, config, tmp_path / "parts", resume=True)
     for name, value in resumed.vae.state_dict().items():
         assert torch.equal(value, whole.vae.state_dict()[name]), name
 

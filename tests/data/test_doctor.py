@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom.data import Folder, Pipeline, inspect, open_source, prepare, shown, summary_of
+from betabloom.data import Folder, Pipeline, inspect, open_source, prepare, printable, summary_of
 from betabloom.data.inspection.duplicates import Look, exact_groups, look_at, near_groups
 from betabloom.data.pictures.decode import decode, peek
 from betabloom.errors import PictureError, UsageError
@@ -123,8 +123,8 @@ def test_not_one_usable_picture_is_said(tmp_path: Path) -> None:
     [("a\nb\x1b[31m.jpg", "a\\nb\\x1b[31m.jpg"), ("\udcff.jpg", "\\udcff.jpg"), ("ümlaut 日本.jpg", "ümlaut 日本.jpg")],
 )
 def test_names_are_safe_to_print(name: str, safe: str) -> None:
-    assert shown(name) == safe
-    assert len(shown("x" * 255)) == 60
+    assert printable(name) == safe
+    assert len(printable("x" * 255)) == 60
 
 
 def test_peek_agrees_with_decode(mess: Path) -> None:

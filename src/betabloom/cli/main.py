@@ -27,10 +27,10 @@ from betabloom.cli.options import (
     Out,
     Pictures,
     Seed,
-    apart,
     free_path,
-    say,
-    say_lines,
+    print_lines,
+    print_result,
+    refuse_overwriting_input,
 )
 from betabloom.cli.pictures import load_model, read_pictures, record_of, write_pictures
 from betabloom.cli.plain import PlainGroup
@@ -147,7 +147,7 @@ def train(
     from betabloom.config import Config, parse_size
     from betabloom.system.console import progress, show_log
     from betabloom.training import loop as training
-    from betabloom.training.run_folder import resume_command, run_config, typed
+    from betabloom.training.run_folder import resume_command, run_config, shell_quoted
     from betabloom.training.setup import check_settings
     from betabloom.training.warm_start import settled
 
@@ -174,12 +174,12 @@ def train(
     store = _prepare_again(config, resume) if resume else _prepare(config)
     spent = time.monotonic() - started
     with progress("training") as report:
-        model = training.fit(store, config, folder, resume is not None, report, spent)
+        model = training.train(store, config, folder, resume is not None, report, spent)
     measures = model.training["validation"]
-    say(
+    print_result(
         as_json,
         f"Trained {model.training['steps']:,} steps on {model.training['images_seen']:,} pictures: {folder}/model. "
-        f"New pictures: betabloom generate {typed(folder)} -n 64 -o flowers.png",
+        f"New pictures: betabloom generate {shell_quoted(folder)} -n 64 -o flowers.png",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **measures,
     )  # fmt: skip
 
@@ -251,12 +251,12 @@ def reconstruct(
     from betabloom.imaging import png, sheets
 
     path = free_path(out or Path("reconstructions.png"), force)
-    apart(path, pictures)
+    refuse_overwriting_input(path, pictures)
     loaded = load_model(model, device)
     originals, names, _ = read_pictures(pictures, loaded, n)
     record = record_of(loaded, model, {"verb": "reconstruct", "pictures": names})
     png.save_png(sheets.pairs(originals, loaded.reconstruct(originals)), path, record)
-    say(as_json, f"{len(names)} pictures with their reconstructions: {path}", made=str(path), pictures=names)
+    print_result(as_json, f"{len(names)} pictures with their reconstructions: {path}", made=str(path), pictures=names)
 
 
 @app.command()
@@ -274,12 +274,12 @@ def vary(
     """Make variations on one picture; the first on the sheet is the original."""
     import numpy as np
 
-    from betabloom.system.console import shown
+    from betabloom.system.console import printable
 
     if not Path(picture).is_file():
         raise UsageError(f"There is no picture file {picture}.")
     path = free_path(out or Path("variations.png"), force, folder=True)
-    apart(path, [picture])
+    refuse_overwriting_input(path, [picture])
     loaded = load_model(model, device)
     original, names, _ = read_pictures([picture], loaded, 1)
     variations = loaded.vary(original[0], n, seed, amount)
@@ -287,7 +287,7 @@ def vary(
     made = write_pictures(
         np.concatenate([original, variations]), path, loaded, model, record, ["original", *map(str, range(n))]
     )
-    say(as_json, f"{n} variations on {shown(names[0])}: {path}", made=made, n=n, seed=seed)
+    print_result(as_json, f"{n} variations on {printable(names[0])}: {path}", made=made, n=n, seed=seed)
 
 
 @app.command()
@@ -307,7 +307,9 @@ def encode(
     originals, names, labels = read_pictures(pictures, loaded)
     mean, log_var = loaded.encode(originals)
     save_codes(Codes(mean, log_var, names, loaded.fingerprint, labels), path)
-    say(as_json, f"Codes of {len(names)} pictures: {path}", made=str(path), n=len(names), latents=mean.shape[1])
+    print_result(
+        as_json, f"Codes of {len(names)} pictures: {path}", made=str(path), n=len(names), latents=mean.shape[1]
+    )
 
 
 @app.command()
@@ -329,7 +331,7 @@ def decode(
         raise UsageError(f"{codes} was written by model {stored.model}, and {model} is {loaded.fingerprint}.")
     record = {"verb": "decode", "codes": str(codes)}
     made = write_pictures(loaded.decode(stored.mean), path, loaded, model, record, stored.names, columns)
-    say(as_json, f"{len(stored.names)} pictures: {path}", made=made, n=len(stored.names))
+    print_result(as_json, f"{len(stored.names)} pictures: {path}", made=made, n=len(stored.names))
 
 
 @app.command()
@@ -352,7 +354,7 @@ def info(
     elif what.is_file():
         facts = read_png(what)
         if facts.get("verb") == "generate":
-            facts["again"] = generate.again(facts)
+            facts["again"] = generate.command_to_repeat(facts)
     else:
         facts = describe(what)
-    say_lines(as_json, [f"{key:<18} {value}" for key, value in facts.items()], **facts)
+    print_lines(as_json, [f"{key:<18} {value}" for key, value in facts.items()], **facts)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from betabloom.vae.prior import Prior
     from betabloom.vae.vae import VAE
 
-__all__ = ["Critic", "Duel", "Lesson", "Shares", "practise", "repeats"]
+__all__ = ["AdversarialTrainer", "Critic", "DecoderTrainer", "Shares", "repeats", "train_adversarially"]
 
 BATCH = 32  # real pictures in a step; with as many reconstructions and half as many new ones
 LARGE = 96  # pixels of a side from which on a step has fewer of them: tried with 128 (docs/log.md)
@@ -96,7 +96,7 @@ class Critic(nn.Module):
         return features, torch.cat(verdicts, 1).float()
 
 
-class Duel(abc.ABC):
+class AdversarialTrainer(abc.ABC):
     """A student that draws pictures, a critic of them, and what both learn with.
 
     Arguments:
@@ -207,8 +207,8 @@ class Duel(abc.ABC):
         return pull
 
 
-def practise(
-    lesson: Duel,
+def train_adversarially(
+    lesson: AdversarialTrainer,
     steps: int,
     seconds: float,
     progress: Callable[[int, int, str], None] | None,
@@ -225,7 +225,7 @@ def practise(
     return step, time.monotonic() - begun
 
 
-class Lesson(Duel):
+class DecoderTrainer(AdversarialTrainer):
     """The decoder of a model is the student: it reconstructs pictures, and makes new ones.
 
     Attributes:

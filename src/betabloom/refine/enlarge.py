@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from betabloom.errors import UsageError
 from betabloom.model.model import Model
-from betabloom.refine.critic import CRITIC_RATE, Critic, Duel, Shares, practise
+from betabloom.refine.critic import CRITIC_RATE, AdversarialTrainer, Critic, Shares, train_adversarially
 from betabloom.system.hardware import keep_memory
 from betabloom.vae import inference
 from betabloom.vae.build import channels_last, make_vae
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from betabloom.system.signals import Stop
 
-__all__ = ["WIDTH", "EnlargeLesson", "enlarge", "enlarged"]
+__all__ = ["WIDTH", "EnlargerTrainer", "enlarge", "enlarged"]
 
 WIDTH = 48  # channels of an enlarger
 SMALLEST = 16  # pixels of the side of a model's pictures
@@ -98,8 +98,8 @@ def enlarge(
         torch.default_generator.manual_seed(seed)
         larger = enlarged(model, width)
         enlarger = larger.vae.decoder.enlargers[-1]
-        lesson = EnlargeLesson(model, copy.deepcopy(enlarger), pictures, seed, shares or Shares())
-    taken, spent = practise(lesson, steps, seconds, progress, stop)
+        lesson = EnlargerTrainer(model, copy.deepcopy(enlarger), pictures, seed, shares or Shares())
+    taken, spent = train_adversarially(lesson, steps, seconds, progress, stop)
     enlarger.load_state_dict(lesson.averaged.state_dict())
     facts = {"steps": taken, "seconds": round(spent, 1), "photos": len(pictures)}
     training = {**larger.training, "enlarged": [*larger.training.get("enlarged", []), facts]}
@@ -123,7 +123,7 @@ def enlarged(model: Model, width: int = WIDTH) -> Model:
     return Model(channels_last(vae), config, pipeline, training, model.samplers, model.sampler)
 
 
-class EnlargeLesson(Duel):
+class EnlargerTrainer(AdversarialTrainer):
     """The enlarger is the student."""
 
     rates = (5e-4, CRITIC_RATE)

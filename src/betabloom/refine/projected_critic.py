@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from betabloom.metrics.lite import MEAN, STD, Lite
-from betabloom.refine.critic import Lesson, Shares
+from betabloom.refine.critic import DecoderTrainer, Shares
 
 if TYPE_CHECKING:
     from betabloom.model.model import Model
 
-__all__ = ["CHANNELS", "Eye", "EyeLesson", "Heads", "Views"]
+__all__ = ["CHANNELS", "Crops", "Discriminator", "FeatureMaps", "ProjectedDecoderTrainer"]
 
 SIDE = 96  # pixels that the eye is shown; where it sees single pixels as they are, its gradient leaves a grid on them
 MAPS = (2, 4, 10, 15)  # blocks behind which the critic looks
@@ -44,7 +44,7 @@ WARM_UP = 50  # steps
 MANY = 24, 56  # pictures known and new in a step with CUDA
 
 
-class Eye:
+class FeatureMaps:
     """Maps of EfficientNet-Lite0 that gradients pass through: x (B, 3, S, S) in [0, 1] → four, from fine to coarse.
 
     `Lite` goes through the same layers with products of matrices, in place: quicker for features, and with gradients it
@@ -92,7 +92,7 @@ class Eye:
         return maps
 
 
-class Heads(nn.Module):
+class Discriminator(nn.Module):
     """What the eye sees, and the pixels → five maps of verdicts, each (B, 1, h, w).
 
     Arguments:
@@ -137,7 +137,7 @@ def _level(before: int, after: int, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(after, track_running_stats=False), nn.LeakyReLU(0.2))
 
 
-class Views:
+class Crops:
     """Where to look at each of so many pictures: windows of much the same number of pixels, at every scale.
 
     Pictures of more than `WINDOW` pixels are looked at in detail and as a whole: in turn one as it is, one at half its
@@ -174,7 +174,7 @@ class Views:
         return torch.cat(seen)[torch.from_numpy(np.argsort(order)).to(x.device)]
 
 
-class EyeLesson(Lesson):
+class ProjectedDecoderTrainer(DecoderTrainer):
     """The lesson of `sharpen` with this critic."""
 
     real, fresh = 10, 22
@@ -185,7 +185,7 @@ class EyeLesson(Lesson):
         super().__init__(model, pictures, seed, shares)
         if self.device.type == "cuda":  # starting a step takes longer there than so many pictures
             self.real, self.fresh = MANY
-        self.eye, self.quick_eye = (Eye(dtype, self.device) for dtype in (torch.float32, self.dtype))
+        self.eye, self.quick_eye = (FeatureMaps(dtype, self.device) for dtype in (torch.float32, self.dtype))
         for group in self.critics.param_groups:
             group["betas"] = (0.0, 0.99)
         self.weights: tuple[float, float] | None = None
@@ -193,8 +193,8 @@ class EyeLesson(Lesson):
     def _settle_for_large(self) -> None:
         """The eye sees views of one size, whatever that of the pictures is."""
 
-    def _critic(self, channels: int) -> Heads:
-        return Heads(channels)
+    def _critic(self, channels: int) -> Discriminator:
+        return Discriminator(channels)
 
     def step(self, step: int, rate: float) -> None:
         super().step(step, min(1.0, (step + 1) / WARM_UP) * rate)
@@ -203,7 +203,7 @@ class EyeLesson(Lesson):
         rng = np.random.default_rng([self.seed, step, 1])
         count = len(x)
         side = min(x.shape[2:])
-        looks, others = Views(rng, count, side), Views(rng, len(made) - count, side)
+        looks, others = Crops(rng, count, side), Crops(rng, len(made) - count, side)
         made.requires_grad_()
         with torch.no_grad():
             wanted = self.quick_eye(looks.of(x))

@@ -15,8 +15,8 @@ import torch
 
 from betabloom.errors import UsageError
 from betabloom.networks.build import FAMILIES
-from betabloom.refine.critic import WIDTHS, Lesson, practise
-from betabloom.refine.projected_critic import EyeLesson
+from betabloom.refine.critic import WIDTHS, DecoderTrainer, train_adversarially
+from betabloom.refine.projected_critic import ProjectedDecoderTrainer
 from betabloom.refine.widen import widened
 from betabloom.system.hardware import keep_memory
 
@@ -76,14 +76,14 @@ def sharpen(
     if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
         raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
     if eye and pictures.shape[3] != 3:
-        raise UsageError("The eye has learned to see colours: it cannot judge grey pictures. Leave out --eye.")
+        raise UsageError("--eye needs colour pictures: its feature network was trained on RGB. Leave out --eye.")
     model = widened(model, wider, seed)
     _warn_if_narrow(model)
     keep_memory()
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
         torch.default_generator.manual_seed(seed)
-        lesson = (EyeLesson if eye else Lesson)(model, pictures, seed, shares)
-    taken, spent = practise(lesson, steps, seconds, progress, stop)
+        lesson = (ProjectedDecoderTrainer if eye else DecoderTrainer)(model, pictures, seed, shares)
+    taken, spent = train_adversarially(lesson, steps, seconds, progress, stop)
     vae = copy.deepcopy(model.vae)
     vae.decoder.load_state_dict(lesson.averaged.state_dict())
     before = model.training.get("sharpened", {"steps": 0, "seconds": 0.0})

@@ -22,7 +22,7 @@ from betabloom.metrics import Measure
 from betabloom.metrics.extractors import cached_features
 from betabloom.metrics.measure import of_mean
 from betabloom.reports.evaluation import Evaluation
-from betabloom.system.console import shown
+from betabloom.system.console import printable
 from betabloom.vae import inference
 from betabloom.vae.posterior import DiagonalNormal
 from betabloom.version import __version__
@@ -161,7 +161,7 @@ def _novelty(
     by_features, reference = (metrics.nearest(found[what], found["real"]) for what in ("generated", "held-out"))
     learned = metrics.Limits.learned(reference)
     measures["generated, by features"] = [metrics.near_copies(by_features, learned)]
-    return by_pixels, limits.exceeded_by(by_pixels)
+    return by_pixels, limits.is_near_copy(by_pixels)
 
 
 def _in_pixels(pictures: np.ndarray, known: np.ndarray, report: Callable[..., None] | None) -> Nearest:
@@ -182,7 +182,7 @@ def _pairs(
     facts = [
         {
             "number": int(i),
-            "training_picture": shown(pictures.store.names[int(row)]),
+            "training_picture": printable(pictures.store.names[int(row)]),
             "distance": round(float(near.distance[i]), 3),
             "ratio": round(float(near.ratio[i]), 4),
             "mirrored": bool(near.mirrored[i]),

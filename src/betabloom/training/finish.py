@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 from typing import TYPE_CHECKING, Any
 
-from betabloom.metrics import judge
+from betabloom.metrics import best_extractor
 from betabloom.samplers.choose import samplers_of
 
 if TYPE_CHECKING:
@@ -107,4 +107,4 @@ def fit_sampler(run: Run, vae: VAE) -> tuple[dict[str, Prior], str, dict[str, An
 
 def _judge(run: Run) -> Extractor | None:
     """The feature network, if it is installed and the time budget leaves room for it."""
-    return None if 0 < run.config.train.budget < JUDGED_FROM else judge()
+    return None if 0 < run.config.train.budget < JUDGED_FROM else best_extractor()

@@ -104,5 +104,5 @@ def build_vae(
     elif prior == "mixture":
         vae.prior = Mixture(latents, prior_components)
     elif prior == "vamp":
-        vae.prior = VampPrior(vae.gaussian_posterior, latents, shape, prior_components)
+        vae.prior = VampPrior(vae.gaussian, latents, shape, prior_components)
     return vae

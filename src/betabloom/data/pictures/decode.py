@@ -46,7 +46,7 @@ MAX_PIXELS = 80_000_000
 
 _COPYING = ("AVIF", "WEBP")  # their decoders hold several copies: half the limit
 _LARGE = 16_000_000  # pictures of more pixels are decoded one at a time, to bound the memory
-_one_at_a_time = threading.Lock()
+one_at_a_time = threading.Lock()
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -129,7 +129,7 @@ def decode(
         _check_size(image, min_size)
         if at_least is not None:
             _reduce(image, at_least)
-        with _one_at_a_time if image.width * image.height > _LARGE else contextlib.nullcontext():
+        with one_at_a_time if image.width * image.height > _LARGE else contextlib.nullcontext():
             image.load()
             if image.format == "PNG":
                 _check_sums(file)
