@@ -24,7 +24,9 @@ from betabloom.model.directory import (
 )
 from betabloom.networks.build import count_parameters
 from betabloom.samplers.choose import empty_sampler, sampler_sizes
+from betabloom.samplers.neighbourhood import DRAWN, NEAREST, sisters
 from betabloom.samplers.parzen import Parzen
+from betabloom.seeds import base_noise, check_count
 from betabloom.system.atomic import replacing, write_json
 from betabloom.system.tensors import read_tensors, write_tensors
 from betabloom.vae import inference
@@ -111,9 +113,26 @@ class Model:
         """Decode the posterior means of prepared pictures, uint8 (N, H, W, C)."""
         return inference.reconstruct(self.vae, self._check(pictures))
 
-    def vary(self, picture: np.ndarray, n: int = 8, seed: int = 0, amount: float = 1.0) -> np.ndarray:
-        """Variations, uint8 (n, H, W, C), on one prepared picture (H, W, C). See `betabloom.vae.inference.vary`."""
-        return inference.vary(self.vae, self._check(picture[None])[0], n, seed, amount)
+    def vary(
+        self, picture: np.ndarray, n: int = 8, seed: int = 0, amount: float = 1.0, posterior: bool = False
+    ) -> np.ndarray:
+        """Variations, uint8 (n, H, W, C), on one prepared picture (H, W, C).
+
+        Arguments:
+            picture: uint8 (H, W, C).
+            n: How many.
+            seed: Names the series of variations.
+            amount: 0 is the reconstruction, 1 a sister of the picture, 2 a cousin: see
+                `betabloom.samplers.neighbourhood`.
+            posterior: Sample the posterior of the picture instead, with `amount` times its σ.
+        """
+        self._check(picture[None])
+        if posterior:
+            return inference.sample_posterior(self.vae, picture, n, seed, amount)
+        check_count(n)
+        (code,), _ = self.encode(picture[None])
+        drawn = inference.draw(self.vae, DRAWN, density=self.density())
+        return self.decode(sisters(code, drawn, base_noise(seed, n, NEAREST)[0], amount))
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> Model:
         """Write the model directory and return the model with its fingerprint.
