@@ -345,9 +345,9 @@ def info(
 
     from betabloom.imaging.png import read_png
     from betabloom.model.codes import load_codes
-    from betabloom.model.directory import comes_along, describe
+    from betabloom.model.directory import describe, is_bundled
 
-    if not what.exists() and not comes_along(what):
+    if not what.exists() and not is_bundled(what):
         raise UsageError(f"There is no file or folder {what}.")
     if what.is_file() and zipfile.is_zipfile(what):
         codes = load_codes(what)

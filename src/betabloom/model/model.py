@@ -16,10 +16,10 @@ from betabloom.model.directory import (
     ENLARGERS,
     FORMAT,
     FORMAT_VERSION,
+    as_format_error,
     check_neighbours,
     fingerprint_of,
     read_description,
-    refusing,
     sampler_name,
 )
 from betabloom.networks.build import count_parameters
@@ -30,7 +30,7 @@ from betabloom.seeds import base_noise, check_count
 from betabloom.system.atomic import replacing, write_json
 from betabloom.system.tensors import read_tensors, write_tensors
 from betabloom.vae import inference
-from betabloom.vae.build import laid_out, make_vae
+from betabloom.vae.build import channels_last, make_vae
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
         FormatError: There is one, but it is damaged, foreign or of a newer version.
     """
     about = read_description(path)
-    with refusing(about.folder), torch.device("meta"):
+    with as_format_error(about.folder), torch.device("meta"):
         expected = make_vae(about.config).state_dict()
         expected = _halved(expected) if about.half else expected
     weights = dict[str, torch.Tensor]()
@@ -213,7 +213,7 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
         weights |= read_tensors(file, {key: expected[key] for key in held}, about.digests.get(name, ""))
     vae = make_vae(about.config)  # after its file is found to be as large: settings can ask for terabytes
     vae.load_state_dict(weights)
-    laid_out(vae.requires_grad_(False).eval().to(device))
+    channels_last(vae.requires_grad_(False).eval().to(device))
     densities = {name: _load_sampler(name, about).to(device) for name in about.samplers}
     return Model(vae, about.config, about.pipeline, about.training, densities, about.sampler, about.fingerprint)
 

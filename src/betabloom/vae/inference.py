@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from betabloom.errors import UsageError
-from betabloom.networks.fast_torch import frozen
+from betabloom.networks.fast_torch import fast_decoder
 from betabloom.seeds import base_noise as draw_noise
 from betabloom.seeds import check, check_count
 from betabloom.system.hardware import choose_precision
@@ -132,7 +132,7 @@ def decode(vae: VAE, codes: Codes, precision: str = "fp32") -> Pictures:
     z = torch.from_numpy(np.ascontiguousarray(codes, np.float32)).to(_device(vae))
     dtype = choose_precision(precision, _device(vae))
     plain = dtype == torch.float32 and len(z) < ENOUGH
-    draw = vae.decoder if plain else frozen(vae.decoder, dtype)
+    draw = vae.decoder if plain else fast_decoder(vae.decoder, dtype)
     return np.concatenate([to_pictures(vae.likelihood.mean(draw(z[rows]))) for rows in _batches(len(z), at_once(vae))])
 
 
