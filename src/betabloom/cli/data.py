@@ -11,7 +11,7 @@ import typer
 
 from betabloom.cli.options import Force, Json, Out, free_path, print_lines, print_result
 from betabloom.errors import UsageError
-from betabloom.system.console import shown
+from betabloom.system.console import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,7 +100,7 @@ def preview(
     order = random.Random(seed).sample(range(len(opened)), len(opened))
     after, chosen = _pictures(opened, made, order, n)
     before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels), chosen, n)
-    names = [shown(opened.names[index]) for index in chosen]
+    names = [printable(opened.names[index]) for index in chosen]
     record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names}
     png.save_png(sheets.pairs(before, after), path, record)
     print_result(
@@ -124,7 +124,7 @@ def _contact_sheet(source: Source, path: Path) -> None:
 
     order = range(0, len(source), max(1, -(-len(source) // 100)))
     pictures, chosen = _pictures(source, data.Pipeline.named("square", (96, 96)), order, 100)
-    names = [shown(source.names[index]) for index in chosen]
+    names = [printable(source.names[index]) for index in chosen]
     png.save_png(sheets.grid(pictures), path, {"verb": "inspect", "source": source.name, "pictures": names})
 
 
@@ -144,5 +144,5 @@ def _pictures(source: Source, pipeline: Pipeline, order: Iterable[int], at_most:
         if len(chosen) == at_most:
             break
     if not chosen:
-        raise SourceError(f"not one usable picture in '{source.name}': there is nothing to show")
+        raise SourceError(f"no usable picture in '{source.name}': there is nothing to show")
     return np.stack(pictures), chosen

@@ -52,16 +52,16 @@ def print_result(as_json: bool, sentence: str, /, **facts: Any) -> None:
 
 def print_lines(as_json: bool, lines: Iterable[str], /, **facts: Any) -> None:
     """Print lines, whatever the names in them are made of: a control character cannot begin another line."""
-    from betabloom.system.console import shown
+    from betabloom.system.console import printable
 
-    print(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join(shown(line, 10_000) for line in lines))  # noqa: T201
+    print(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join(printable(line, 10_000) for line in lines))  # noqa: T201
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table whose columns stand under one another, whatever the names in its cells are made of."""
-    from betabloom.system.console import shown
+    from betabloom.system.console import printable
 
-    cells = [[shown(cell, 10_000) for cell in row] for row in rows]
+    cells = [[printable(cell, 10_000) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 

@@ -31,7 +31,7 @@ from betabloom.refine.adversarial import AdversarialTrainer, Recipe, Shares, aut
 from betabloom.refine.critic import PatchCritic
 from betabloom.system.hardware import keep_memory
 from betabloom.vae import inference
-from betabloom.vae.build import laid_out, make_vae
+from betabloom.vae.build import channels_last, make_vae
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +121,7 @@ def enlarged(model: Model, width: int = WIDTH) -> Model:
     device = next(model.vae.parameters()).device
     vae = vae.to(device).requires_grad_(requires_grad=False).eval()
     training = {key: value for key, value in model.training.items() if key not in OF_ITS_SIZE}
-    return Model(laid_out(vae), config, pipeline, training, model.samplers, model.sampler)
+    return Model(channels_last(vae), config, pipeline, training, model.samplers, model.sampler)
 
 
 def enlarger_trainer(
