@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import typer.main
 
-from betabloom.cli.generate import again
+from betabloom.cli.generate import command_to_repeat
 from betabloom.cli.main import app
 from betabloom.imaging.png import read_png
 from betabloom.training import loop
@@ -45,7 +45,7 @@ def check(folder: Path) -> None:
     for name, command in zip(shown, commands, strict=True):
         model = shlex.split(command)[2]
         assert command == gallery.command(Path(name).stem, model)
-        one, other = parsed(command), parsed(again(read_png(folder / name)))
+        one, other = parsed(command), parsed(command_to_repeat(read_png(folder / name)))
         assert {**one, "out": None} == {**other, "out": None}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli.options import AnyModel, Device, Force, Json, Out, free_path, say
+from betabloom.cli.options import AnyModel, Device, Force, Json, Out, free_path, print_result
 from betabloom.model.training_pictures import training_pictures
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def evaluate(
         record = {"verb": "evaluate", **found.facts, "nearest": found.pair_facts}
         png.save_png(sheets.pairs(*found.pairs), pairs, record)
     made = [str(path)] + ([str(pairs)] if pairs else [])
-    say(as_json, f"{_headline(found)}: {', '.join(made)}", made=made, **found.to_dict())
+    print_result(as_json, f"{_headline(found)}: {', '.join(made)}", made=made, **found.to_dict())
 
 
 def _installed() -> Extractor:

@@ -27,10 +27,10 @@ from betabloom.cli.options import (
     Out,
     Pictures,
     Seed,
-    apart,
     free_path,
-    say,
-    say_lines,
+    print_lines,
+    print_result,
+    refuse_overwriting_input,
 )
 from betabloom.cli.pictures import load_model, read_pictures, record_of, write_pictures
 from betabloom.cli.plain import PlainGroup
@@ -176,7 +176,7 @@ def train(
     with progress("training") as report:
         model = training.train(store, config, folder, resume is not None, report, spent)
     measures = model.training["validation"]
-    say(
+    print_result(
         as_json,
         f"Trained {model.training['steps']:,} steps on {model.training['images_seen']:,} pictures: {folder}/model. "
         f"New pictures: betabloom generate {shell_quoted(folder)} -n 64 -o flowers.png",
@@ -251,12 +251,12 @@ def reconstruct(
     from betabloom.imaging import png, sheets
 
     path = free_path(out or Path("reconstructions.png"), force)
-    apart(path, pictures)
+    refuse_overwriting_input(path, pictures)
     loaded = load_model(model, device)
     originals, names, _ = read_pictures(pictures, loaded, n)
     record = record_of(loaded, model, {"verb": "reconstruct", "pictures": names})
     png.save_png(sheets.pairs(originals, loaded.reconstruct(originals)), path, record)
-    say(as_json, f"{len(names)} pictures with their reconstructions: {path}", made=str(path), pictures=names)
+    print_result(as_json, f"{len(names)} pictures with their reconstructions: {path}", made=str(path), pictures=names)
 
 
 @app.command()
@@ -264,7 +264,8 @@ def vary(
     model: ModelArgument,
     picture: Annotated[str, typer.Argument(help="A picture file.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many variations.")] = 15,
-    amount: Annotated[float, typer.Option(min=0, help="1 samples the posterior; 0 is the reconstruction.")] = 1.0,
+    amount: Annotated[float, typer.Option(min=0, help="0 is the reconstruction, 1 a sister, 2 a cousin.")] = 1.0,
+    posterior: Annotated[bool, typer.Option("--posterior", help="Sample the posterior: σ times the amount.")] = False,
     seed: Seed = 0,
     out: Out = None,
     device: Device = "cpu",
@@ -274,20 +275,20 @@ def vary(
     """Make variations on one picture; the first on the sheet is the original."""
     import numpy as np
 
-    from betabloom.system.console import shown
+    from betabloom.system.console import printable
 
     if not Path(picture).is_file():
         raise UsageError(f"There is no picture file {picture}.")
     path = free_path(out or Path("variations.png"), force, folder=True)
-    apart(path, [picture])
+    refuse_overwriting_input(path, [picture])
     loaded = load_model(model, device)
     original, names, _ = read_pictures([picture], loaded, 1)
-    variations = loaded.vary(original[0], n, seed, amount)
-    record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount}
+    variations = loaded.vary(original[0], n, seed, amount, posterior)
+    record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount, "posterior": posterior}
     made = write_pictures(
         np.concatenate([original, variations]), path, loaded, model, record, ["original", *map(str, range(n))]
     )
-    say(as_json, f"{n} variations on {shown(names[0])}: {path}", made=made, n=n, seed=seed)
+    print_result(as_json, f"{n} variations on {printable(names[0])}: {path}", made=made, n=n, seed=seed)
 
 
 @app.command()
@@ -307,7 +308,9 @@ def encode(
     originals, names, labels = read_pictures(pictures, loaded)
     mean, log_var = loaded.encode(originals)
     save_codes(Codes(mean, log_var, names, loaded.fingerprint, labels), path)
-    say(as_json, f"Codes of {len(names)} pictures: {path}", made=str(path), n=len(names), latents=mean.shape[1])
+    print_result(
+        as_json, f"Codes of {len(names)} pictures: {path}", made=str(path), n=len(names), latents=mean.shape[1]
+    )
 
 
 @app.command()
@@ -329,7 +332,7 @@ def decode(
         raise UsageError(f"{codes} was written by model {stored.model}, and {model} is {loaded.fingerprint}.")
     record = {"verb": "decode", "codes": str(codes)}
     made = write_pictures(loaded.decode(stored.mean), path, loaded, model, record, stored.names, columns)
-    say(as_json, f"{len(stored.names)} pictures: {path}", made=made, n=len(stored.names))
+    print_result(as_json, f"{len(stored.names)} pictures: {path}", made=made, n=len(stored.names))
 
 
 @app.command()
@@ -342,9 +345,9 @@ def info(
 
     from betabloom.imaging.png import read_png
     from betabloom.model.codes import load_codes
-    from betabloom.model.directory import comes_along, describe
+    from betabloom.model.directory import describe, is_bundled
 
-    if not what.exists() and not comes_along(what):
+    if not what.exists() and not is_bundled(what):
         raise UsageError(f"There is no file or folder {what}.")
     if what.is_file() and zipfile.is_zipfile(what):
         codes = load_codes(what)
@@ -352,7 +355,7 @@ def info(
     elif what.is_file():
         facts = read_png(what)
         if facts.get("verb") == "generate":
-            facts["again"] = generate.again(facts)
+            facts["again"] = generate.command_to_repeat(facts)
     else:
         facts = describe(what)
-    say_lines(as_json, [f"{key:<18} {value}" for key, value in facts.items()], **facts)
+    print_lines(as_json, [f"{key:<18} {value}" for key, value in facts.items()], **facts)

@@ -22,7 +22,7 @@ from betabloom.metrics import Measure
 from betabloom.metrics.extractors import cached_features
 from betabloom.metrics.measure import of_mean
 from betabloom.reports.evaluation import Evaluation
-from betabloom.system.console import shown
+from betabloom.system.console import printable
 from betabloom.vae import inference
 from betabloom.vae.posterior import DiagonalNormal
 from betabloom.version import __version__
@@ -186,7 +186,7 @@ def _pairs(
     facts = [
         {
             "number": int(i),
-            "training_picture": shown(pictures.store.names[int(row)]),
+            "training_picture": printable(pictures.store.names[int(row)]),
             "distance": round(float(near.distance[i]), 3),
             "ratio": round(float(near.ratio[i]), 4),
             "mirrored": bool(near.mirrored[i]),

@@ -16,7 +16,7 @@ import yaml
 from betabloom.config import Config
 from betabloom.errors import UsageError
 from betabloom.system.atomic import write_text
-from betabloom.system.console import shown
+from betabloom.system.console import printable
 from betabloom.system.hardware import precision_name
 from betabloom.system.signals import Interrupted, Stop, stop_requests
 from betabloom.training.budget import choose, counted, reserve
@@ -201,10 +201,10 @@ def _describe(run: Run) -> None:
     """Say what is going to happen."""
     skipped = run.store.skipped
     if skipped and run.out:
-        lines = (f"{shown(entry['name'], 1000)}\t{entry['reason']}\n" for entry in skipped)
+        lines = (f"{printable(entry['name'], 1000)}\t{entry['reason']}\n" for entry in skipped)
         (run.out / "skipped.txt").write_text("".join(lines), encoding="utf-8")
     for entry in skipped[:SHOWN]:
-        log.warning("left out: %s (%s)", shown(entry["name"]), entry["reason"])
+        log.warning("left out: %s (%s)", printable(entry["name"]), entry["reason"])
     if len(skipped) > SHOWN:
         log.warning("left out: %s more; all are named in skipped.txt", f"{len(skipped) - SHOWN:,}")
     log.info(
