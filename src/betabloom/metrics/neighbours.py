@@ -15,16 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["distance_blocks"]
 
-BLOCK = 512
+BLOCK = 512  # rows at once
 
 
-def distance_blocks(rows: Array, points: Array, block: int = BLOCK) -> Iterator[tuple[slice, Array]]:
+def distance_blocks(rows: Array, points: Array) -> Iterator[tuple[slice, Array]]:
     """Squared Euclidean distances ‖a − b‖² = ‖a‖² − 2 a·b + ‖b‖² of rows a to points b.
 
     Arguments:
         rows: (N, F).
         points: (M, F), M ≥ 1.
-        block: Rows at once.
 
     Returns:
         For each block, which rows it has, and their distances, float32 (B, M), at least 0. All are moved by the mean of
@@ -33,8 +32,8 @@ def distance_blocks(rows: Array, points: Array, block: int = BLOCK) -> Iterator[
     centre = points.mean(0, dtype=np.float64).astype(np.float32)
     points = np.asarray(points - centre, np.float32)
     norms = np.square(points).sum(1)
-    for first in range(0, len(rows), block):
-        part = slice(first, min(first + block, len(rows)))
+    for first in range(0, len(rows), BLOCK):
+        part = slice(first, min(first + BLOCK, len(rows)))
         a = np.asarray(rows[part] - centre, np.float32)
         distances: Array = a @ points.T
         distances *= -2
