@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from betabloom.errors import BetabloomError, UsageError
 from betabloom.networks.fast_numpy import decoder, mean_of
 from betabloom.networks.spec import decoder_layers
 from betabloom.system.atomic import replacing_file
+from betabloom.system.cores import cores
 from betabloom.vae import inference
 from betabloom.version import __version__
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
     from betabloom.model.model import Model
     from betabloom.networks.spec import Layer
+
+    Progress = Callable[[int, int, str], None]
 
 __all__ = ["LEVELS", "Packed", "packed", "share"]
 
@@ -99,9 +103,7 @@ def _layer(result: Packed, name: str, layer: Layer, weights: Mapping[str, np.nda
     return _weighted(result, name, facts, weights) if f"{name}.weight" in weights else facts
 
 
-def _weighted(
-    result: Packed, name: str, facts: dict[str, Any], weights: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+def _weighted(result: Packed, name: str, facts: dict[str, Any], weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The same with weight and bias: rows are outputs, as the page's kernels read them."""
     weight, bias = np.asarray(weights[f"{name}.weight"], np.float32), _rounded(weights[f"{name}.bias"])
     order = {"linear": (0, 1), "conv": (0, 2, 3, 1), "transposed": (2, 3, 1, 0)}[facts["kind"]]
@@ -123,7 +125,12 @@ def _texts(values: np.ndarray) -> list[float]:
 
 
 def share(
-    model: Model, path: str | os.PathLike[str], codes: int = 400, seed: int = 0, title: str = ""
+    model: Model,
+    path: str | os.PathLike[str],
+    codes: int = 400,
+    seed: int = 0,
+    title: str = "",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write one HTML file that draws, varies, steers and morphs pictures of a model, in a browser, without a network.
 
@@ -133,6 +140,7 @@ def share(
         codes: How many codes of the model's sampler the file holds, at least 16; its pictures are made from these.
         seed: Of those codes.
         title: What the page says above its pictures; the model's source if empty.
+        progress: Called as progress(done, total, text) while the weights are packed.
 
     Returns:
         Facts: `bits` of a weight, `levels` (the largest difference from the model's pictures in grey levels), `bytes`.
@@ -152,10 +160,10 @@ def share(
     numbers, scale = _whole(drawn, 16)
     drawn = numbers * scale
     finish = mean_of(m.likelihood, float(weights.get("likelihood.log_scale", 0)))
-    exact = _pictures(decoder(layers, weights, finish), drawn)
+    exact = _pictures(decoder(layers, weights, finish), drawn, progress, "whole weights")
 
-    def drawn_with(found: Mapping[str, np.ndarray], count: int) -> np.ndarray:
-        return _pictures(decoder(layers, found, finish), drawn[:count])
+    def drawn_with(found: Mapping[str, np.ndarray], count: int, text: str) -> np.ndarray:
+        return _pictures(decoder(layers, found, finish), drawn[:count], progress, text)
 
     result, levels = _chosen(layers, weights, drawn_with, exact)
     facts = {
@@ -181,14 +189,14 @@ def share(
 def _chosen(
     layers: Sequence[tuple[str, Layer]],
     weights: Mapping[str, np.ndarray],
-    drawn_with: Callable[[Mapping[str, np.ndarray], int], np.ndarray],
+    drawn_with: Callable[[Mapping[str, np.ndarray], int, str], np.ndarray],
     exact: np.ndarray,
 ) -> tuple[Packed, int]:
     """The weights in as few bits as draw the same within `LEVELS`, less one for the order in which a browser adds."""
     for bits in BITS:
         result = packed(layers, weights, bits)
         for count in (TRIED, len(exact)):
-            levels = int(np.abs(drawn_with(result.weights, count).astype(int) - exact[:count]).max())
+            levels = int(np.abs(drawn_with(result.weights, count, f"{bits} bits").astype(int) - exact[:count]).max())
             if levels >= LEVELS:
                 break
         else:
@@ -196,9 +204,17 @@ def _chosen(
     raise BetabloomError(f"Weights of {bits} bits draw pictures that are {levels} grey levels off: more than {LEVELS}.")
 
 
-def _pictures(decode: Callable[[np.ndarray], np.ndarray], codes: np.ndarray) -> np.ndarray:
-    """Decode a few at a time, so that patches stay in the processor's cache."""
-    return np.concatenate([decode(codes[i : i + 8]) for i in range(0, len(codes), 8)])
+def _pictures(
+    decode: Callable[[np.ndarray], np.ndarray], codes: np.ndarray, progress: Progress | None, text: str
+) -> np.ndarray:
+    """Decode a few at a time, on every core: NumPy lets go of the interpreter while it computes."""
+    made = []
+    with ThreadPoolExecutor(cores()) as pool:
+        for few in pool.map(decode, [codes[i : i + 8] for i in range(0, len(codes), 8)]):
+            made.append(few)
+            if progress:
+                progress(min(8 * len(made), len(codes)), len(codes), text)
+    return np.concatenate(made)
 
 
 def _whole(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
