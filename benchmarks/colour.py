@@ -4,7 +4,7 @@
 
 For each of ten named colours, `generate --palette COLOUR` is compared with drawing freely: the share of n pictures
 whose centre has that colour by its mean hue (and chroma and lightness; bounds: `betabloom.imaging.colour.NAMED`), with
-Wilson's 95 % interval, and how far codes were moved, in standard deviations. The same for other wishes. Prints a table.
+Wilson's 95 % interval, and how far codes were moved, in standard deviations. Prints a table, also for other targets.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import torch
 
 import betabloom
 from betabloom.generate import colours
-from betabloom.generate.search import guided
+from betabloom.generate.code_search import search
 
 if TYPE_CHECKING:
-    from betabloom.generate.colours import Wish
+    from betabloom.generate.colours import ColourTarget
     from betabloom.model.model import Model
 
 ROOT = Path(__file__).parents[1]
@@ -37,36 +37,36 @@ TEN = ("red", "orange", "gold", "green", "cyan", "blue", "violet", "magenta", "p
 def main() -> None:
     options = argparse.ArgumentParser(description="Measure how often pictures have the colours that were asked for.")
     options.add_argument("model")
-    options.add_argument("-n", type=int, default=100, help="pictures for each wish")
+    options.add_argument("-n", type=int, default=100, help="pictures for each target")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "colour.json")
     given = options.parse_args()
     model = betabloom.load(given.model)
     free = model.generate(given.n, given.seed)
     picture = colours.hex_colours(model.generate(1, given.seed + 1)[0])
-    wishes = {f"palette {name}": colours.palette(name)[0] for name in TEN}
-    wishes |= {f"palette {both}": colours.palette(both)[0] for both in ("violet+gold", "white+green", "red+orange")}
-    wishes |= {f"hue {turns}": [colours.of_hue(turns)] for turns in (0.1, 0.4, 0.6, 0.8)}
-    wishes |= {f"like {picture}": [colours.like(picture)], "colourful": [colours.colourful()]}
-    wishes |= {f"avoid {name}": colours.avoid(name) for name in ("green", "brown", "red")}
-    print(f"{'wish':<28}{'free':>7}{'asked':>8}   95 % interval   moved   seconds a picture")
-    rows = {name: row(model, name, each, free, given.seed) for name, each in wishes.items()}
+    targets = {f"palette {name}": colours.palette(name)[0] for name in TEN}
+    targets |= {f"palette {both}": colours.palette(both)[0] for both in ("violet+gold", "white+green", "red+orange")}
+    targets |= {f"hue {turns}": [colours.of_hue(turns)] for turns in (0.1, 0.4, 0.6, 0.8)}
+    targets |= {f"like {picture}": [colours.like(picture)], "colourful": [colours.colourful()]}
+    targets |= {f"avoid {name}": colours.avoid(name) for name in ("green", "brown", "red")}
+    print(f"{'target':<28}{'free':>7}{'asked':>8}   95 % interval   moved   seconds a picture")
+    rows = {name: row(model, name, each, free, given.seed) for name, each in targets.items()}
     ten = [rows[f"palette {name}"]["asked"] for name in TEN]
     print(f"\nten named colours: {np.mean(ten):.1%} of {given.n * len(TEN)}, the worst {min(ten):.1%}")
     result = {
         "machine": machine(), "model": model.fingerprint, "trained": model.training.get("seconds"), "n": given.n,
-        "seed": given.seed, "ten colours": {"mean": float(np.mean(ten)), "worst": min(ten)}, "wishes": rows,
+        "seed": given.seed, "ten colours": {"mean": float(np.mean(ten)), "worst": min(ten)}, "targets": rows,
     }  # fmt: skip
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def row(model: Model, name: str, wishes: list[Wish], free: np.ndarray, seed: int) -> dict[str, Any]:
-    """Measure one wish and print its line."""
+def row(model: Model, name: str, targets: list[ColourTarget], free: np.ndarray, seed: int) -> dict[str, Any]:
+    """Measure one target and print its line."""
     begun = time.perf_counter()
-    found = guided(model.vae, [wishes], len(free), seed, density=model.density())
+    found = search(model.vae, [targets], len(free), seed, density=model.density())
     seconds = (time.perf_counter() - begun) / len(free)
-    drawn = float(np.all([each.satisfied(free) for each in wishes], 0).mean())
+    drawn = float(np.all([each.satisfied(free) for each in targets], 0).mean())
     asked, moved = float(found.satisfied.mean()), float(found.moved.mean())
     low, high = wilson(int(found.satisfied.sum()), len(free))
     print(f"{name:<28}{drawn:>7.0%}{asked:>8.0%}   {low:>5.1%} … {high:>6.1%}{moved:>8.2f}{seconds:>8.2f}", flush=True)

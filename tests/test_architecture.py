@@ -81,6 +81,29 @@ def test_nothing_inside_imports_the_package_itself():
             assert not (isinstance(node, ast.Import) and "betabloom" in [alias.name for alias in node.names]), path
 
 
+def private_names(tree: ast.AST) -> tuple[set[str], set[str]]:
+    """Names with one leading underscore: those that a file defines, and those of others that it uses."""
+    defined, used = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            defined.add(node.id if isinstance(node, ast.Name) else node.attr)
+        elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+            used.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            used |= {alias.name for alias in node.names}
+    return tuple({name for name in names if re.match("_[^_]", name)} for names in (defined, used))  # type: ignore[return-value]
+
+
+def test_a_private_name_stays_in_its_file():
+    names = {path: private_names(ast.parse(path.read_text(encoding="utf-8"))) for path in modules()}
+    ours = set().union(*(defined for defined, _ in names.values()))
+    assert "_key" in ours
+    for path, (defined, used) in names.items():
+        assert not (used - defined) & ours, f"{path} uses a private name of another file"
+
+
 @pytest.mark.parametrize("room", sorted({dotted(path).rpartition(".")[0] for path in modules()} - {""}))
 def test_no_room_has_a_cycle(room):
     inside = {name: path for path in modules() if (name := dotted(path)).rpartition(".")[0] == room}

@@ -72,7 +72,7 @@ def test_a_budget_is_kept_within_a_twentieth_with_all_that_comes_before_and_afte
     clock.takes(monkeypatch, loop, "train_step", lambda r: PACES[pace](r.step, seconds))
     begun = clock.now - spent
     settings = {"steps": 0, "budget": seconds, "batch": 16, "validations": 10}
-    model = loop.fit(small_store, tiny_config.replace(settings), tmp_path, spent=spent)
+    model = loop.train(small_store, tiny_config.replace(settings), tmp_path, spent=spent)
     assert clock.now - begun == pytest.approx(seconds, rel=0.05)
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
@@ -88,7 +88,7 @@ def test_a_flow_is_rehearsed_with_as_small_a_part_of_its_steps(small_store, tiny
     asked = []
     clock.takes(monkeypatch, budget, "fit_sampler", lambda r: asked.append(r.config.train.flow) or 1)
     clock.takes(monkeypatch, loop, "train_step", lambda r: 1)
-    model = loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 16, "flow": 6}))
+    model = loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 16, "flow": 6}))
     assert asked == [2]
     assert model.config.train.flow == 6
     assert "flow" in model.samplers
@@ -103,13 +103,13 @@ def test_a_budget_with_few_validations_is_kept_too(validations, small_store, tin
     clock.takes(monkeypatch, loop, "train_step", lambda r: 1)
     begun = clock.now
     settings = {"steps": 0, "budget": 120, "batch": 16, "validations": validations}
-    loop.fit(small_store, tiny_config.replace(settings), tmp_path)
+    loop.train(small_store, tiny_config.replace(settings), tmp_path)
     assert clock.now - begun == pytest.approx(120, rel=0.05)
 
 
 def test_with_steps_too_what_ends_first_ends_the_run(small_store, tiny_config, tmp_path, clock, monkeypatch):
     clock.takes(monkeypatch, loop, "train_step", lambda r: 1)
-    model = loop.fit(small_store, tiny_config.replace({"steps": 7, "budget": 3600, "batch": 16}), tmp_path)
+    model = loop.train(small_store, tiny_config.replace({"steps": 7, "budget": 3600, "batch": 16}), tmp_path)
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert model.training["steps"] == 7
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
@@ -174,25 +174,25 @@ def test_networks_of_publications_keep_their_widths(family, small_store, tiny_co
 def test_a_run_that_goes_on_does_not_choose_again(small_store, tiny_config, tmp_path, clock, monkeypatch):
     clock.takes(monkeypatch, loop, "train_step", lambda r: 5)
     settings = {"steps": 0, "budget": 60, "batch": 0, "family": "residual", "widths": ()}
-    model = loop.fit(small_store, tiny_config.replace(settings), tmp_path)
+    model = loop.train(small_store, tiny_config.replace(settings), tmp_path)
     assert model.config.model.widths == (8, 16, 32, 64)
     monkeypatch.setattr(loop, "choose", None)
-    again = loop.fit(small_store, model.config, tmp_path, resume=True)
+    again = loop.train(small_store, model.config, tmp_path, resume=True)
     assert again.config.model == model.config.model
 
 
 def test_what_is_chosen_is_written_down(small_store, tiny_config, tmp_path, clock, monkeypatch):
     clock.takes(monkeypatch, loop, "train_step", lambda r: 5)
-    model = loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 0}), tmp_path)
+    model = loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 0}), tmp_path)
     assert model.config.train.batch == 16
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["train"]["batch"] == 16
 
 
 def test_a_batch_that_somebody_chose_stays(small_store, tiny_config, clock, monkeypatch):
     clock.takes(monkeypatch, loop, "train_step", lambda r: 5)
-    model = loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 24}))
+    model = loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 24}))
     assert model.config.train.batch == 24
-    assert loop.fit(small_store, tiny_config.replace({"steps": 2, "batch": 0})).config.train.batch == setup.BATCH
+    assert loop.train(small_store, tiny_config.replace({"steps": 2, "batch": 0})).config.train.batch == setup.BATCH
 
 
 def test_measuring_leaves_no_trace(small_store, tiny_config, clock, monkeypatch):
@@ -207,7 +207,7 @@ def test_measuring_leaves_no_trace(small_store, tiny_config, clock, monkeypatch)
         step(state)
 
     monkeypatch.setattr(loop, "train_step", watched)
-    loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 2, "batch": 0}))
+    loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 2, "batch": 0}))
     assert len(first) == 2
     assert torch.equal(first[0][0], first[1][0])
 
@@ -218,7 +218,7 @@ def test_preparing_that_takes_most_of_a_budget_leaves_half_of_it_to_training(
     clock.takes(monkeypatch, loop, "train_step", lambda r: 0.1)
     begun = clock.now
     with caplog.at_level(logging.WARNING, logger="betabloom"):
-        loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 20}), spent=100)
+        loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 20}), spent=100)
     assert "preparing took 100 of the 20 s: training takes 10 more all the same" in caplog.text
     assert clock.now - begun == pytest.approx(10, rel=0.05)
 
@@ -244,7 +244,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_worked_through_in_parts(small_st
         for state in (whole, parted):
             for state.step in range(3):
                 loop.train_step(state)
-    assert parted.parts == 4
+    assert parted.micro_batches == 4
     assert [r.getMessage() for r in caplog.records] == [
         f"a batch of 16 does not fit in memory: it is worked through in {parts} parts" for parts in (2, 4)
     ]
@@ -265,12 +265,12 @@ def test_other_errors_are_no_lack_of_memory(small_store, tiny_config, monkeypatc
     monkeypatch.setattr(state.vae, "forward", lambda x, noise: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
         loop.train_step(state)
-    assert state.parts == 1
+    assert state.micro_batches == 1
 
 
 def test_memory_that_is_short_in_a_budget_makes_the_batch_smaller(small_store, tiny_config, clock):
     def pace(state):
-        state.parts = 4
+        state.micro_batches = 4
         return 0.01
 
     assert chosen(small_store, tiny_config.replace({"batch": 0}), pace, clock).train.batch == 8
@@ -280,11 +280,11 @@ def test_parts_are_kept_by_a_checkpoint(small_store, tiny_config, tmp_path):
     (tmp_path / "metrics.jsonl").touch()
     state = setup.set_up(small_store, tiny_config, tmp_path)
     loop.train_step(state)
-    state.step, state.parts = 1, 4
+    state.step, state.micro_batches = 1, 4
     resume.save(state)
     again = setup.set_up(small_store, tiny_config, tmp_path)
     resume.restore(again)
-    assert again.parts == 4
+    assert again.micro_batches == 4
 
 
 @pytest.mark.slow

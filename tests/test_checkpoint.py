@@ -30,7 +30,7 @@ def model(small_store, tmp_path_factory):
         "flow": 4,
     }
     folder = tmp_path_factory.mktemp("run")
-    return loop.fit(small_store, Config.preset("tiny", **settings), folder), folder
+    return loop.train(small_store, Config.preset("tiny", **settings), folder), folder
 
 
 def test_load_gives_back_what_was_saved_in_evaluation_mode(model, small_store):

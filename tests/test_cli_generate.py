@@ -20,7 +20,7 @@ from betabloom.training import loop
 @pytest.fixture
 def run(tmp_path, tiny_config, small_store, capsys, monkeypatch):
     """Run the command line in a folder with a model that learned from sixty drawn flowers, and a picture."""
-    loop.fit(small_store, tiny_config).save(tmp_path / "model")
+    loop.train(small_store, tiny_config).save(tmp_path / "model")
     Image.new("RGB", (40, 30), (150, 60, 160)).save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
 

@@ -25,7 +25,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     pictures = Store.from_array(np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8))
     (folder / "runs").mkdir()
-    loop.fit(pictures, Config.preset("tiny", **SETTINGS), folder / "runs" / "whole")
+    loop.train(pictures, Config.preset("tiny", **SETTINGS), folder / "runs" / "whole")
     (folder / "runs" / "begun").mkdir()
     (folder / "runs" / "begun" / "config.yaml").write_text("train: {steps: 5}\n")
     (folder / "runs" / "no run").mkdir()

@@ -47,7 +47,7 @@ def _room(monkeypatch):
 
 def ill(pictures, out, **settings):
     """Train a little, and return the advice that is left in the run: illness → advice."""
-    loop.fit(pictures, Config.preset("tiny", **{**SETTINGS, **settings}), out)
+    loop.train(pictures, Config.preset("tiny", **{**SETTINGS, **settings}), out)
     return {each.illness: each for each in checkup.read_advice(out)}
 
 
@@ -106,7 +106,7 @@ def test_a_few_pictures_and_a_large_model(tmp_path):
     config = Config.preset("tiny", **SETTINGS)
     smaller = config.replace(dict([found["too-few-pictures"].command.removeprefix("--set ").split("=")]))
     state = setup.set_up(few, smaller.replace({"holdout": 0.4}), None)
-    assert "too-few-pictures" not in {each.illness for each in checkup.advise(state)}
+    assert "too-few-pictures" not in {each.illness for each in checkup.checkup(state)}
 
 
 def test_augmented_pictures_that_are_learned_by_heart_all_the_same_mean_stop_earlier():
@@ -174,7 +174,7 @@ def spoil(monkeypatch, *steps):
 
 def test_a_step_that_is_not_finite_is_left_out_and_the_run_goes_back_and_on(flowers, tmp_path, monkeypatch):
     spoiled = spoil(monkeypatch, 70, 121)
-    model = loop.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
+    model = loop.train(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
     found = {each.illness: each for each in checkup.read_advice(tmp_path)}
     assert spoiled == [70, 121]
     assert set(found) == {"not-finite"}
@@ -200,7 +200,7 @@ def test_after_a_setback_the_run_stands_at_its_averaged_weights_without_momentum
     assert all(bool((value == before[name]).all()) for name, value in state.vae.state_dict().items())  # left out
     assert state.sums.count == 6
     recovery.recover(state)
-    assert (state.setbacks, state.sums.count, state.sums.left_out.item()) == (1, 5, 0)
+    assert (state.rollbacks, state.sums.count, state.sums.skipped_steps.item()) == (1, 5, 0)
     for mine, average in zip(state.vae.parameters(), state.averaged.parameters(), strict=True):
         assert mine.equal(average)
         assert mine.isfinite().all()
@@ -211,7 +211,7 @@ def test_a_run_that_is_resumed_after_a_setback_is_the_uninterrupted_one(flowers,
     spoil(monkeypatch, 20, 45)
     spoil_average(monkeypatch, 27)  # seen by the validation after step 30
     config = Config.preset("tiny", **{**SETTINGS, "steps": 60})
-    whole = loop.fit(flowers, config, tmp_path / "whole")
+    whole = loop.train(flowers, config, tmp_path / "whole")
     step = loop.train_step
 
     def step_and_stop(state):
@@ -222,8 +222,8 @@ def test_a_run_that_is_resumed_after_a_setback_is_the_uninterrupted_one(flowers,
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", step_and_stop)
         with pytest.raises(loop.Interrupted):
-            loop.fit(flowers, config, tmp_path / "stopped")
-    resumed = loop.fit(flowers, config, tmp_path / "stopped", resume=True)
+            loop.train(flowers, config, tmp_path / "stopped")
+    resumed = loop.train(flowers, config, tmp_path / "stopped", resume=True)
     for name, value in whole.vae.state_dict().items():
         assert value.equal(resumed.vae.state_dict()[name]), name
     told = [(tmp_path / name / "advice.json").read_text() for name in ("whole", "stopped")]
@@ -247,7 +247,7 @@ def spoil_average(monkeypatch, *steps):
 def test_averaged_weights_that_are_lost_are_averaged_anew_and_the_run_goes_on(flowers, tmp_path, monkeypatch, caplog):
     """A validation shows it: in the middle of the run, and after the last step, when they are to become the model."""
     spoil_average(monkeypatch, 37, 199)
-    model = loop.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
+    model = loop.train(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
     assert [record.getMessage().split(":")[0] for record in caplog.records if "averaging anew" in record.message] == [
         "step 50", "step 200",
     ]  # fmt: skip
@@ -272,7 +272,7 @@ def test_when_held_out_pictures_never_have_a_finite_loss_it_gives_up_and_the_doc
     monkeypatch.setattr(validate.inference, "to_tensor", lambda *arguments: to_tensor(*arguments) / 0)
     config = Config.preset("tiny", **{**SETTINGS, "validations": validations})
     with pytest.raises(BetabloomError, match=rf"at step {step}, and smaller steps did not help \({often}\).*rate="):
-        loop.fit(flowers, config, tmp_path)
+        loop.train(flowers, config, tmp_path)
     assert {each.illness for each in checkup.read_advice(tmp_path)} == {"not-finite"}
 
 
@@ -287,7 +287,7 @@ def at(pictures, step):
 def test_after_three_setbacks_it_gives_up(flowers, tmp_path, monkeypatch):
     spoiled = spoil(monkeypatch, *range(40, 300))
     with pytest.raises(BetabloomError, match=r"step 44, and smaller steps did not help \(3 times\).*=1e-05"):
-        loop.fit(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
+        loop.train(flowers, Config.preset("tiny", **SETTINGS), tmp_path)
     assert spoiled == [40, 41, 42, 43]
     assert {each.illness for each in checkup.read_advice(tmp_path)} == {"not-finite"}
 
@@ -295,7 +295,7 @@ def test_after_three_setbacks_it_gives_up(flowers, tmp_path, monkeypatch):
 def healthy_facts(**settings):
     config = Config.preset("tiny", **{**SETTINGS, **settings}).to_dict()
     flat = {name: value for section in config.values() for name, value in section.items()}
-    return doctor.Facts(flat, numbers=768, images=400, held_out=40, parameters=10_000, progress=1.0)
+    return doctor.RunFacts(flat, numbers=768, images=400, held_out=40, parameters=10_000, progress=1.0)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.1, 0.19])
@@ -354,10 +354,10 @@ def test_on_an_accelerator_the_host_looks_now_and_then_and_at_the_end(flowers):
     state.device = torch.device("cuda")  # nothing is computed
     for state.step in (2, 20, 49):
         recovery.recover(state)
-        assert state.setbacks == 0
+        assert state.rollbacks == 0
     state.step = recovery.LOOK_EVERY
     recovery.recover(state)
-    assert (state.setbacks, state.sums.count) == (1, 0)
+    assert (state.rollbacks, state.sums.count) == (1, 0)
     assert state.sums.values.isfinite().all()
 
 

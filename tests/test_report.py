@@ -28,7 +28,7 @@ def run(tmp_path_factory):
     pictures = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     settings = {"height": 16, "width": 16, "widths": "8,16", "latents": 6, "steps": 20, "validations": 2, "beta": 4.0}
     config = Config.preset("tiny", **settings, source='x"<script>', device="cpu", precision="fp32")
-    loop.fit(Store.from_array(pictures), config, folder)
+    loop.train(Store.from_array(pictures), config, folder)
     return folder
 
 

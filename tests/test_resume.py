@@ -43,7 +43,7 @@ def results(folder: Path) -> dict[str, object]:
 def whole(small_store, tiny_config, tmp_path_factory):
     """What the uninterrupted run makes."""
     folder = tmp_path_factory.mktemp("whole")
-    loop.fit(small_store, tiny_config, folder)
+    loop.train(small_store, tiny_config, folder)
     return results(folder)
 
 
@@ -69,10 +69,10 @@ def test_stopped_at_any_step_by_any_signal_it_ends_as_if_it_had_not(
     with monkeypatch.context() as patch:
         stop_at(patch, at, getattr(signal, name))
         with pytest.raises(Interrupted, match=r"Stopped.*--resume"):
-            loop.fit(small_store, tiny_config, tmp_path)
+            loop.train(small_store, tiny_config, tmp_path)
     assert not (tmp_path / "model").exists()
     torch.manual_seed(at)  # no random numbers come from here
-    loop.fit(small_store, tiny_config, tmp_path, resume=True)
+    loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
 
 
@@ -80,7 +80,7 @@ def test_a_run_that_goes_on_tells_the_time_left_by_its_own_pace(small_store, tin
     with monkeypatch.context() as patch:
         stop_at(patch, 9)
         with pytest.raises(Interrupted):
-            loop.fit(small_store, tiny_config, tmp_path)
+            loop.train(small_store, tiny_config, tmp_path)
     state = setup.set_up(small_store, tiny_config, tmp_path)
     resume.restore(state)
     assert state.step == 9
@@ -95,22 +95,22 @@ def test_stopped_while_the_model_is_made_only_that_is_done_again(
     with monkeypatch.context() as patch:
         patch.setattr(finish, name, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted, match="after the last step, which is saved"):
-            loop.fit(small_store, tiny_config, tmp_path)
+            loop.train(small_store, tiny_config, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", lambda _: pytest.fail("trained again"))
-        loop.fit(small_store, tiny_config, tmp_path, resume=True)
+        loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
 
 
 def test_a_finished_run_says_so_and_stays_as_it_is(whole, small_store, tiny_config, tmp_path, caplog, monkeypatch):
-    loop.fit(small_store, tiny_config, tmp_path)
+    loop.train(small_store, tiny_config, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "model").iterdir()}
     with caplog.at_level(logging.INFO, logger="betabloom"):
-        loop.fit(small_store, tiny_config, tmp_path, resume=True)
+        loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert "is finished: it was trained to its end, step 20" in caplog.text
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "model").iterdir()}
     (tmp_path / "model" / "samples.png").unlink()
-    loop.fit(small_store, tiny_config, tmp_path, resume=True)
+    loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
 
 
@@ -240,8 +240,8 @@ def test_a_disk_that_takes_no_more_stops_the_run_with_the_reason_and_the_last_ch
             loop, "train_step", lambda s: (step(s), s.step + 1 == 12 and patch.setattr(run_folder, where, full))
         )
         with pytest.raises(BetabloomError, match=f"step 12: .*{reason}.*at step 11 is saved.*--resume"):
-            loop.fit(small_store, tiny_config, tmp_path)
-    loop.fit(small_store, tiny_config, tmp_path, resume=True)
+            loop.train(small_store, tiny_config, tmp_path)
+    loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
 
 
@@ -249,7 +249,7 @@ def test_a_folder_that_is_gone_stops_the_run_and_is_not_made_again(small_store, 
     step, out = loop.train_step, tmp_path / "run"
     monkeypatch.setattr(loop, "train_step", lambda s: (step(s), s.step + 1 == 12 and out.rename(tmp_path / "moved")))
     with pytest.raises(BetabloomError, match=r"step \d+: its folder .*run is gone"):
-        loop.fit(small_store, tiny_config, out)
+        loop.train(small_store, tiny_config, out)
     assert not out.exists()
 
 
@@ -283,33 +283,33 @@ def test_a_folder_that_becomes_read_only_stops_the_run_and_the_last_checkpoint_s
             loop, "train_step", lambda s: (step(s), s.step + 1 == 12 and stack.enter_context(read_only(checkpoints)))
         )
         with pytest.raises(BetabloomError, match=r"step 12: .* has become read-only.*at step 11 is saved.*--resume"):
-            loop.fit(small_store, tiny_config, tmp_path)
-    loop.fit(small_store, tiny_config, tmp_path, resume=True)
+            loop.train(small_store, tiny_config, tmp_path)
+    loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
 
 
 def test_a_folder_that_is_read_only_takes_no_run_and_says_so(small_store, tiny_config, tmp_path):
     for out in (tmp_path, tmp_path / "run"):
         with read_only(tmp_path), pytest.raises(BetabloomError, match=rf"No run can be put in {out}: .*read-only"):
-            loop.fit(small_store, tiny_config, out)
+            loop.train(small_store, tiny_config, out)
         assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_named(small_store, tiny_config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BetabloomError, match=r"No run can be put in .*file/run: .*another folder with -o"):
-        loop.fit(small_store, tiny_config, tmp_path / "file" / "run")
+        loop.train(small_store, tiny_config, tmp_path / "file" / "run")
 
 
 def test_two_runs_never_write_the_same_folder(small_store, tiny_config, tmp_path):
     with locked(tmp_path / ".lock"), pytest.raises(UsageError, match="Another process is training in"):
-        loop.fit(small_store, tiny_config, tmp_path)
-    loop.fit(small_store, tiny_config, tmp_path)
+        loop.train(small_store, tiny_config, tmp_path)
+    loop.train(small_store, tiny_config, tmp_path)
     before = results(tmp_path)
     with pytest.raises(UsageError, match="exists already"):
-        loop.fit(small_store, tiny_config, tmp_path)
+        loop.train(small_store, tiny_config, tmp_path)
     with locked(tmp_path / ".lock"), pytest.raises(UsageError, match="Another process is training in"):
-        loop.fit(small_store, tiny_config, tmp_path, resume=True)
+        loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == before
     assert not (tmp_path / ".lock").exists()
 
@@ -319,11 +319,11 @@ def test_what_killed_processes_left_is_removed_and_what_is_not_theirs_stays(smal
         (tmp_path / name).touch()
     (tmp_path / ".model.7.part").mkdir()
     assert run_folder.is_free(tmp_path)
-    loop.fit(small_store, tiny_config, tmp_path)
+    loop.train(small_store, tiny_config, tmp_path)
     (tmp_path / "checkpoints" / ".step-000000007.7.part").mkdir()
     (tmp_path / "samples" / ".7.part").touch()
     (tmp_path / ".mine").touch()
-    loop.fit(small_store, tiny_config, tmp_path, resume=True)
+    loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert [path.name for path in tmp_path.rglob(".*")] == [".mine"]
     assert not run_folder.is_free(tmp_path)
 
@@ -332,21 +332,21 @@ def test_settings_that_were_changed_meanwhile_are_named(small_store, tiny_config
     """Also where they make another network, which the checkpoint's weights do not fit."""
     stop_at(monkeypatch, 9)
     with pytest.raises(Interrupted):
-        loop.fit(small_store, tiny_config, tmp_path)
+        loop.train(small_store, tiny_config, tmp_path)
     for name, before, after in (("beta", "1.0", 2.0), ("latents", "6", 7)):
         told = rf"The setting {name} was {before} when .* stopped, and is {after} in its config\.yaml"
         with pytest.raises(UsageError, match=told):
-            loop.fit(small_store, tiny_config.replace({name: after}), tmp_path, resume=True)
+            loop.train(small_store, tiny_config.replace({name: after}), tmp_path, resume=True)
 
 
 def test_sheets_of_steps_that_did_not_come_to_be_go(small_store, tiny_config, tmp_path, monkeypatch):
     stop_at(monkeypatch, 9)
     with pytest.raises(Interrupted):
-        loop.fit(small_store, tiny_config, tmp_path)
+        loop.train(small_store, tiny_config, tmp_path)
     (tmp_path / "samples").mkdir(exist_ok=True)
     for name in ("step-000000011.png", "step-000000010.txt", "mine.png"):
         (tmp_path / "samples" / name).write_text("")
-    loop.fit(small_store, tiny_config, tmp_path, resume=True)
+    loop.train(small_store, tiny_config, tmp_path, resume=True)
     names = {path.name for path in (tmp_path / "samples").iterdir()}
     assert {"step-000000010.txt", "mine.png"} <= names
     assert "step-000000011.png" not in names

@@ -34,8 +34,8 @@ def interrupted(pictures, config, out, monkeypatch, at=13):
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", step_and_stop)
         with pytest.raises(loop.Interrupted):
-            loop.fit(pictures, config, out)
-    return loop.fit(pictures, config, out, resume=True)
+            loop.train(pictures, config, out)
+    return loop.train(pictures, config, out, resume=True)
 
 
 def test_csv_has_the_same_rows_as_the_metrics_also_after_an_interruption(
@@ -141,7 +141,7 @@ def test_a_real_mlflow_server_has_numbers_settings_and_pictures(
 def test_without_a_server_mlflow_writes_a_file_beside_the_run(small_store, tiny_config, tmp_path, monkeypatch):
     pytest.importorskip("mlflow", reason="needs the extra: pip install 'betabloom[mlflow]'")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    loop.fit(small_store, tiny_config.replace({"log": "mlflow"}), tmp_path / "runs" / "a")
+    loop.train(small_store, tiny_config.replace({"log": "mlflow"}), tmp_path / "runs" / "a")
     assert (tmp_path / "runs" / "mlflow.db").is_file()
     assert list((tmp_path / "runs" / "mlartifacts").rglob("*.png"))
 
@@ -151,7 +151,7 @@ def test_without_a_server_mlflow_writes_a_file_beside_the_run(small_store, tiny_
 def test_a_server_that_is_down_is_left_out_with_one_warning(small_store, tiny_config, tmp_path, monkeypatch, caplog):
     pytest.importorskip("mlflow", reason="needs the extra: pip install 'betabloom[mlflow]'")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    model = loop.fit(small_store, tiny_config.replace({"log": "mlflow,csv"}), tmp_path)
+    model = loop.train(small_store, tiny_config.replace({"log": "mlflow,csv"}), tmp_path)
     assert model.training["steps"] == 20
     assert caplog.text.count("mlflow cannot be written to and is left out") == 1
     assert (tmp_path / "metrics.csv").is_file()
@@ -169,22 +169,22 @@ def test_whatever_a_tracker_raises_training_goes_on(what, small_store, tiny_conf
         return trackers.Tracker(**calls)
 
     monkeypatch.setitem(trackers.TRACKERS, "csv", make)
-    model = loop.fit(small_store, tiny_config.replace({"log": "csv"}), tmp_path)
+    model = loop.train(small_store, tiny_config.replace({"log": "csv"}), tmp_path)
     assert model.training["steps"] == 20
     assert caplog.text.count(f"csv cannot be written to and is left out (RuntimeError: {what} failed)") == 1
     assert len(lines(tmp_path)) >= 3
 
 
 def test_logging_changes_nothing(small_store, tiny_config, tmp_path):
-    plain = loop.fit(small_store, tiny_config, tmp_path / "a")
-    logged = loop.fit(small_store, tiny_config.replace({"log": "csv"}), tmp_path / "b")
+    plain = loop.train(small_store, tiny_config, tmp_path / "a")
+    logged = loop.train(small_store, tiny_config.replace({"log": "csv"}), tmp_path / "b")
     for name, value in plain.vae.state_dict().items():
         assert value.equal(logged.vae.state_dict()[name])
 
 
 def test_an_unknown_log_is_refused_before_anything_is_made(small_store, tiny_config, tmp_path):
     with pytest.raises(UsageError, match="Unknown log 'paper'"):
-        loop.fit(small_store, tiny_config.replace({"log": "paper"}), tmp_path / "run")
+        loop.train(small_store, tiny_config.replace({"log": "paper"}), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 

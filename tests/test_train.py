@@ -45,14 +45,14 @@ def metrics(folder) -> list[dict]:
 def test_training_learns(small_store, tiny_config):
     losses = []
     for steps in (1, 120):
-        model = loop.fit(small_store, tiny_config.replace({"steps": steps, "ema": 0.9}))
+        model = loop.train(small_store, tiny_config.replace({"steps": steps, "ema": 0.9}))
         losses.append(model.training["validation"]["loss"])
     assert losses[1] < losses[0] - 200  # nats per image, of 768 numbers
 
 
 def test_same_seed_same_weights_other_seed_others(small_store, tiny_config):
-    assert same(loop.fit(small_store, tiny_config), loop.fit(small_store, tiny_config))
-    assert not same(loop.fit(small_store, tiny_config), loop.fit(small_store, tiny_config.replace({"seed": 1})))
+    assert same(loop.train(small_store, tiny_config), loop.train(small_store, tiny_config))
+    assert not same(loop.train(small_store, tiny_config), loop.train(small_store, tiny_config.replace({"seed": 1})))
 
 
 @pytest.mark.parametrize("at", [1, 7, 13])
@@ -62,7 +62,7 @@ def test_a_run_that_is_resumed_at_any_step_is_the_uninterrupted_one(
     folders = [tmp_path / "whole", tmp_path / "stopped"]
     for folder in folders:
         folder.mkdir()
-    whole = loop.fit(small_store, tiny_config, folders[0])
+    whole = loop.train(small_store, tiny_config, folders[0])
 
     step = loop.train_step
 
@@ -74,8 +74,8 @@ def test_a_run_that_is_resumed_at_any_step_is_the_uninterrupted_one(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", step_and_stop)
         with pytest.raises(loop.Interrupted, match=f"step {at}.*--resume {folders[1]}"):
-            loop.fit(small_store, tiny_config, folders[1])
-    resumed = loop.fit(small_store, tiny_config, folders[1], resume=True)
+            loop.train(small_store, tiny_config, folders[1])
+    resumed = loop.train(small_store, tiny_config, folders[1], resume=True)
     assert same(whole, resumed)
     assert metrics(folders[0]) == metrics(folders[1])
     assert np.array_equal(whole.generate(9, seed=3), resumed.generate(9, seed=3))
@@ -85,7 +85,7 @@ def test_a_damaged_newest_checkpoint_is_noticed_and_the_one_before_is_used(
     small_store, tiny_config, tmp_path, caplog, monkeypatch
 ):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)  # after every step
-    whole = loop.fit(small_store, tiny_config, tmp_path)
+    whole = loop.train(small_store, tiny_config, tmp_path)
     kept = sorted((tmp_path / "checkpoints").iterdir())
     assert [path.name for path in kept] == ["step-000000019", "step-000000020"]
     tensors = kept[1] / "state.safetensors"
@@ -93,13 +93,13 @@ def test_a_damaged_newest_checkpoint_is_noticed_and_the_one_before_is_used(
     damaged[len(damaged) // 2] ^= 1
     tensors.write_bytes(damaged)
     with caplog.at_level("WARNING", logger="betabloom"):
-        resumed = loop.fit(small_store, tiny_config, tmp_path, resume=True)
+        resumed = loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert "step-000000020 is damaged" in caplog.text
     assert same(whole, resumed)
 
 
 def test_what_a_run_leaves(small_store, tiny_config, tmp_path):
-    model = loop.fit(small_store, tiny_config, tmp_path)
+    model = loop.train(small_store, tiny_config, tmp_path)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert {
         "config.yaml", "metrics.jsonl", "log.txt", "curves.png", "reconstructions.png", "model/model.safetensors",
@@ -118,7 +118,7 @@ def test_what_a_run_leaves(small_store, tiny_config, tmp_path):
 
 
 def test_metrics_have_the_terms_apart(small_store, tiny_config, tmp_path):
-    loop.fit(small_store, tiny_config.replace({"likelihood": "bernoulli", "beta": 4.0}), tmp_path)
+    loop.train(small_store, tiny_config.replace({"likelihood": "bernoulli", "beta": 4.0}), tmp_path)
     lines = metrics(tmp_path)
     assert {line["split"] for line in lines} == {"train", "validation"}
     for line in lines:
@@ -193,7 +193,7 @@ def test_clipping_limits_the_gradient(small_store, tiny_config, monkeypatch):
 
 
 def test_a_budget_ends_in_time_with_the_schedule_complete(small_store, tiny_config, tmp_path):
-    loop.fit(small_store, tiny_config.replace({"steps": 0, "budget": 6.0}), tmp_path)
+    loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 6.0}), tmp_path)
     last = metrics(tmp_path)[-1]
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
     assert last["beta"] == 1
@@ -208,7 +208,7 @@ def test_every_choice_trains(name, small_store, tiny_config):
     }[name]  # fmt: skip
     for choice in choices:
         settings = {name: choice, "steps": 3, "prior_components": 3, "beta_warmup": 0.0}
-        model = loop.fit(small_store, tiny_config.replace(settings))
+        model = loop.train(small_store, tiny_config.replace(settings))
         assert np.isfinite(model.training["validation"]["loss"]), choice
         assert model.generate(2).shape == (2, 16, 16, 3)
 
@@ -216,7 +216,7 @@ def test_every_choice_trains(name, small_store, tiny_config):
 @pytest.mark.parametrize("shape", [(16, 32, 3), (32, 16, 1)])
 def test_grey_and_non_square_pictures_train(shape, tiny_config):
     pictures = np.random.default_rng(0).integers(0, 256, (20, *shape), dtype=np.uint8)
-    model = loop.fit(Store.from_array(pictures), tiny_config)
+    model = loop.train(Store.from_array(pictures), tiny_config)
     assert model.generate(3).shape == (3, *shape)
     assert model.reconstruct(pictures[:2]).shape == (2, *shape)
 
@@ -224,7 +224,7 @@ def test_grey_and_non_square_pictures_train(shape, tiny_config):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_very_few_pictures_are_enough_to_run(count, tiny_config):
     pictures = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
-    model = loop.fit(Store.from_array(pictures), tiny_config)
+    model = loop.train(Store.from_array(pictures), tiny_config)
     assert model.generate(2).shape == (2, 16, 16, 3)
 
 
@@ -237,17 +237,17 @@ def test_a_loss_that_is_not_finite_ends_with_advice(small_store, tiny_config, tm
 
     monkeypatch.setattr(one_step, "batch", spoiled)
     with pytest.raises(BetabloomError, match=r"no longer a finite number.*--set learning_rate=1e-05") as error:
-        loop.fit(small_store, tiny_config, tmp_path)
+        loop.train(small_store, tiny_config, tmp_path)
     assert not isinstance(error.value, UsageError)
 
 
 def test_nothing_to_resume_and_other_pictures_are_refused(small_store, tiny_config, tmp_path):
     with pytest.raises(UsageError, match="no checkpoint and no config"):
-        loop.fit(small_store, tiny_config, tmp_path, resume=True)
-    loop.fit(small_store, tiny_config, tmp_path)
+        loop.train(small_store, tiny_config, tmp_path, resume=True)
+    loop.train(small_store, tiny_config, tmp_path)
     other = Store.from_array(np.zeros((30, 16, 16, 3), np.uint8))
     with pytest.raises(UsageError, match="not those that the run"):
-        loop.fit(other, tiny_config, tmp_path, resume=True)
+        loop.train(other, tiny_config, tmp_path, resume=True)
 
 
 def test_a_checkpoint_holds_two_generations_and_no_leftovers(small_store, tiny_config, tmp_path):
@@ -262,21 +262,21 @@ def test_a_checkpoint_holds_two_generations_and_no_leftovers(small_store, tiny_c
 
 
 def test_a_finished_run_that_is_resumed_stays_what_it_is(small_store, tiny_config, tmp_path):
-    finished = loop.fit(small_store, tiny_config, tmp_path)
-    again = loop.fit(small_store, tiny_config, tmp_path, resume=True)
+    finished = loop.train(small_store, tiny_config, tmp_path)
+    again = loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert again.fingerprint == finished.fingerprint
 
 
 def test_a_stream_trains_resumes_and_needs_an_end(tiny_config, tmp_path, monkeypatch):
     stream = data.Streamed(Memory(90), data.Pipeline.named("square", (16, 16)))
     with pytest.raises(UsageError, match=r"--steps 20000 or --budget 1h"):
-        loop.fit(stream, tiny_config.replace({"steps": 0}))
+        loop.train(stream, tiny_config.replace({"steps": 0}))
     with pytest.raises(UsageError, match="number of pictures"):
-        loop.fit(stream, tiny_config.replace({"regulariser": "total-correlation"}))
+        loop.train(stream, tiny_config.replace({"regulariser": "total-correlation"}))
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
-    whole = loop.fit(stream, tiny_config, tmp_path)
+    whole = loop.train(stream, tiny_config, tmp_path)
     shutil.rmtree(tmp_path / "checkpoints" / "step-000000020")
-    resumed = loop.fit(stream, tiny_config, tmp_path, resume=True)
+    resumed = loop.train(stream, tiny_config, tmp_path, resume=True)
     assert same(whole, resumed)
     assert whole.training["images"] is None
     assert whole.training["images_seen"] == 320

@@ -64,7 +64,7 @@ def test_places_cover_the_canvas_evenly():
 
 def test_a_single_picture_is_enlarged_to_cover_and_cut_evenly():
     ramp = np.broadcast_to(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (64, 64, 3))
-    image = np.asarray(wallpaper.enlarge(ramp, 400, 200)).astype(int)
+    image = np.asarray(wallpaper.resize_to_cover(ramp, 400, 200)).astype(int)
     assert image.shape == (200, 400, 3)
     assert np.ptp(image, axis=1).max() == 0  # the ramp stays one
     assert abs(image[0, 0, 0] - 64) < 3  # a quarter is cut off above and below

@@ -75,5 +75,5 @@ def fit(
     config = Config.preset(preset, **settings)
     if progress is None and console.in_notebook():
         with console.progress("training") as bar:
-            return loop.fit(pictures, config, folder, progress=bar)
-    return loop.fit(pictures, config, folder, progress=progress)
+            return loop.train(pictures, config, folder, progress=bar)
+    return loop.train(pictures, config, folder, progress=progress)

@@ -28,7 +28,7 @@ COMMANDS = [
 @pytest.fixture
 def _place(tmp_path, tiny_config, small_store, monkeypatch):
     """A folder with what the page names."""
-    loop.fit(small_store, tiny_config).save(tmp_path / "runs" / "flowers")
+    loop.train(small_store, tiny_config).save(tmp_path / "runs" / "flowers")
     Image.new("RGB", (40, 30), (150, 60, 160)).save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import typer.main
 
-from betabloom.cli.generate import again
+from betabloom.cli.generate import command_to_repeat
 from betabloom.cli.main import app
 from betabloom.imaging.png import read_png
 from betabloom.training import loop
@@ -45,7 +45,7 @@ def check(folder: Path) -> None:
     for name, command in zip(shown, commands, strict=True):
         model = shlex.split(command)[2]
         assert command == gallery.command(Path(name).stem, model)
-        one, other = parsed(command), parsed(again(read_png(folder / name)))
+        one, other = parsed(command), parsed(command_to_repeat(read_png(folder / name)))
         assert {**one, "out": None} == {**other, "out": None}
 
 
@@ -64,7 +64,7 @@ def test_there_are_at_least_as_many_as_in_the_students_project() -> None:
 
 
 def test_it_can_be_made(tmp_path: Path, tiny_config: Config, small_store: Store) -> None:
-    loop.fit(small_store, tiny_config).save(tmp_path / "model")
+    loop.train(small_store, tiny_config).save(tmp_path / "model")
     chosen = ["nebula", "texture"]
     words = [str(GALLERY / "make.py"), str(tmp_path / "model"), "--out", str(tmp_path / "gallery"), "--only", *chosen]
     result = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)

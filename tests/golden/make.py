@@ -31,7 +31,7 @@ def main() -> None:
     source = data.Drawn(80, seed=3, size=32)
     pipeline = data.Pipeline.named("square", (16, 16))
     originals = np.stack([pipeline(source.read(index)) for index in range(len(source))])
-    model = loop.fit(data.Store.from_array(originals, pipeline=pipeline), Config.preset("tiny", **SETTINGS))
+    model = loop.train(data.Store.from_array(originals, pipeline=pipeline), Config.preset("tiny", **SETTINGS))
     model.save(folder)
     mean, log_var = model.encode(originals[:4])
     np.savez_compressed(

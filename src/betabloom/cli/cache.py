@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli.options import Json, aligned, say, say_lines
+from betabloom.cli.options import Json, aligned, print_lines, print_result
 
 if TYPE_CHECKING:
     from betabloom.data.store.cache import Entry
@@ -24,7 +24,7 @@ def list_(as_json: Json = False) -> None:
     found = entries()
     size = sum(entry.bytes for entry in found)
     total = f"{len(found)} in {cache_folder()}, {_size(size)}"
-    say_lines(
+    print_lines(
         as_json,
         [*_table(found), total + (". Free it: betabloom cache clear" if found else "")],
         cache=str(cache_folder()), bytes=size, stores=[_facts(entry) for entry in found],
@@ -46,7 +46,7 @@ def clear(
         raise UsageError(f"there are no prepared pictures of '{name}'. To see what there is: betabloom cache list")
     size = sum(entry.bytes for entry in removed)
     left = f"; {busy} left, for they are just being prepared" if busy else ""
-    say(
+    print_result(
         as_json, f"Removed {len(removed)}, {_size(size)}{left}.",
         bytes=size, busy=busy, removed=[_facts(entry) for entry in removed],
     )  # fmt: skip

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from betabloom.cli.options import Force, Json, Out, free_path, say, say_lines
+from betabloom.cli.options import Force, Json, Out, free_path, print_lines, print_result
 from betabloom.errors import UsageError
-from betabloom.system.console import shown
+from betabloom.system.console import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,9 @@ def fetch(
         raise UsageError(f"There is no data set {what!r} to fetch. Type: betabloom fetch flowers102")
     with progress("downloading", "bytes") as report:
         path = data.fetch_flowers102(out, progress=report)
-    say(as_json, f"Flowers102 is in {path}. Train on it: betabloom train {shlex.quote(str(path))}", path=str(path))
+    print_result(
+        as_json, f"Flowers102 is in {path}. Train on it: betabloom train {shlex.quote(str(path))}", path=str(path)
+    )
 
 
 @app.command()
@@ -70,7 +72,7 @@ def inspect(
     if path is not None:
         _contact_sheet(opened, path)
     lines = report.text().splitlines() + ([] if path is None else [f"Contact sheet: {path}"])
-    say_lines(as_json, lines, **report.to_dict(), sheet=None if path is None else str(path))
+    print_lines(as_json, lines, **report.to_dict(), sheet=None if path is None else str(path))
 
 
 @app.command()
@@ -98,10 +100,12 @@ def preview(
     order = random.Random(seed).sample(range(len(opened)), len(opened))
     after, chosen = _pictures(opened, made, order, n)
     before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels), chosen, n)
-    names = [shown(opened.names[index]) for index in chosen]
+    names = [printable(opened.names[index]) for index in chosen]
     record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names}
     png.save_png(sheets.pairs(before, after), path, record)
-    say(as_json, f"{len(names)} pictures before and after '{made.name}': {path}", made=str(path), pictures=names)
+    print_result(
+        as_json, f"{len(names)} pictures before and after '{made.name}': {path}", made=str(path), pictures=names
+    )
 
 
 def _open(source: str | None, min_size: int) -> Source:
@@ -120,7 +124,7 @@ def _contact_sheet(source: Source, path: Path) -> None:
 
     order = range(0, len(source), max(1, -(-len(source) // 100)))
     pictures, chosen = _pictures(source, data.Pipeline.named("square", (96, 96)), order, 100)
-    names = [shown(source.names[index]) for index in chosen]
+    names = [printable(source.names[index]) for index in chosen]
     png.save_png(sheets.grid(pictures), path, {"verb": "inspect", "source": source.name, "pictures": names})
 
 
@@ -140,5 +144,5 @@ def _pictures(source: Source, pipeline: Pipeline, order: Iterable[int], at_most:
         if len(chosen) == at_most:
             break
     if not chosen:
-        raise SourceError(f"not one usable picture in '{source.name}': there is nothing to show")
+        raise SourceError(f"no usable picture in '{source.name}': there is nothing to show")
     return np.stack(pictures), chosen

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli.options import AnyModel, Device, Force, Json, Out, free_path, say
+from betabloom.cli.options import AnyModel, Device, Force, Json, Out, free_path, print_result
 from betabloom.model.training_pictures import training_pictures
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ def evaluate(
         record = {"verb": "evaluate", **found.facts, "nearest": found.pair_facts}
         png.save_png(sheets.pairs(*found.pairs), pairs, record)
     made = [str(path)] + ([str(pairs)] if pairs else [])
-    say(as_json, f"{_headline(found)}: {', '.join(made)}", made=made, **found.to_dict())
+    print_result(as_json, f"{_headline(found)}: {', '.join(made)}", made=made, **found.to_dict())
 
 
 def _installed() -> Extractor:
     """The best features that are installed."""
     from betabloom import metrics
 
-    if found := metrics.judge():
+    if found := metrics.best_extractor():
         return found
     _note("the feature network is not installed; weaker features are used. Better: pip install 'betabloom[metrics]'")
     return metrics.open_extractor("pixels")

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli.options import AnyModel, Device, Force, Json, Out, Seed, apart, free_path, say
+from betabloom.cli.options import (
+    AnyModel,
+    Device,
+    Force,
+    Json,
+    Out,
+    Seed,
+    free_path,
+    print_result,
+    refuse_overwriting_input,
+)
 from betabloom.cli.pictures import load_model, read_pictures, record_of
 from betabloom.cli.plain import Plain
 from betabloom.errors import BetabloomError, UsageError
@@ -27,14 +37,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from betabloom.cli.pictures import File
-    from betabloom.generate.colours import Wish
-    from betabloom.model.model import Model
-    from betabloom.model.without_torch import Lean
+    from betabloom.generate.colours import ColourTarget
+    from betabloom.model.generator import Generator
     from betabloom.seeds import Piece
 
     Described = tuple[np.ndarray, list[int], dict[str, list[Any]]]
 
-__all__ = ["again", "app"]
+__all__ = ["app", "command_to_repeat"]
 
 app = typer.Typer()
 
@@ -73,17 +82,17 @@ def generate(
 ) -> None:
     """Make new pictures: a grid (-o a.png), one file each (-o folder/), or one large picture (--size, --tile)."""
     path = free_path(out or Path(f"generated-{seed}.png"), force, folder=not (size or tile))
-    apart(path, [like] if like else [])
+    refuse_overwriting_input(path, [like] if like else [])
     canvas = _canvas(size or (TILE_SIZE if tile else None))
-    wishful = colourful or any(each is not None for each in (palette, hue, like, avoid))
+    in_colours = colourful or any(each is not None for each in (palette, hue, like, avoid))
     only_novel = novel or known is not None
     precision = _settled(precision, device)
-    if wishful and precision != "fp32":
+    if in_colours and precision != "fp32":
         raise UsageError("Colours are searched for in fp32: leave out --precision.")
-    loaded = _open(model, device, wishful or precision != "fp32", only_novel)
+    loaded = _open(model, device, in_colours or precision != "fp32", only_novel)
     like = _two_colours(like, loaded)
-    wishes, wished = _wishes(palette, hue, like, colourful, avoid) if wishful else ([], "")
-    series = _Series(loaded, wishes, seed, temperature, sampler, precision)
+    targets, wanted = _colour_targets(palette, hue, like, colourful, avoid) if in_colours else ([], "")
+    series = _Series(loaded, targets, seed, temperature, sampler, precision)
     pieces = series.described(_pieces(series, n, start, numbers, only_novel, known), named)
     options = {"palette": palette, "hue": hue, "like": like, "colourful": colourful, "avoid": avoid, "named": named}
     options |= {"precision": precision if precision != "fp32" else None}
@@ -103,17 +112,17 @@ def generate(
         with _progress(total) as report:
             files = _files(pieces, record, details, lambda done: report(done, total))
             count = write_each(files, path, made if as_json else None)
-    what, facts = _told(count, details, wished)
-    say(as_json, f"{what}: {path}", made=made, n=count, seed=seed, model=loaded.fingerprint, **facts)
+    what, facts = _summary(count, details, wanted)
+    print_result(as_json, f"{what}: {path}", made=made, n=count, seed=seed, model=loaded.fingerprint, **facts)
 
 
-def _told(count: int, details: dict[str, list[Any]], wished: str) -> tuple[str, dict[str, Any]]:
-    """What was made, in words and as facts: how many, and how many of them are as wished."""
+def _summary(count: int, details: dict[str, list[Any]], wanted: str) -> tuple[str, dict[str, Any]]:
+    """What was made, in words and as facts: how many, and how many of them are as requested."""
     what = f"{count} new pictures" if count > 1 else "1 new picture"
-    if not wished:
+    if not wanted:
         return what, dict(details)
     hits = sum(details["satisfied"])
-    return f"{what}, {hits} of them {wished}", {**details, "wished": wished, "hits": hits, "hit_rate": hits / count}
+    return f"{what}, {hits} of them {wanted}", {**details, "wished": wanted, "hits": hits, "hit_rate": hits / count}
 
 
 def _settled(precision: str, device: str) -> str:
@@ -125,49 +134,49 @@ def _settled(precision: str, device: str) -> str:
     return precision_name(choose_precision(precision, choose_device(device)))
 
 
-def _open(path: Path | None, device: str, needs_torch: bool, only_novel: bool) -> Model | Lean:
+def _open(path: Path | None, device: str, needs_torch: bool, only_novel: bool) -> Generator:
     """The model, without torch where that will do: importing it takes longer than drawing."""
     if device == "cpu" and not needs_torch:
-        if not only_novel and "numpy" not in sys.modules:  # `Lean` shares the work among threads of its own
+        if not only_novel and "numpy" not in sys.modules:  # `NumpyModel` shares the work among threads of its own
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        from betabloom.model.without_torch import open_lean
+        from betabloom.model.without_torch import open_without_torch
 
-        lean = open_lean(path)
+        lean = open_without_torch(path)
         if lean:
             return lean
     return load_model(path, device)
 
 
 class _Series:
-    """The pictures of a seed by their numbers; remembers which of them are as wished."""
+    """The pictures of a seed by their numbers; remembers which of them are as requested."""
 
     def __init__(
         self,
-        model: Model | Lean,
-        wishes: list[list[Wish]],
+        model: Generator,
+        targets: list[list[ColourTarget]],
         seed: int,
         temperature: float,
         sampler: str,
         precision: str,
     ) -> None:
         self.model = model
-        self.wishes = wishes
+        self.targets = targets
         self.satisfied: dict[int, bool] = {}
         self._how = seed, temperature, sampler
         self._precisely = {} if precision == "fp32" else {"precision": precision}
 
     def __call__(self, first: int, count: int) -> np.ndarray:
         seed, temperature, sampler = self._how
-        if not self.wishes:
+        if not self.targets:
             return self.model.generate(count, seed, temperature, first, sampler, **self._precisely)
-        from betabloom.generate.search import guided
+        from betabloom.generate.code_search import search
         from betabloom.model.model import Model
         from betabloom.system.console import progress
 
         assert isinstance(self.model, Model)  # noqa: S101  (for the type checker: `_open` saw to it)
         with progress("searching", "pictures") as report:
             density = self.model.density(sampler)
-            found = guided(self.model.vae, self.wishes, count, seed, temperature, first, density, report)
+            found = search(self.model.vae, self.targets, count, seed, temperature, first, density, report)
         self.satisfied |= dict(zip(range(first, first + count), found.satisfied.tolist(), strict=True))
         return found.pictures
 
@@ -175,7 +184,7 @@ class _Series:
         """The pieces, each with what there is to say of every picture."""
         for pictures, numbers in pieces:
             details: dict[str, list[Any]] = {}
-            if self.wishes:
+            if self.targets:
                 details["satisfied"] = [self.satisfied[i] for i in numbers]
                 self.satisfied.clear()
             if named:
@@ -208,7 +217,7 @@ def _counted(pieces: Iterator[Piece], n: int, start: int) -> Iterator[Piece]:
     print(f"betabloom: {last + 1 - start - n} near copies of training pictures left out", file=sys.stderr)  # noqa: T201
 
 
-def _at_once(model: Model | Lean) -> int:
+def _at_once(model: Generator) -> int:
     """How many pictures are in memory at a time: whole batches, some megabytes of them."""
     return min(MOST_AT_ONCE, max(BATCH, BYTES_AT_ONCE // math.prod(model.config.shape) // BATCH * BATCH))
 
@@ -262,29 +271,29 @@ def _files(
         report(done)
 
 
-def _wishes(
+def _colour_targets(
     palette: str | None, hue: float | None, like: str | None, colourful: bool, avoid: str | None
-) -> tuple[list[list[Wish]], str]:
-    """What the options wish, for each colour of the palette, and the same in words."""
-    from betabloom.generate import colours as wish
+) -> tuple[list[list[ColourTarget]], str]:
+    """What the options target, for each colour of the palette, and the same in words."""
+    from betabloom.generate import colours
 
     if sum(each is not None for each in (palette, hue, like)) > 1:
         raise UsageError("--palette, --hue and --like each say what the colours are: choose one of them.")
-    common: list[Wish] = []
+    common: list[ColourTarget] = []
     if hue is not None:
-        common.append(wish.of_hue(hue))
+        common.append(colours.of_hue(hue))
     if like is not None:
-        common.append(wish.like(like))
+        common.append(colours.like(like))
     if colourful:
-        common.append(wish.colourful())
+        common.append(colours.colourful())
     if avoid is not None:
-        common += wish.avoid(avoid)
-    kinds = wish.palette(palette) if palette is not None else [[]]
+        common += colours.avoid(avoid)
+    kinds = colours.palette(palette) if palette is not None else [[]]
     texts = [" or ".join("+".join(each.text for each in kind) for kind in kinds)] + [each.text for each in common]
     return [kind + common for kind in kinds if kind or common], ", ".join(text for text in texts if text)
 
 
-def _two_colours(like: str | None, model: Model | Lean) -> str | None:
+def _two_colours(like: str | None, model: Generator) -> str | None:
     """What --like says: two colours, or a picture, of which the colours of centre and surroundings are taken."""
     if like is None or like.startswith("#"):
         return like
@@ -332,13 +341,13 @@ def _save(
 
     image: Image.Image
     if len(pictures) == 1 and not tile:
-        image = wallpaper.enlarge(pictures[0], *canvas)
+        image = wallpaper.resize_to_cover(pictures[0], *canvas)
     else:
         image = wallpaper.meadow(pictures, *canvas, seed)
     png.save_png(image, path, record)
 
 
-def again(record: dict[str, Any]) -> str:
+def command_to_repeat(record: dict[str, Any]) -> str:
     """The command that makes a generated picture again."""
     colours = ["palette", "hue", "like", "avoid"]
     plain = ["seed", "start", "temperature", "sampler", "precision", *colours, "size", "columns"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli import cache, evaluate, generate, refine, runs
+from betabloom.cli import cache, evaluate, generate, refine, runs, share
 from betabloom.cli import data as cli_data
 from betabloom.cli.options import (
     Device,
@@ -27,10 +27,10 @@ from betabloom.cli.options import (
     Out,
     Pictures,
     Seed,
-    apart,
     free_path,
-    say,
-    say_lines,
+    print_lines,
+    print_result,
+    refuse_overwriting_input,
 )
 from betabloom.cli.pictures import load_model, read_pictures, record_of, write_pictures
 from betabloom.cli.plain import PlainGroup
@@ -56,6 +56,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app)
 app.add_typer(generate.app)
+app.add_typer(share.app)
 app.add_typer(runs.app)
 app.add_typer(cache.app, name="cache")
 app.add_typer(evaluate.app)
@@ -147,15 +148,15 @@ def train(
     from betabloom.config import Config, parse_size
     from betabloom.system.console import progress, show_log
     from betabloom.training import loop as training
-    from betabloom.training.run_folder import resume_command, run_config, typed
+    from betabloom.training.run_folder import resume_command, run_config, shell_quoted
     from betabloom.training.setup import check_settings
-    from betabloom.training.warm_start import settled
+    from betabloom.training.warm_start import with_initial_model
 
     show_log()
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
         "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size, "log": log,
-        "start": start,
+        "init_from": start,
     }  # fmt: skip
     if size:
         options["height"], options["width"] = parse_size(size)
@@ -166,7 +167,7 @@ def train(
         config, folder = run_config(resume), resume
     else:
         preset = preset or "flowers64"
-        config = settled(Config.preset(preset, **changes))
+        config = with_initial_model(Config.preset(preset, **changes))
         if source:
             config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
         folder = _new_run(out, source or "flowers102", preset)
@@ -174,12 +175,12 @@ def train(
     store = _prepare_again(config, resume) if resume else _prepare(config)
     spent = time.monotonic() - started
     with progress("training") as report:
-        model = training.fit(store, config, folder, resume is not None, report, spent)
+        model = training.train(store, config, folder, resume is not None, report, spent)
     measures = model.training["validation"]
-    say(
+    print_result(
         as_json,
         f"Trained {model.training['steps']:,} steps on {model.training['images_seen']:,} pictures: {folder}/model. "
-        f"New pictures: betabloom generate {typed(folder)} -n 64 -o flowers.png",
+        f"New pictures: betabloom generate {shell_quoted(folder)} -n 64 -o flowers.png",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **measures,
     )  # fmt: skip
 
@@ -251,12 +252,12 @@ def reconstruct(
     from betabloom.imaging import png, sheets
 
     path = free_path(out or Path("reconstructions.png"), force)
-    apart(path, pictures)
+    refuse_overwriting_input(path, pictures)
     loaded = load_model(model, device)
     originals, names, _ = read_pictures(pictures, loaded, n)
     record = record_of(loaded, model, {"verb": "reconstruct", "pictures": names})
     png.save_png(sheets.pairs(originals, loaded.reconstruct(originals)), path, record)
-    say(as_json, f"{len(names)} pictures with their reconstructions: {path}", made=str(path), pictures=names)
+    print_result(as_json, f"{len(names)} pictures with their reconstructions: {path}", made=str(path), pictures=names)
 
 
 @app.command()
@@ -264,7 +265,8 @@ def vary(
     model: ModelArgument,
     picture: Annotated[str, typer.Argument(help="A picture file.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many variations.")] = 15,
-    amount: Annotated[float, typer.Option(min=0, help="1 samples the posterior; 0 is the reconstruction.")] = 1.0,
+    amount: Annotated[float, typer.Option(min=0, help="0 is the reconstruction, 1 a sister, 2 a cousin.")] = 1.0,
+    posterior: Annotated[bool, typer.Option("--posterior", help="Sample the posterior: σ times the amount.")] = False,
     seed: Seed = 0,
     out: Out = None,
     device: Device = "cpu",
@@ -274,20 +276,20 @@ def vary(
     """Make variations on one picture; the first on the sheet is the original."""
     import numpy as np
 
-    from betabloom.system.console import shown
+    from betabloom.system.console import printable
 
     if not Path(picture).is_file():
         raise UsageError(f"There is no picture file {picture}.")
     path = free_path(out or Path("variations.png"), force, folder=True)
-    apart(path, [picture])
+    refuse_overwriting_input(path, [picture])
     loaded = load_model(model, device)
     original, names, _ = read_pictures([picture], loaded, 1)
-    variations = loaded.vary(original[0], n, seed, amount)
-    record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount}
+    variations = loaded.vary(original[0], n, seed, amount, posterior)
+    record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount, "posterior": posterior}
     made = write_pictures(
         np.concatenate([original, variations]), path, loaded, model, record, ["original", *map(str, range(n))]
     )
-    say(as_json, f"{n} variations on {shown(names[0])}: {path}", made=made, n=n, seed=seed)
+    print_result(as_json, f"{n} variations on {printable(names[0])}: {path}", made=made, n=n, seed=seed)
 
 
 @app.command()
@@ -307,7 +309,9 @@ def encode(
     originals, names, labels = read_pictures(pictures, loaded)
     mean, log_var = loaded.encode(originals)
     save_codes(Codes(mean, log_var, names, loaded.fingerprint, labels), path)
-    say(as_json, f"Codes of {len(names)} pictures: {path}", made=str(path), n=len(names), latents=mean.shape[1])
+    print_result(
+        as_json, f"Codes of {len(names)} pictures: {path}", made=str(path), n=len(names), latents=mean.shape[1]
+    )
 
 
 @app.command()
@@ -329,7 +333,7 @@ def decode(
         raise UsageError(f"{codes} was written by model {stored.model}, and {model} is {loaded.fingerprint}.")
     record = {"verb": "decode", "codes": str(codes)}
     made = write_pictures(loaded.decode(stored.mean), path, loaded, model, record, stored.names, columns)
-    say(as_json, f"{len(stored.names)} pictures: {path}", made=made, n=len(stored.names))
+    print_result(as_json, f"{len(stored.names)} pictures: {path}", made=made, n=len(stored.names))
 
 
 @app.command()
@@ -342,9 +346,9 @@ def info(
 
     from betabloom.imaging.png import read_png
     from betabloom.model.codes import load_codes
-    from betabloom.model.directory import comes_along, describe
+    from betabloom.model.directory import describe, is_bundled
 
-    if not what.exists() and not comes_along(what):
+    if not what.exists() and not is_bundled(what):
         raise UsageError(f"There is no file or folder {what}.")
     if what.is_file() and zipfile.is_zipfile(what):
         codes = load_codes(what)
@@ -352,7 +356,7 @@ def info(
     elif what.is_file():
         facts = read_png(what)
         if facts.get("verb") == "generate":
-            facts["again"] = generate.again(facts)
+            facts["again"] = generate.command_to_repeat(facts)
     else:
         facts = describe(what)
-    say_lines(as_json, [f"{key:<18} {value}" for key, value in facts.items()], **facts)
+    print_lines(as_json, [f"{key:<18} {value}" for key, value in facts.items()], **facts)

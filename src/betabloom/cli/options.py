@@ -21,10 +21,10 @@ __all__ = [
     "Pictures",
     "Seed",
     "aligned",
-    "apart",
     "free_path",
-    "say",
-    "say_lines",
+    "print_lines",
+    "print_result",
+    "refuse_overwriting_input",
 ]
 
 ModelArgument = Annotated[
@@ -45,23 +45,23 @@ Seed = Annotated[int, typer.Option(min=0, help="Names the pictures: same seed, s
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps …")]
 
 
-def say(as_json: bool, sentence: str, /, **facts: Any) -> None:
+def print_result(as_json: bool, sentence: str, /, **facts: Any) -> None:
     """Print the one line that a command prints on stdout."""
-    say_lines(as_json, [sentence], **facts)
+    print_lines(as_json, [sentence], **facts)
 
 
-def say_lines(as_json: bool, lines: Iterable[str], /, **facts: Any) -> None:
+def print_lines(as_json: bool, lines: Iterable[str], /, **facts: Any) -> None:
     """Print lines, whatever the names in them are made of: a control character cannot begin another line."""
-    from betabloom.system.console import shown
+    from betabloom.system.console import printable
 
-    print(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join(shown(line, 10_000) for line in lines))  # noqa: T201
+    print(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join(printable(line, 10_000) for line in lines))  # noqa: T201
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table whose columns stand under one another, whatever the names in its cells are made of."""
-    from betabloom.system.console import shown
+    from betabloom.system.console import printable
 
-    cells = [[shown(cell, 10_000) for cell in row] for row in rows]
+    cells = [[printable(cell, 10_000) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
@@ -88,7 +88,7 @@ def free_path(path: Path, force: bool, suffix: str = ".png", folder: bool = Fals
     return path
 
 
-def apart(path: Path, inputs: Sequence[str | Path]) -> None:
+def refuse_overwriting_input(path: Path, inputs: Sequence[str | Path]) -> None:
     """Refuse to write a result over what it is made from."""
     for given in inputs:
         if path.exists() and Path(given).exists() and path.samefile(given):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from betabloom.cli.options import Device, Force, Json, ModelArgument, Out, Seed, say
+from betabloom.cli.options import Device, Force, Json, ModelArgument, Out, Seed, print_result
 from betabloom.cli.pictures import load_model
 from betabloom.errors import UsageError
 from betabloom.model.training_pictures import larger_pictures, training_pictures
@@ -66,7 +66,9 @@ def sharpen(
         )
         sharper = _saved(learned, path)
     facts = sharper.training["sharpened"]
-    say(as_json, f"Sharpened for {facts['steps']:,} steps: {path}", made=str(path), model=sharper.fingerprint, **facts)
+    print_result(
+        as_json, f"Sharpened for {facts['steps']:,} steps: {path}", made=str(path), model=sharper.fingerprint, **facts
+    )
 
 
 @app.command()
@@ -100,7 +102,7 @@ def enlarge(
         larger = _saved(teach(loaded, store.pictures, steps, seconds, seed, progress=report, stop=stop), path)
     facts = larger.training["enlarged"][-1]
     size = f"{larger.pipeline.width}x{larger.pipeline.height}"
-    say(
+    print_result(
         as_json,
         f"Draws {size} pixels after {facts['steps']:,} steps: {path}",
         made=str(path),
@@ -131,11 +133,11 @@ def refit(
     loaded = load_model(model, device)
     store = training_pictures(loaded, source)
     where = str(Path(source).resolve()) if Path(source).exists() else source
-    fitted = fitted_to(loaded, store, seed, metrics.judge())
+    fitted = fitted_to(loaded, store, seed, metrics.best_extractor())
     fitted = dataclasses.replace(fitted, config=fitted.config.replace({"source": where, "split": "auto"}))
     fitted = _saved(fitted, path)
     facts = {**fitted.training["refitted"], "sampler": fitted.sampler}
-    say(
+    print_result(
         as_json, f"Draws like {facts['pictures']:,} pictures: {path}", made=str(path), model=fitted.fingerprint, **facts
     )
 

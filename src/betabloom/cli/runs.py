@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli.options import Force, Json, aligned, free_path, say, say_lines
+from betabloom.cli.options import Force, Json, aligned, free_path, print_lines, print_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ def runs(
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}. Name the one that runs are in: betabloom runs FOLDER")
     found = [_figures(path.parent) for path in sorted(folder.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime)]
-    say_lines(as_json, _table(found) if found else [f"There are no runs in {folder}."], runs=found)
+    print_lines(as_json, _table(found) if found else [f"There are no runs in {folder}."], runs=found)
 
 
 @app.command()
@@ -48,7 +48,7 @@ def report(
     path = free_path(out or run / "report.html", force, suffix=".html")
     text = report_html(run)
     path.write_text(text, encoding="utf-8")
-    say(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=len(text.encode()))
+    print_result(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=len(text.encode()))
 
 
 def _figures(run: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from betabloom.data.store.prepare import prepare
     from betabloom.data.store.store import Store
     from betabloom.data.store.streaming import Head, Streamed, stream_batches
-    from betabloom.system.console import shown
+    from betabloom.system.console import printable
 
 __all__ = [
     "Archive",
@@ -50,7 +50,7 @@ __all__ = [
     "open_source",
     "open_stream",
     "prepare",
-    "shown",
+    "printable",
     "stream_batches",
     "summary_of",
 ]
@@ -79,7 +79,7 @@ _HOMES = {
     "open_source": "sources.locate",
     "open_stream": "sources.locate",
     "prepare": "store.prepare",
-    "shown": "inspection.report",
+    "printable": "inspection.report",
     "stream_batches": "store.streaming",
     "summary_of": "inspection.inspect",
 }

@@ -1,6 +1,6 @@
-"""What can be wished of the colours of a picture: a palette, a hue, those of another picture, many, or not some.
+"""What can be asked for of the colours of a picture: a palette, a hue, those of another picture, many, or not some.
 
-A wish measures pictures, says which numbers it would like to see, and which pictures satisfy it. Only those count.
+A target measures pictures, says which numbers it would like to see, and which pictures satisfy it. Only those count.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from betabloom.imaging import colour
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Wish", "avoid", "colourful", "hex_colours", "like", "of_hue", "palette"]
+__all__ = ["ColourTarget", "avoid", "colourful", "hex_colours", "like", "of_hue", "palette"]
 
 HUE_TOLERANCE = 15 / 360  # turns
 LIKE_TOLERANCE = 0.1  # Oklab
@@ -30,11 +30,11 @@ NEAR = 0.12  # Oklab: what counts as near to a colour
 
 
 @dataclass(frozen=True)
-class Wish:
-    """One wish.
+class ColourTarget:
+    """One colours.
 
     Attributes:
-        text: What is wished, in a few words.
+        text: What is asked for, in a few words.
         measure: Pictures, uint8 (N, H, W, C) → coordinates (N, d); a step of 0.1 is clearly visible.
         target: The coordinates to come near to, (d,).
         satisfied: Pictures → boolean (N,).
@@ -46,32 +46,32 @@ class Wish:
     satisfied: Callable[[np.ndarray], np.ndarray]
 
 
-def palette(text: str) -> list[list[Wish]]:
-    """The wishes of each colour of a palette, as "violet,gold": picture i has the colour i modulo their number.
+def palette(text: str) -> list[list[ColourTarget]]:
+    """The targets of each colour of a palette, as "violet,gold": picture i has the colour i modulo their number.
 
     "violet+gold" is one picture with both: violet in the centre, and gold on at least a tenth of the picture.
     """
     return [_together(part) for part in text.split(",")]
 
 
-def _together(text: str) -> list[Wish]:
+def _together(text: str) -> list[ColourTarget]:
     chosen = [colour.index_of(name) for name in text.split("+")]
     if len(set(chosen)) < len(chosen):
         raise UsageError(f"The colours of a picture differ from one another, unlike {text!r}. Example: violet+gold")
     return [_centre(chosen[0]), *map(_elsewhere, chosen[1:])]
 
 
-def _centre(index: int) -> Wish:
+def _centre(index: int) -> ColourTarget:
     region = colour.NAMED[index]
 
     def satisfied(pictures: np.ndarray) -> np.ndarray:
         same: np.ndarray = colour.named(colour.centre(pictures)) == index
         return same
 
-    return Wish(region.name, _centre_lab, _lab(region.typical), satisfied)
+    return ColourTarget(region.name, _centre_lab, _lab(region.typical), satisfied)
 
 
-def _elsewhere(index: int) -> Wish:
+def _elsewhere(index: int) -> ColourTarget:
     """A colour on a tenth of the picture.
 
     What is measured is how near pixels come to it, so that codes can be moved towards a colour that is not there yet.
@@ -83,10 +83,12 @@ def _elsewhere(index: int) -> Wish:
         nearness: np.ndarray = np.exp(-0.5 * (gaps / NEAR) ** 2).mean((1, 2))[:, None]
         return nearness
 
-    return Wish(region.name, near, np.array([2 * OTHERS]), lambda pictures: colour.share(pictures, index) >= OTHERS)
+    return ColourTarget(
+        region.name, near, np.array([2 * OTHERS]), lambda pictures: colour.share(pictures, index) >= OTHERS
+    )
 
 
-def of_hue(turns: float) -> Wish:
+def of_hue(turns: float) -> ColourTarget:
     """The hue of the centre, in turns: within 15° of it, and not grey."""
     if not 0 <= turns <= 1:
         raise UsageError(f"A hue lies between 0 and 1 (0 red, 0.33 green, 0.67 blue), not at {turns}.")
@@ -98,10 +100,10 @@ def of_hue(turns: float) -> Wish:
         near: np.ndarray = vivid & (colour.hue_gap(colour.hue(centres), turns) <= HUE_TOLERANCE)
         return near
 
-    return Wish(f"hue {turns:g}", _centre_lab, _lab(typical), satisfied)
+    return ColourTarget(f"hue {turns:g}", _centre_lab, _lab(typical), satisfied)
 
 
-def like(colours: str) -> Wish:
+def like(colours: str) -> ColourTarget:
     """Colours of centre and surroundings, as "#8040a0,#203010": both no further than 0.1 in Oklab."""
     if not re.fullmatch(r"#[0-9a-f]{6},#[0-9a-f]{6}", colours, re.IGNORECASE):
         raise UsageError(f"Two colours look like '#8040a0,#203010', not {colours!r}.")
@@ -117,7 +119,7 @@ def like(colours: str) -> Wish:
         near: np.ndarray = (gaps <= LIKE_TOLERANCE).all(1)
         return near
 
-    return Wish(f"like {colours}", measure, target, satisfied)
+    return ColourTarget(f"like {colours}", measure, target, satisfied)
 
 
 def hex_colours(picture: np.ndarray) -> str:
@@ -126,9 +128,9 @@ def hex_colours(picture: np.ndarray) -> str:
     return ",".join("#" + bytes(np.rint(255 * each).astype(np.uint8)).hex() for each in both)
 
 
-def colourful() -> Wish:
+def colourful() -> ColourTarget:
     """Hasler & Süsstrunk's colourfulness of at least 59, "quite colourful"."""
-    return Wish(
+    return ColourTarget(
         "colourful",
         lambda pictures: colour.colourfulness(pictures)[:, None] / 100,
         np.array([EXTREMELY_COLOURFUL / 100]),
@@ -136,13 +138,13 @@ def colourful() -> Wish:
     )
 
 
-def avoid(text: str) -> list[Wish]:
+def avoid(text: str) -> list[ColourTarget]:
     """Colours that at most one pixel in twenty may have, as "green,brown"."""
     return [_avoid(colour.index_of(name)) for name in text.split(",")]
 
 
-def _avoid(index: int) -> Wish:
-    return Wish(
+def _avoid(index: int) -> ColourTarget:
+    return ColourTarget(
         f"no {colour.NAMED[index].name}",
         lambda pictures: colour.share(pictures, index)[:, None],
         np.zeros(1),

@@ -51,7 +51,7 @@ class Novelty:
 
     def copies(self, pictures: np.ndarray) -> np.ndarray:
         """Which of the pictures (N, H, W, C) are near copies, bool (N,)."""
-        return self.limits.exceeded_by(_nearest(pictures, self.known))
+        return self.limits.is_near_copy(_nearest(pictures, self.known))
 
 
 def _nearest(pictures: np.ndarray, known: np.ndarray) -> Nearest:

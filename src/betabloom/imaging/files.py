@@ -75,10 +75,10 @@ def _file_name(name: str | int, taken: set[str]) -> str:
     """A file name without ending for a picture of that name, unlike those in `taken`, which it joins."""
     if isinstance(name, int):  # its number in a series, which no other has: nothing to remember, however many there are
         return f"{name:06}"
-    from betabloom.system.console import shown
+    from betabloom.system.console import printable
 
     plain = name.zfill(6) if name.isdigit() else str(Path(name).with_suffix("")).replace("/", "-").replace("\\", "-")
-    plain = shown(plain, 120)
+    plain = printable(plain, 120)
     numbers = itertools.chain([plain], (f"{plain}-{i}" for i in itertools.count(2)))
     free = next(each for each in numbers if each not in taken)
     taken.add(free)

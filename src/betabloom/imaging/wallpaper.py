@@ -17,7 +17,7 @@ from betabloom.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["enlarge", "meadow"]
+__all__ = ["meadow", "resize_to_cover"]
 
 LARGEST = 1 << 26  # pixels: twice 8K
 SMALLEST = 16  # pixels, a side
@@ -51,7 +51,7 @@ def meadow(pictures: np.ndarray, width: int, height: int, seed: int = 0) -> Imag
     return canvas
 
 
-def enlarge(picture: np.ndarray, width: int, height: int) -> Image.Image:
+def resize_to_cover(picture: np.ndarray, width: int, height: int) -> Image.Image:
     """One picture, uint8 (H, W, C), enlarged until it covers the size, and cut evenly to it."""
     check_size(width, height)
     rows, columns = picture.shape[:2]

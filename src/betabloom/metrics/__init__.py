@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from betabloom.faces import face
 
 if TYPE_CHECKING:
-    from betabloom.metrics.extractors import Extractor, features, judge, open_extractor
+    from betabloom.metrics.extractors import Extractor, best_extractor, features, open_extractor
     from betabloom.metrics.fidelity import frechet_distance, kernel_distance
     from betabloom.metrics.latent import active_units, aggregate_gap
     from betabloom.metrics.manifold import density_coverage, precision_recall
@@ -21,12 +21,12 @@ __all__ = [
     "Measure",
     "active_units",
     "aggregate_gap",
+    "best_extractor",
     "bounds",
     "density_coverage",
     "features",
     "frechet_distance",
     "importance_bound",
-    "judge",
     "kernel_distance",
     "near_copies",
     "nearest",
@@ -41,12 +41,12 @@ _HOMES = {
     "Measure": "measure",
     "active_units": "latent",
     "aggregate_gap": "latent",
+    "best_extractor": "extractors",
     "bounds": "nll",
     "density_coverage": "manifold",
     "features": "extractors",
     "frechet_distance": "fidelity",
     "importance_bound": "nll",
-    "judge": "extractors",
     "kernel_distance": "fidelity",
     "near_copies": "novelty",
     "nearest": "novelty",

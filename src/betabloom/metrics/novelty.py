@@ -66,7 +66,7 @@ class Limits:
         distance, ratio = (float(np.quantile(values, quantile)) for values in (held_out.distance, held_out.ratio))
         return cls(distance, ratio, len(held_out.index), quantile)
 
-    def exceeded_by(self, found: Nearest) -> np.ndarray:
+    def is_near_copy(self, found: Nearest) -> np.ndarray:
         """Which pictures are near copies, (N,) of bool."""
         copies: np.ndarray = (found.distance <= self.distance) & (found.ratio <= self.ratio)
         return copies
@@ -75,7 +75,7 @@ class Limits:
 def near_copies(found: Nearest, limits: Limits) -> Measure:
     """The share of near copies among generated pictures."""
     few = f"what is near was learned from {limits.n} held-out pictures only" if limits.n < 1 / limits.quantile else ""
-    return of_share("near_copies", limits.exceeded_by(found), few)
+    return of_share("near_copies", limits.is_near_copy(found), few)
 
 
 def pixel_rows(pictures: np.ndarray, side: int = SIDE) -> np.ndarray:

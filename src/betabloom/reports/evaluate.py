@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from betabloom import metrics
-from betabloom.data.store.split import some
+from betabloom.data.store.split import evenly_spaced
 from betabloom.errors import UsageError
 from betabloom.metrics import Measure
 from betabloom.metrics.extractors import cached_features
 from betabloom.metrics.measure import of_mean
 from betabloom.reports.evaluation import Evaluation
-from betabloom.system.console import shown
+from betabloom.system.console import printable
 from betabloom.vae import inference
 from betabloom.vae.posterior import DiagonalNormal
 from betabloom.version import __version__
@@ -101,14 +101,18 @@ def evaluate(
         )
     with watch("generating", "pictures"):
         generated = model.generate(n, seed, sampler=sampler)
-    pictures = _Pictures(store, some(train, real), some(train, KNOWN), some(held_out, n), generated)
+    pictures = _Pictures(
+        store, evenly_spaced(train, real), evenly_spaced(train, KNOWN), evenly_spaced(held_out, n), generated
+    )
     found = {"generated": _features(generated, extractor, watch, "generated")}
     found |= _reference_features(model, pictures, extractor, cache, watch)
     measures = {"fidelity": _fidelity(found, seed), "novelty": {}}
     near = _novelty(pictures, found, measures["novelty"], watch)
     pairs, pair_facts = _pairs(pictures, *near)
     if len(held_out):
-        measures["likelihood"] = _likelihood(model, store.pictures[some(held_out, LIKELIHOOD_PICTURES)], samples, seed)
+        measures["likelihood"] = _likelihood(
+            model, store.pictures[evenly_spaced(held_out, LIKELIHOOD_PICTURES)], samples, seed
+        )
     measures["latent"] = _latent(model, store.pictures[pictures.real], seed)
     notes = _notes(model, store, measures)
     facts = _facts(model, store, pictures, seed, extractor, sampler, samples)
@@ -161,7 +165,7 @@ def _novelty(
     by_features, reference = (metrics.nearest(found[what], found["real"]) for what in ("generated", "held-out"))
     learned = metrics.Limits.learned(reference)
     measures["generated, by features"] = [metrics.near_copies(by_features, learned)]
-    return by_pixels, limits.exceeded_by(by_pixels)
+    return by_pixels, limits.is_near_copy(by_pixels)
 
 
 def _in_pixels(pictures: np.ndarray, known: np.ndarray, report: Callable[..., None] | None) -> Nearest:
@@ -182,7 +186,7 @@ def _pairs(
     facts = [
         {
             "number": int(i),
-            "training_picture": shown(pictures.store.names[int(row)]),
+            "training_picture": printable(pictures.store.names[int(row)]),
             "distance": round(float(near.distance[i]), 3),
             "ratio": round(float(near.ratio[i]), 4),
             "mirrored": bool(near.mirrored[i]),

@@ -175,7 +175,7 @@ class _Copies:
 
     def __call__(self, density: Prior) -> float:
         drawn = inference.generate(self.vae, self.count, self.seed, density=density)
-        return round(float(self.limits.exceeded_by(self._nearest(drawn)).mean()), 4)
+        return round(float(self.limits.is_near_copy(self._nearest(drawn)).mean()), 4)
 
     def _nearest(self, pictures: np.ndarray) -> Nearest:
         return nearest(pixel_rows(pictures), self.rows, pixel_rows(pictures[:, :, ::-1]))

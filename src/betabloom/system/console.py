@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Pace", "duration", "in_notebook", "listed", "progress", "show_log", "shown", "times"]
+__all__ = ["Pace", "duration", "in_notebook", "listed", "printable", "progress", "show_log", "times"]
 
 LINE_EVERY = 10.0  # seconds between plain lines
 CELL_EVERY = 0.5  # seconds between changes of a notebook's bar
@@ -207,7 +207,7 @@ def times(count: int) -> str:
 _NAMES = 3  # names given as examples in the text; the JSON has all
 
 
-def shown(name: str, width: int = 60) -> str:
+def printable(name: str, width: int = 60) -> str:
     """Make a name safe to print: control characters and broken text escaped, the middle of a long one left out."""
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
     return safe if len(safe) <= width else f"{safe[: width // 2]}…{safe[-(width // 2 - 1) :]}"

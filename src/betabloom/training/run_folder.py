@@ -43,7 +43,7 @@ __all__ = [
     "rewind_samples",
     "run_config",
     "save_checkpoint",
-    "typed",
+    "shell_quoted",
     "why_stopped",
 ]
 
@@ -126,10 +126,10 @@ def _sweep(out: Path) -> None:
 
 def resume_command(out: Path) -> str:
     """What to type to go on."""
-    return f"betabloom train --resume {typed(out)}"
+    return f"betabloom train --resume {shell_quoted(out)}"
 
 
-def typed(path: Path) -> str:
+def shell_quoted(path: Path) -> str:
     """A path as a shell and a command take it, whatever it begins with."""
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 

@@ -54,7 +54,8 @@ class VAE(nn.Module):
     def _posterior(self, mean: Tensor, log_var: Tensor) -> Posterior:
         return Point(mean) if self.deterministic else _limited(mean, log_var)
 
-    def _gaussian(self, x: Tensor) -> DiagonalNormal:
+    def gaussian(self, x: Tensor) -> DiagonalNormal:
+        """The posterior of pictures x (B, C, H, W) as a normal distribution, also where the posterior is a point."""
         return _limited(*self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:

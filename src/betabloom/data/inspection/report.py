@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from betabloom.system.console import listed, shown
+from betabloom.system.console import listed, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -71,8 +71,8 @@ class Report:
         """Return one screen in plain words."""
         lines = [self._headline()]
         for label, sentence in self._entries():
-            first = f"  {label:<11}"
-            lines += textwrap.wrap(sentence, _WIDTH, initial_indent=first, subsequent_indent=" " * 13) or [first]
+            first = f"  {label:<12}"
+            lines += textwrap.wrap(sentence, _WIDTH, initial_indent=first, subsequent_indent=" " * 14) or [first]
             if label == "sizes":
                 lines += self._bars()
         for advice in self.advice:
@@ -81,7 +81,7 @@ class Report:
 
     def _headline(self) -> str:
         what = "picture" if self.total == 1 else "pictures"
-        line = f"{shown(self.source)}: {self.total:,} {what}"
+        line = f"{printable(self.source)}: {self.total:,} {what}"
         if self.looked_at < self.total:
             return f"{line}, of which {self.looked_at:,}, evenly spread, were looked at and {self.usable:,} can be used"
         return f"{line}, all usable" if not self.unreadable else f"{line}, {self.usable:,} usable"
@@ -94,30 +94,30 @@ class Report:
             yield "formats", ", ".join(f"{count:,} {name}" for name, count in self.formats.items())
         if self.classes:
             largest = sorted(self.classes.items(), key=lambda item: -item[1])
-            yield "classes", f"{len(largest):,}: " + listed(f"{shown(name)} {count:,}" for name, count in largest)
+            yield "classes", f"{len(largest):,}: " + listed(f"{printable(name)} {count:,}" for name, count in largest)
         if self.splits:
             yield "splits", ", ".join(f"{name} {count:,}" for name, count in self.splits.items())
         if self.exact:
-            yield "the same", _groups(self.exact)
+            yield "identical", _groups(self.exact)
         if self.near:
-            yield "much alike", _groups(self.near)
+            yield "near copies", _groups(self.near)
         for remark, names in self.remarks.items():
-            yield "unusual", f"{len(names):,} {remark}: {listed(map(shown, names))}"
+            yield "unusual", f"{len(names):,} {remark}: {listed(map(printable, names))}"
         if self.unreadable:
-            bad = (f"{shown(entry['name'])} ({entry['reason']})" for entry in self.unreadable)
-            yield "not usable", f"{len(self.unreadable):,}: {listed(bad, 5, '; ')}"
+            bad = (f"{printable(entry['name'])} ({entry['reason']})" for entry in self.unreadable)
+            yield "unusable", f"{len(self.unreadable):,}: {listed(bad, 5, '; ')}"
         if self.left_alone:
-            yield "left alone", ", ".join(f"{count:,} {ending}" for ending, count in self.left_alone.items())
+            yield "ignored", ", ".join(f"{count:,} {ending}" for ending, count in self.left_alone.items())
 
     def _bars(self) -> Iterator[str]:
         most = max(self.histogram.values())
         for label, count in self.histogram.items():
-            yield f"{'':13}{label:<16}{count:>9,}  {'#' * round(30 * count / most)}".rstrip()
+            yield f"{'':14}{label:<16}{count:>9,}  {'#' * round(30 * count / most)}".rstrip()
 
 
 def _groups(groups: Sequence[Sequence[str]]) -> str:
     pictures = sum(len(group) for group in groups)
-    some = listed((" = ".join(shown(name, 40) for name in group[:3]) for group in groups), 2, "; ")
+    some = listed((" = ".join(printable(name, 40) for name in group[:3]) for group in groups), 2, "; ")
     return f"{pictures:,} pictures in {len(groups):,} {'group' if len(groups) == 1 else 'groups'}: {some}"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from betabloom.data.pictures.decode import Facts
+    from betabloom.data.pictures.decode import PictureFacts
 
 __all__ = ["Encoded", "classes_of", "natural", "parse_colour"]
 
@@ -41,8 +41,8 @@ class Encoded(Source):
     def __init__(self, *, background: str = "white", min_size: int = 0) -> None:
         if isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 0:
             raise UsageError(f"'min_size' should be a number of pixels, 0 or more, not {min_size!r}")
-        self._background, self._min_size = parse_colour(background), min_size
-        self._options = f"{VERSION}:{scales()}:{self._background}:{min_size}"
+        self.background, self.min_size = parse_colour(background), min_size
+        self._options = f"{VERSION}:{scales()}:{self.background}:{min_size}"
 
     @abc.abstractmethod
     def open(self, index: int) -> Path | BinaryIO:
@@ -54,15 +54,15 @@ class Encoded(Source):
 
     def read(self, index: int) -> Image.Image:
         """Decode picture `index`; see `Source.read`."""
-        return decode(self.open(index), background=self._background, min_size=self._min_size)
+        return decode(self.open(index), background=self.background, min_size=self.min_size)
 
     def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
         """Decode picture `index`, a JPEG at reduced scale where that suffices; see `Source.read_reduced`."""
-        return decode(self.open(index), at_least=at_least, background=self._background, min_size=self._min_size)
+        return decode(self.open(index), at_least=at_least, background=self.background, min_size=self.min_size)
 
-    def facts(self, index: int) -> Facts:
+    def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
-        return peek(self.open(index), self._min_size)
+        return peek(self.open(index), self.min_size)
 
     def _digest(self, kind: str, stats: Sequence[tuple[int, int]]) -> str:
         """Digest options, names, and pictures told apart by size in bytes and time of change in nanoseconds."""

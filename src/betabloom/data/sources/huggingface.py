@@ -82,7 +82,7 @@ class HuggingFaceStream(Stream):
 
     def __init__(self, place: str | Path | Sequence[Path], *, background: str = "white", min_size: int = 0) -> None:
         super().__init__()
-        self._background, self._min_size = parse_colour(background), min_size
+        self.background, self.min_size = parse_colour(background), min_size
         self.name, dataset = _open(place, streaming=True)
         if dataset.features is None:
             dataset = dataset._resolve_features()
@@ -100,7 +100,7 @@ class HuggingFaceStream(Stream):
 
     def decode(self, file: Path | BinaryIO, at_least: tuple[int, int] | None = None) -> Image.Image:
         """Decode what `files` yields; see `Stream.decode`."""
-        return decode(file, at_least=at_least, background=self._background, min_size=self._min_size)
+        return decode(file, at_least=at_least, background=self.background, min_size=self.min_size)
 
     def files(self) -> Iterator[tuple[str, Path | BinaryIO, int | None]]:
         """Yield what the data set yields."""

@@ -64,7 +64,7 @@ class Shards(Stream):
         more = f" and {len(self.places) - 1} more shards" if len(self.places) > 1 else ""
         self.name = PurePosixPath(self.places[0]).name + more
         self._options = {"background": background, "min_size": min_size}
-        self._background, self._min_size = parse_colour(background), min_size
+        self.background, self.min_size = parse_colour(background), min_size
         self._part = (0, 1)
 
     def shard(self, rank: int, world: int) -> Shards:
@@ -86,7 +86,7 @@ class Shards(Stream):
 
     def decode(self, file: Path | BinaryIO, at_least: tuple[int, int] | None = None) -> Image.Image:
         """Decode what `files` yields; see `Stream.decode`."""
-        return decode(file, at_least=at_least, background=self._background, min_size=self._min_size)
+        return decode(file, at_least=at_least, background=self.background, min_size=self.min_size)
 
     def files(self) -> Iterator[tuple[str, BinaryIO, int | None]]:
         """Yield the pictures of one shard after the other; a damaged or missing shard is noted and left."""

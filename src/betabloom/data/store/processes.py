@@ -103,11 +103,11 @@ class _Process:
     def __init__(self, source: Encoded, pipeline: Pipeline, lock: Path) -> None:
         self._source, self._shape = source, (pipeline.height, pipeline.width, pipeline.channels)
         self._process: subprocess.Popen[bytes] | None = None
-        red, green, blue = source._background
+        red, green, blue = source.background
         plan = {
             "pipeline": pipeline.to_dict(),
             "background": f"#{red:02x}{green:02x}{blue:02x}",
-            "min_size": source._min_size,
+            "min_size": source.min_size,
             "lock": str(lock),
         }
         with contextlib.suppress(OSError):
@@ -191,7 +191,7 @@ def main() -> None:
     os.dup2(2, 1)  # nothing else gets between the answers
     plan = json.loads(sys.stdin.buffer.readline())
     pipeline = Pipeline.from_dict(plan["pipeline"])
-    decode._one_at_a_time = _OneAtATime(Path(plan["lock"]))  # type: ignore[assignment]
+    decode.one_at_a_time = _OneAtATime(Path(plan["lock"]))  # type: ignore[assignment]
     for line in sys.stdin.buffer:
         request = json.loads(line)
         start, paths = request["start"], request["paths"]

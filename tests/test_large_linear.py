@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from betabloom.networks import large_linear
-from betabloom.networks.large_linear import Linear, adam_, large_layers, moments, together, unsettled
+from betabloom.networks.large_linear import LargeLinear, adam_, large_layers, moments, stochastic_round_, together
 from betabloom.training import loop
 from betabloom.training.optimiser import make_optimiser
 from betabloom.vae.build import build_vae
@@ -25,8 +25,8 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def layer_of(outputs: int, inputs: int, factors: bool = True) -> Linear:
-    layer = Linear(inputs, outputs)
+def layer_of(outputs: int, inputs: int, factors: bool = True) -> LargeLinear:
+    layer = LargeLinear(inputs, outputs)
     with torch.no_grad():
         layer.weight.copy_(torch.randn(outputs, inputs, generator=rng(1)))
         layer.bias.copy_(torch.randn(outputs, generator=rng(9)))
@@ -77,7 +77,7 @@ def test_a_gradient_that_is_no_number_has_a_norm_that_is_none():
     assert not layer.gradient_norm().isfinite()
 
 
-def steps(shape, count: int, weight_decay: float = 0.0) -> tuple[Linear, nn.Parameter]:
+def steps(shape, count: int, weight_decay: float = 0.0) -> tuple[LargeLinear, nn.Parameter]:
     """So many steps of both, ours and torch's AdamW, with the same gradients, some of whose numbers are 0."""
     layer = layer_of(*shape)
     reference = nn.Parameter(layer.weight.detach().clone())
@@ -115,7 +115,7 @@ def test_many_steps_with_moments_of_16_bits_go_where_adamw_goes(shape):
 @pytest.mark.parametrize("value", [0.0, 1e-30, 0.3, 1.0, 3.1415, 7e8])
 def test_rounding_at_random_is_right_on_average_and_never_leaves_the_numbers(value):
     noise = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32)  # all there is, each once
-    rounded = unsettled(torch.full((1 << 16,), value), noise).bfloat16().double()
+    rounded = stochastic_round_(torch.full((1 << 16,), value), noise).bfloat16().double()
     assert rounded.isfinite().all()
     assert rounded.unique().numel() <= 2
     assert rounded.mean().item() == pytest.approx(torch.tensor(value).item(), rel=1e-6)
@@ -134,10 +134,10 @@ SETTINGS = {"family": "seed", "widths": (3, 4), "kernel": 5, "optimiser": "adam"
 
 def test_a_network_is_trained_as_it_is_with_whole_gradients(small_store, tiny_config, monkeypatch):
     config = tiny_config.replace({**SETTINGS, "steps": 6, "precision": "fp32", "clip": 0.5, "ema": 0.9})
-    whole = loop.fit(small_store, config)
+    whole = loop.train(small_store, config)
     monkeypatch.setattr(large_linear, "LARGE", 0)
     monkeypatch.setattr("betabloom.training.threads.LARGEST", 0)
-    made = loop.fit(small_store, config)
+    made = loop.train(small_store, config)
     for name, weight in whole.vae.state_dict().items():
         torch.testing.assert_close(made.vae.state_dict()[name], weight, atol=2e-4, rtol=1e-3)
     assert made.training["validation"]["loss"] == pytest.approx(whole.training["validation"]["loss"], rel=1e-4)
@@ -146,16 +146,16 @@ def test_a_network_is_trained_as_it_is_with_whole_gradients(small_store, tiny_co
 @pytest.mark.usefixtures("everything_is_large")
 def test_a_batch_in_parts_is_learned_from_as_a_whole(small_store, tiny_config, monkeypatch):
     config = tiny_config.replace({**SETTINGS, "steps": 4, "precision": "fp32"})
-    whole = loop.fit(small_store, config)
+    whole = loop.train(small_store, config)
     set_up = loop.set_up
 
     def in_parts(*given):
         run = set_up(*given)
-        run.parts = 4
+        run.micro_batches = 4
         return run
 
     monkeypatch.setattr(loop, "set_up", in_parts)
-    parted = loop.fit(small_store, config)
+    parted = loop.train(small_store, config)
     for name, weight in whole.vae.state_dict().items():
         torch.testing.assert_close(parted.vae.state_dict()[name], weight, atol=1e-4, rtol=1e-3)
 
@@ -164,7 +164,7 @@ def test_a_batch_in_parts_is_learned_from_as_a_whole(small_store, tiny_config, m
 @pytest.mark.parametrize("optimiser", ["adam", "muon"])
 def test_a_resumed_run_is_the_uninterrupted_one(optimiser, small_store, tiny_config, tmp_path, monkeypatch):
     config = tiny_config.replace({**SETTINGS, "steps": 12, "optimiser": optimiser})
-    whole = loop.fit(small_store, config)
+    whole = loop.train(small_store, config)
     (tmp_path / "run").mkdir()
     step = loop.train_step
 
@@ -178,15 +178,15 @@ def test_a_resumed_run_is_the_uninterrupted_one(optimiser, small_store, tiny_con
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", step_and_stop)
         with pytest.raises(loop.Interrupted):
-            loop.fit(small_store, config, tmp_path / "run")
-    resumed = loop.fit(small_store, config, tmp_path / "run", resume=True)
+            loop.train(small_store, config, tmp_path / "run")
+    resumed = loop.train(small_store, config, tmp_path / "run", resume=True)
     for name, weight in whole.vae.state_dict().items():
         assert torch.equal(resumed.vae.state_dict()[name], weight), name
 
 
 @pytest.mark.usefixtures("everything_is_large")
 def test_the_layers_of_a_trained_model_are_as_any_others(small_store, tiny_config):
-    model = loop.fit(small_store, tiny_config.replace({**SETTINGS, "steps": 2}))
+    model = loop.train(small_store, tiny_config.replace({**SETTINGS, "steps": 2}))
     model.vae.requires_grad_(True)
     model.vae.reconstruct(torch.rand(2, 3, 16, 16)).sum().backward()
     assert all(layer.weight.grad is not None for layer in (model.vae.encoder.mean, model.vae.decoder.body[0]))

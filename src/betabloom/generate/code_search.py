@@ -1,4 +1,4 @@
-r"""Generation on request: codes are moved until their pictures satisfy wishes, and the best of several is kept.
+r"""Generation on request: codes are moved until their pictures satisfy targets, and the best of several is kept.
 
 How colours follow from codes is learned from pictures of the model itself: y ≈ c + Jᵀe by ridge regression, where
 e = L⁻¹(z − m) are codes whitened by the mean and covariance of codes that the sampler draws. A code that misses the
@@ -6,7 +6,7 @@ target by r is moved by Δe = J(JᵀJ + δI)⁻¹ r, the shortest way there; its
 times. Codes stay in the ball that holds 99.9 % of whitened codes, and the way moved counts against a picture, so that
 pictures look as natural as those drawn freely.
 
-Picture i of seed s is the best of K candidates of the series s, number i·T·K and following; if none is as wished, of
+Picture i of seed s is the best of K candidates of the series s, number i·T·K and following; if none is as requested, of
 the K after those, up to T times. It depends on nothing else: how many are made together changes not one bit of it.
 """
 
@@ -23,11 +23,11 @@ from betabloom.vae import inference
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from betabloom.generate.colours import Wish
+    from betabloom.generate.colours import ColourTarget
     from betabloom.vae.prior import Prior
     from betabloom.vae.vae import VAE
 
-__all__ = ["Guide", "Guided", "guided"]
+__all__ = ["CodeSearch", "SearchResult", "search"]
 
 PROBES = 512  # pictures that the regression learns from
 PROBE_SEED = 102
@@ -36,17 +36,17 @@ TRIES = 4  # T
 MOVES = 4
 DAMPING = 0.05  # δ, of the mean eigenvalue of JᵀJ
 TINY = 1e-8
-COST = 0.02  # of a move by one standard deviation, in coordinates of the wishes
+COST = 0.02  # of a move by one standard deviation, in coordinates of the targets
 REACH = 3.29  # standard deviations, for the radius of the ball
 
 
 @dataclass(frozen=True)
-class Guided:
+class SearchResult:
     """Pictures made on request.
 
     Attributes:
         pictures: uint8 (n, H, W, C).
-        satisfied: Whether each satisfies all wishes, (n,).
+        satisfied: Whether each satisfies all targets, (n,).
         moved: How far its code was moved from where it was drawn, in standard deviations, (n,).
     """
 
@@ -55,21 +55,21 @@ class Guided:
     moved: np.ndarray
 
 
-def guided(
+def search(
     vae: VAE,
-    wishes: Sequence[Sequence[Wish]],
+    targets: Sequence[Sequence[ColourTarget]],
     n: int,
     seed: int = 0,
     temperature: float = 1.0,
     start: int = 0,
     density: Prior | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Guided:
-    """New pictures that satisfy wishes, or come near.
+) -> SearchResult:
+    """New pictures that satisfy targets, or come near.
 
     Arguments:
         vae: The model, in evaluation mode.
-        wishes: Picture i is to satisfy all of wishes[i mod their number].
+        targets: Picture i is to satisfy all of targets[i mod their number].
         n: How many pictures, ≥ 1.
         seed: Names the series of pictures.
         temperature: Factor on the noise that candidates are drawn with.
@@ -80,23 +80,23 @@ def guided(
     check(n, temperature)
     codes = inference.draw(vae, PROBES, PROBE_SEED, density=density).astype(np.float64)
     pictures = inference.decode(vae, codes)
-    guides = [Guide.fit(vae, each, density, codes, pictures) for each in wishes]
+    searches = [CodeSearch.fit(vae, each, density, codes, pictures) for each in targets]
     made = []
     for number in range(start, start + n):
-        made.append(guides[number % len(guides)].picture(seed, number, temperature))
+        made.append(searches[number % len(searches)].picture(seed, number, temperature))
         if progress:
             progress(len(made), n)
     found, satisfied, moved = zip(*made, strict=True)
-    return Guided(np.stack(found), np.array(satisfied), np.array(moved))
+    return SearchResult(np.stack(found), np.array(satisfied), np.array(moved))
 
 
 @dataclass(frozen=True)
-class Guide:
-    """What a model's codes have to do with wishes.
+class CodeSearch:
+    """What a model's codes have to do with targets.
 
     Attributes:
         vae: The model.
-        wishes: The wishes.
+        targets: The targets.
         density: Where codes come from.
         mean: m, mean of the codes, (l,).
         factor: L, lower Cholesky factor of their covariance, (l, l).
@@ -104,7 +104,7 @@ class Guide:
     """
 
     vae: VAE
-    wishes: Sequence[Wish]
+    targets: Sequence[ColourTarget]
     density: Prior | None
     mean: np.ndarray
     factor: np.ndarray
@@ -112,8 +112,8 @@ class Guide:
 
     @classmethod
     def fit(
-        cls, vae: VAE, wishes: Sequence[Wish], density: Prior | None, codes: np.ndarray, pictures: np.ndarray
-    ) -> Guide:
+        cls, vae: VAE, targets: Sequence[ColourTarget], density: Prior | None, codes: np.ndarray, pictures: np.ndarray
+    ) -> CodeSearch:
         """Learn from codes (N, l) that the density draws, and their pictures."""
         count, latents = codes.shape
         mean, covariance = codes.mean(0), np.cov(codes.T).reshape(latents, latents)
@@ -121,34 +121,34 @@ class Guide:
         typical = np.diag(np.diag(covariance) + TINY)
         factor = np.linalg.cholesky((count * covariance + latents * typical) / (count + latents))
         white = np.linalg.solve(factor, (codes - mean).T).T
-        measured = _measure(wishes, pictures)
+        measured = _measure(targets, pictures)
         slope = np.linalg.solve(white.T @ white + latents * np.eye(latents), white.T @ (measured - measured.mean(0)))
         gram = slope.T @ slope
         damped = gram + (DAMPING * np.trace(gram) / len(gram) + TINY) * np.eye(len(gram))
-        return cls(vae, wishes, density, mean, factor, slope @ np.linalg.inv(damped))
+        return cls(vae, targets, density, mean, factor, slope @ np.linalg.inv(damped))
 
     def picture(self, seed: int, number: int, temperature: float = 1.0) -> tuple[np.ndarray, bool, float]:
-        """One picture of a series, whether it satisfies all wishes, and how far its code was moved."""
+        """One picture of a series, whether it satisfies all targets, and how far its code was moved."""
         tried: list[tuple[np.ndarray, ...]] = []
         for attempt in range(number * TRIES, (number + 1) * TRIES):
             tried += self._search(
                 inference.draw(self.vae, CANDIDATES, seed, temperature, attempt * CANDIDATES, self.density)
             )
             unmet, loss, moved, pictures = (np.concatenate(parts) for parts in zip(*tried, strict=True))
-            best = np.lexsort((loss, unmet))[0]  # the most wishes satisfied, and of those the nearest
+            best = np.lexsort((loss, unmet))[0]  # the most targets satisfied, and of those the nearest
             if unmet[best] == 0:
                 break
         return pictures[best], bool(unmet[best] == 0), float(moved[best])
 
     def _search(self, codes: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-        """For each move of codes (K, l): wishes not satisfied, loss and way moved, each (K,), and pictures."""
+        """For each move of codes (K, l): targets not satisfied, loss and way moved, each (K,), and pictures."""
         begun = white = np.linalg.solve(self.factor, (codes - self.mean).T).T
-        target = np.concatenate([wish.target for wish in self.wishes])
+        target = np.concatenate([each.target for each in self.targets])
         seen: list[tuple[np.ndarray, ...]] = []
         for _ in range(1 + MOVES):
             pictures = inference.decode(self.vae, codes)
-            missing = target - _measure(self.wishes, pictures)
-            unmet = len(self.wishes) - np.sum([wish.satisfied(pictures) for wish in self.wishes], 0)
+            missing = target - _measure(self.targets, pictures)
+            unmet = len(self.targets) - np.sum([each.satisfied(pictures) for each in self.targets], 0)
             moved = np.linalg.norm(white - begun, axis=1)
             seen.append((unmet, np.linalg.norm(missing, axis=1) + COST * moved, moved, pictures))
             white = _within(white + missing @ self.step.T, begun)
@@ -156,8 +156,8 @@ class Guide:
         return seen
 
 
-def _measure(wishes: Sequence[Wish], pictures: np.ndarray) -> np.ndarray:
-    return np.concatenate([wish.measure(pictures) for wish in wishes], 1)
+def _measure(targets: Sequence[ColourTarget], pictures: np.ndarray) -> np.ndarray:
+    return np.concatenate([each.measure(pictures) for each in targets], 1)
 
 
 def _within(white: np.ndarray, begun: np.ndarray) -> np.ndarray:
