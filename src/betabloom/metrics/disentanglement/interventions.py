@@ -1,16 +1,16 @@
 r"""Scores from what happens to codes when one factor is held fixed, or all others change.
 
 Pictures that share a factor are found among those given: the same value of a discrete factor, the same tenth of a
-continuous one. Where the papers count how often a factor is recognised, the value here is set between 0 for guessing and
-1, s = (a − 1/k) / (1 − 1/k) of an accuracy a: noise scores about 0.
+continuous one. Where the papers give an accuracy a of recognising one of k factors, the value here is
+s = (a − 1/k) / (1 − 1/k), so that guessing scores 0; a = s (1 − 1/k) + 1/k compares with published ones.
+
+[1] https://arxiv.org/abs/1802.05983  [2] https://openreview.net/forum?id=Sy2fzU9gl  [3] https://arxiv.org/abs/1811.00007
 
 | score | what it says | source |
 |---|---|---|
-| FactorVAE | hold a factor fixed: is it told by the dimension that varies least? | Kim & Mnih 2018, section 4 [1] |
-| β-VAE | pairs that share a factor: do mean differences of codes tell which, linearly? | Higgins et al. 2017, section 3 [2] |
-| IRS | hold a factor fixed and change all others: does its dimension stay where it is? | Suter et al. 2019, section 4 [3] |
-
-[1] https://arxiv.org/abs/1802.05983  [2] https://openreview.net/forum?id=Sy2fzU9gl  [3] https://arxiv.org/abs/1811.00007
+| FactorVAE | a factor is fixed: does the dimension that varies least tell which? | Kim & Mnih 2018, section 4 [1] |
+| β-VAE | pairs share a factor: do mean differences of codes tell which? | Higgins et al. 2017, section 3 [2] |
+| IRS | a factor is fixed, others change: does its dimension stay? | Suter et al. 2019, section 4 [3] |
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ QUANTILE = 99  # per cent; the largest deviation but for outliers, as the author
 
 
 def factor_vae_score(codes: Array, factors: Array, kinds: Sequence[str] | None = None, seed: int = 0) -> Measure:
-    """FactorVAE score ∈ [0, 1]: votes of the dimension of least relative variance. Arguments as of `beta_vae_score`."""
+    """FactorVAE score ∈ [0, 1]: votes of the dimension that varies least. Arguments as of `beta_vae_score`."""
     return measured(sample_of(codes, factors, kinds), lambda s, r: {"factor_vae": _factor_vae(s, r)}, seed)[0]
 
 
@@ -62,8 +62,8 @@ def interventional_robustness(
     """Interventional robustness score (IRS) ∈ [0, 1].
 
     For dimension j and factor i, e_ij is the mean over values of i of the largest deviation from the mean code of
-    pictures with that value, relative to the largest deviation of all. IRS = Σ_j w_j max_i (1 − e_ij), weighted by these
-    largest deviations. Tenths of a continuous factor leave a perfect code a score of 0.9. Arguments as of
+    pictures with that value, relative to the largest deviation of all. IRS = Σ_j w_j max_i (1 − e_ij), weighted by
+    these largest deviations. Tenths of a continuous factor leave a perfect code a score of 0.9. Arguments as of
     `beta_vae_score`.
     """
     return measured(sample_of(codes, factors, kinds), lambda s, _: {"irs": _irs(s)}, seed)[0]

@@ -6,15 +6,16 @@ factor i that dimension j tells. A perfect code has one dimension for each facto
 | score | formula | source |
 |---|---|---|
 | MIG | mean_i (largest − second largest n_i·) | Chen et al. 2018, section 4.1 [1] |
-| MIG-sup | mean_j (largest − second largest n_·j), over dimensions that tell something | Li et al. 2020, section 3.2 [2] |
+| MIG-sup | mean_j (largest − second largest n_·j), over informative dimensions | Li et al. 2020, section 3.2 [2] |
 | InfoM | (mean_j max_i n_ij / Σ_i n_ij − 1/k) / (1 − 1/k) | Hsu et al. 2023, section 4 [3] |
 | InfoC | (mean_i max_j n_ij / Σ_j n_ij − 1/l) / (1 − 1/l), over l active dimensions | [3] |
 | InfoE | mean_i of the part of the uncertainty about v_i that a linear predictor removes | [3] |
-| modularity | 1 − mean_j Σ_{i ≠ i*} I_ij² / (I_i*j² (k − 1)), i* the best factor of j | Ridgeway & Mozer 2018, section 2 [4] |
+| modularity | 1 − mean_j Σ_{i ≠ i*} I_ij² / (I_i*j² (k − 1)), i* the best factor of j | Ridgeway & Mozer 2018 [4] |
 
-Information is counted with ranks of the codes in 20 classes and of continuous factors in 10, which no monotone change
-of scale moves, with the correction of Miller & Madow for finite samples; what independence would show once in a thousand
-times (χ² test) is 0. So noise scores 0, and a dimension without information divides nothing by nothing.
+Information is counted with codes in 20 classes of equal size and continuous factors in 10, so that no monotone change
+of scale moves it, with the correction of Miller & Madow for finite samples. Information that independent columns would
+show once in a thousand samples (χ² test) counts as 0. So noise scores 0, and a dimension without information divides
+nothing by nothing.
 
 [1] https://arxiv.org/abs/1802.04942  [2] https://openreview.net/forum?id=HJxJ2h4tPr  [3] https://arxiv.org/abs/2305.18378
 [4] https://arxiv.org/abs/1802.05312
@@ -54,7 +55,7 @@ def mig_sup(codes: Array, factors: Array, kinds: Sequence[str] | None = None, se
 
 
 def modularity(codes: Array, factors: Array, kinds: Sequence[str] | None = None, seed: int = 0) -> Measure:
-    """Modularity ∈ [0, 1]: 1 if each dimension tells of one factor at most, 0 if of all alike. Arguments as of `mig`."""
+    """Modularity ∈ [0, 1]: 1 if each dimension tells of one factor, 0 if of all alike. Arguments as of `mig`."""
     statistic = lambda s, _: {"modularity": _modularity(_information(s)[0])}  # noqa: E731
     return measured(sample_of(codes, factors, kinds), statistic, seed)[0]
 
@@ -155,7 +156,7 @@ def _infomec(sample: Sample, normalised: Array) -> dict[str, float]:
 
 
 def _concentration(rows: Array, parts: int, counted: int = 0) -> float:
-    """Mean of largest/sum over rows, set between 0 for `parts` equal numbers and 1; rows that are missing count as 0."""
+    """Mean of largest/sum over rows: 0 for `parts` equal numbers, 1 for a single one; missing rows count as 0."""
     if not rows.size or parts < 2:
         return float(bool(rows.size))
     scores = (rows.max(1) / rows.sum(1) - 1 / parts) / (1 - 1 / parts)

@@ -5,7 +5,7 @@ r"""Scores from predicting factors with models of the codes. Needs scikit-learn:
 | DCI disentanglement D | each dimension matters for one factor: 1 − entropy of a column of importances | [1] |
 | DCI completeness C | each factor needs one dimension: 1 − entropy of a row of importances | [1] |
 | DCI informativeness I | how well factors are predicted on other pictures: R², or accuracy beyond chance | [1] |
-| DCI-ES explicitness E | how little capacity the prediction takes: 1 − area under the loss–capacity curve | [2] |
+| DCI-ES explicitness E | how little capacity this takes: 1 − area under the loss–capacity curve | [2] |
 | DCI-ES size S | k/l, factors for each dimension | [2] |
 | SAP | gap between the two best dimensions, each alone predicting a factor linearly | [3] |
 | explicitness | how well linear models of all dimensions predict the factors | [4] |
@@ -19,8 +19,8 @@ R is the importance that forests give times the part of the factor that they exp
 of which a code knows nothing do not count; what is not better than chance is 0.
 
 [1] Eastwood & Williams 2018, https://openreview.net/forum?id=By-7dz-AZ  [2] Eastwood et al. 2023, section 4,
-https://arxiv.org/abs/2210.00364  [3] Kumar et al. 2018, section 3, https://arxiv.org/abs/1711.00848  [4] Ridgeway & Mozer
-2018, section 2, https://arxiv.org/abs/1802.05312
+https://arxiv.org/abs/2210.00364  [3] Kumar et al. 2018, section 3, https://arxiv.org/abs/1711.00848
+[4] Ridgeway & Mozer 2018, section 2, https://arxiv.org/abs/1802.05312
 """
 
 from __future__ import annotations
@@ -176,6 +176,7 @@ def _determination(guess: Array, truth: Array) -> float:
 
 
 def ease_scores(sample: Sample, seed: int = 0) -> dict[str, float]:
+    """E and S of DCI-ES at once."""
     scores = [
         _explicit_use(sample.codes, each, kind, seed) for each, kind in zip(sample.factors.T, sample.kinds, strict=True)
     ]
