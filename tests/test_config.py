@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import yaml
 
-from betabloom.config import _RANGES, PRESETS, SECTION_OF, SECTIONS, Config, parse_duration, parse_size
+from betabloom.config import PRESETS, SECTION_OF, SECTIONS, Config, parse_duration, parse_size
 from betabloom.errors import UsageError
 
 
@@ -62,7 +62,11 @@ def test_text_is_converted_and_both_spellings_work():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"betta": 4}, "Unknown setting 'betta'. The settings are: background, batch"),
+        ({"betta": 4}, r"Unknown setting 'betta'\. Did you mean 'beta'\? The settings are: background, batch"),
+        ({"sead": 4}, r"Did you mean 'seed'\?"),
+        ({"posterior": "cauchy"}, r"Unknown posterior 'cauchy'\. Choose one of: normal, point\."),
+        ({"budget": "0s"}, "leaves no time to train"),
+        ({"channels": 2}, "'channels' must be one of 1, 3, not 2"),
         ({"data.beta": 4}, "Unknown setting 'data.beta'"),
         ({"beta": "four"}, "'beta' must be a number, not 'four'"),
         ({"batch": 1.5}, "'batch' must be a whole number, not 1.5"),
@@ -78,11 +82,16 @@ def test_wrong_settings_are_named(settings, message):
         Config().replace(settings)
 
 
-def test_every_number_has_a_range():
-    kinds = {"int", "float"}
-    numbers = {f.name for s in SECTIONS.values() for f in dataclasses.fields(s) if f.type in kinds}
-    assert numbers - {name for name, _, _ in _RANGES} <= {"channels", "kernel"}
-    assert {name for name, _, _ in _RANGES} <= numbers
+def test_every_number_has_a_range_or_choices_and_its_default_lies_within():
+    for section in SECTIONS.values():
+        for setting in dataclasses.fields(section):
+            between, choices = setting.metadata["between"], setting.metadata["choices"]
+            if setting.type in ("int", "float"):
+                assert (between is not None) != bool(choices), setting.name
+            else:
+                assert between is None, setting.name
+            assert not choices or setting.default in choices, setting.name
+            assert not between or between[0] <= setting.default <= between[1], setting.name
 
 
 def test_unknown_preset_and_broken_files_are_refused():
@@ -111,3 +120,8 @@ def test_sizes_are_width_by_height():
     assert parse_size("96x64") == (64, 96)
     with pytest.raises(UsageError, match="WIDTHxHEIGHT"):
         parse_size("large")
+
+
+def test_settings_written_under_a_former_name_are_read():
+    assert Config.from_dict({"train": {"start": "flowers64"}}).train.init_from == "flowers64"
+    assert Config.preset("tiny", start="flowers64").train.init_from == "flowers64"

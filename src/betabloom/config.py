@@ -8,6 +8,7 @@ in `config.yaml`.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import numbers
 import os
@@ -20,13 +21,23 @@ from typing import TYPE_CHECKING, Any
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["PRESETS", "Config", "parse_duration", "parse_size"]
+__all__ = ["PRESETS", "Config", "guess", "parse_duration", "parse_size"]
 
 
-def _setting(default: Any, meaning: str) -> Any:
-    return field(default=default, metadata={"help": meaning})
+def _setting(
+    default: Any, meaning: str, between: tuple[float, float] | None = None, choices: tuple[Any, ...] = ()
+) -> Any:
+    """A setting with what a person should know of it.
+
+    Arguments:
+        default: Its value where no preset and no person says otherwise.
+        meaning: One line, with the unit.
+        between: The least and the largest value, of a number.
+        choices: The values it can have, where there are few.
+    """
+    return field(default=default, metadata={"help": meaning, "between": between, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -34,18 +45,20 @@ class DataConfig:
     """Which pictures, and how they are prepared."""
 
     source: str = _setting("flowers102", "flowers102, drawn, drawn:COUNT, a folder, archive, table, hf:NAME or shards")
-    min_size: int = _setting(0, "leave out pictures with a side of fewer pixels")
+    min_size: int = _setting(0, "leave out pictures with a side of fewer pixels", between=(0, 65536))
     background: str = _setting("white", "colour behind transparent pictures")
     pipeline: str = _setting("square", "preprocessing: square, justcrop, enhance, a chain of steps, or a file with one")
-    height: int = _setting(64, "height of the prepared pictures in pixels")
-    width: int = _setting(64, "width of the prepared pictures in pixels")
-    channels: int = _setting(3, "3 for colour, 1 for grey")
+    height: int = _setting(64, "height of the prepared pictures in pixels", between=(1, 4096))
+    width: int = _setting(64, "width of the prepared pictures in pixels", between=(1, 4096))
+    channels: int = _setting(3, "3 for colour, 1 for grey", choices=(1, 3))
     split: str = _setting("auto", "official splits to train on (train+test …), auto, or all")
-    holdout: float = _setting(0.1, "share of pictures held out for validation where there is no official split")
+    holdout: float = _setting(
+        0.1, "share of pictures held out for validation where there is no official split", between=(0.001, 0.9)
+    )
     flip: bool = _setting(True, "mirror training pictures left to right at random")
-    shift: float = _setting(0.0, "largest random shift of training pictures, as a part of the side")
-    rotate: float = _setting(0.0, "largest random rotation of training pictures in degrees")
-    colour: float = _setting(0.0, "largest random change of their brightness and saturation, as a part")
+    shift: float = _setting(0.0, "largest random shift of training pictures, as a part of the side", between=(0, 0.5))
+    rotate: float = _setting(0.0, "largest random rotation of training pictures in degrees", between=(0, 180))
+    colour: float = _setting(0.0, "largest random change of their brightness and saturation, as a part", between=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -53,11 +66,11 @@ class ModelConfig:
     """Posterior, likelihood and prior."""
 
     family: str = _setting("residual", "network: seed, burgess, conv or residual")
-    latents: int = _setting(128, "number of latent dimensions")
+    latents: int = _setting(128, "number of latent dimensions", between=(1, 65536))
     widths: tuple[int, ...] = _setting(
         (), "channels of each level, as 32,64,128; empty for the family's own, or half of them in a short time budget"
     )
-    kernel: int = _setting(0, "kernel size; 0 for the family's own")
+    kernel: int = _setting(0, "kernel size in pixels; 0 for the family's own", between=(0, 65))
     enlargers: tuple[int, ...] = _setting((), "channels of the networks that each double the size of what is drawn")
     likelihood: str = _setting(
         "gaussian-optimal",
@@ -65,46 +78,72 @@ class ModelConfig:
         "or discretised-logistic",
     )
     prior: str = _setting("standard", "standard, normal, normal-learned, mixture or vamp")
-    prior_mean: float = _setting(0.0, "m of the prior N(m, s²)")
-    prior_std: float = _setting(1.0, "s of the prior N(m, s²)")
-    prior_components: int = _setting(32, "components of the mixture and vamp priors")
-    posterior: str = _setting("normal", "normal, or point for a plain auto-encoder")
+    prior_mean: float = _setting(0.0, "m of the prior N(m, s²)", between=(-1e3, 1e3))
+    prior_std: float = _setting(1.0, "s of the prior N(m, s²)", between=(1e-3, 1e3))
+    prior_components: int = _setting(32, "components of the mixture and vamp priors", between=(1, 65536))
+    posterior: str = _setting("normal", "normal, or point for a plain auto-encoder", choices=("normal", "point"))
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """What is minimised: distortion + β · rate, or a variant of it."""
 
-    beta: float = _setting(1.0, "β, the weight of the rate; 1 is the VAE")
-    beta_schedule: str = _setting("linear", "constant, linear, cosine or cyclical")
-    beta_warmup: float = _setting(0.1, "part of the training during which β rises")
-    regulariser: str = _setting("elbo", "elbo, capacity, free-bits or total-correlation")
-    capacity: float = _setting(25.0, "nats per image that the capacity regulariser reaches at the end")
-    free_bits: float = _setting(0.1, "nats per dimension that the free-bits regulariser does not charge for")
+    beta: float = _setting(1.0, "β, the weight of the rate; 1 is the VAE", between=(0, 1e9))
+    beta_schedule: str = _setting(
+        "linear", "constant, linear, cosine or cyclical", choices=("constant", "linear", "cosine", "cyclical")
+    )
+    beta_warmup: float = _setting(0.1, "part of the training during which β rises", between=(0, 1))
+    regulariser: str = _setting(
+        "elbo",
+        "elbo, capacity, free-bits or total-correlation",
+        choices=("elbo", "capacity", "free-bits", "total-correlation"),
+    )
+    capacity: float = _setting(
+        25.0, "nats per image that the capacity regulariser reaches at the end", between=(0, 1e9)
+    )
+    free_bits: float = _setting(
+        0.1, "nats per dimension that the free-bits regulariser does not charge for", between=(0, 1e9)
+    )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How long, how fast, on what."""
 
-    start: str = _setting("", "a model to start from, whose network it is then; empty for none")
+    init_from: str = _setting("", "a model to start from, whose network it is then; empty for none")
     keep_decoder: bool = _setting(False, "leave the decoder of that model as it is: the rest learns")
-    epochs: float = _setting(60.0, "passes over the training pictures; used when neither steps nor budget is set")
-    steps: int = _setting(0, "training steps, at most, if there is a budget too; 0 for epochs")
-    budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none")
-    batch: int = _setting(0, "pictures in a step; 0 for 32, fewer where a time budget is short, 128 with CUDA")
-    optimiser: str = _setting("muon", "muon (hidden layers; Adam for the rest) or adam")
-    learning_rate: float = _setting(1e-3, "peak learning rate of Adam; Muon's is 20 times as large")
-    warmup_steps: int = _setting(200, "steps during which the learning rate rises (at most a tenth of the training)")
-    decay_from: float = _setting(0.5, "part of the training after which the learning rate falls to 0; 1 for never")
-    weight_decay: float = _setting(0.0, "decoupled weight decay (AdamW)")
-    clip: float = _setting(1.0, "largest gradient norm in nats per pixel and channel; 0 for no clipping")
-    ema: float = _setting(0.999, "decay of the averaged weights that are saved; 0 for the last weights")
-    seed: int = _setting(42, "all randomness follows from it")
+    epochs: float = _setting(
+        60.0, "passes over the training pictures; used when neither steps nor budget is set", between=(0, 1e9)
+    )
+    steps: int = _setting(0, "training steps, at most, if there is a budget too; 0 for epochs", between=(0, 10**12))
+    budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none", between=(0, 1e9))
+    batch: int = _setting(
+        0, "pictures in a step; 0 for 32, fewer where a time budget is short, 128 with CUDA", between=(0, 65536)
+    )
+    optimiser: str = _setting("muon", "muon (hidden layers; Adam for the rest) or adam", choices=("muon", "adam"))
+    learning_rate: float = _setting(1e-3, "peak learning rate of Adam; Muon's is 20 times as large", between=(0, 10))
+    warmup_steps: int = _setting(
+        200, "steps during which the learning rate rises (at most a tenth of the training)", between=(0, 10**9)
+    )
+    decay_from: float = _setting(
+        0.5, "part of the training after which the learning rate falls to 0; 1 for never", between=(0, 1)
+    )
+    weight_decay: float = _setting(0.0, "decoupled weight decay (AdamW)", between=(0, 10))
+    clip: float = _setting(
+        1.0, "largest gradient norm in nats per pixel and channel; 0 for no clipping", between=(0, 1e12)
+    )
+    ema: float = _setting(
+        0.999, "decay of the averaged weights that are saved; 0 for the last weights", between=(0, 0.999999)
+    )
+    seed: int = _setting(
+        42, "seed of everything random: the same seed and settings give the same model", between=(0, 2**63 - 1)
+    )
     device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps …")
-    precision: str = _setting("auto", "auto, fp32 or bf16")
-    flow: int = _setting(0, "steps to fit a rectified flow to the codes afterwards, one more sampler; 0 for none")
-    validations: int = _setting(10, "how often during the training to validate and draw samples")
+    precision: str = _setting("auto", "auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
+    flow: int = _setting(
+        0, "steps to fit a rectified flow to the codes afterwards, one more sampler; 0 for none", between=(0, 10**9)
+    )
+    validations: int = _setting(10, "how often during the training to validate and draw samples", between=(1, 10**6))
     log: str = _setting(
         "", "where to log beside metrics.jsonl: tensorboard, mlflow, wandb, csv, or several as csv,wandb"
     )
@@ -119,6 +158,7 @@ SECTIONS: dict[str, type[Any]] = {
     "train": TrainConfig,
 }
 SECTION_OF = {f.name: name for name, section in SECTIONS.items() for f in dataclasses.fields(section)}
+FORMER_NAMES = {"start": "init_from"}  # in files of models and runs that were written before the name changed
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The default: 64×64 colour pictures. A small β buys sharper pictures with more nats of code, and the samplers that
@@ -173,11 +213,11 @@ class Config:
     def preset(cls, name: str = "flowers64", **settings: Any) -> Config:
         """Make a preset's settings, changed by `settings`."""
         if name not in PRESETS:
-            raise UsageError(f"Unknown preset {name!r}. Choose one of: {', '.join(PRESETS)}.")
+            raise UsageError(f"Unknown preset {name!r}.{guess(name, PRESETS)} Choose one of: {', '.join(PRESETS)}.")
         config = cls().replace(PRESETS[name]).replace(settings)
         for key in settings:
             section, setting = _locate(key)
-            if config.train.start and section == "model":
+            if config.train.init_from and section == "model":
                 raise UsageError(f"The network is that of the model to start from: leave out '{setting}'.")
         return config
 
@@ -192,10 +232,9 @@ class Config:
 
     def check(self) -> Config:
         """Return self, or raise `UsageError` for a value that no run can use."""
-        for name, low, high in _RANGES:
-            value = getattr(getattr(self, SECTION_OF[name]), name)
-            if not low <= value <= high:
-                raise UsageError(f"'{name}' must lie between {low:g} and {high:g}, not {str(value)[:20]}.")
+        for section in SECTIONS:
+            for setting in dataclasses.fields(SECTIONS[section]):
+                _check(setting, getattr(getattr(self, section), setting.name))
         return self
 
     @property
@@ -218,44 +257,31 @@ class Config:
         return cls().replace({f"{section}.{k}": v for section, entries in values.items() for k, v in entries.items()})
 
 
-_RANGES = (
-    ("height", 1, 4096),
-    ("width", 1, 4096),
-    ("min_size", 0, 65536),
-    ("holdout", 0.001, 0.9),
-    ("shift", 0, 0.5),
-    ("rotate", 0, 180),
-    ("colour", 0, 1),
-    ("latents", 1, 65536),
-    ("prior_mean", -1e3, 1e3),
-    ("prior_std", 1e-3, 1e3),
-    ("prior_components", 1, 65536),
-    ("beta", 0, 1e9),
-    ("beta_warmup", 0, 1),
-    ("capacity", 0, 1e9),
-    ("free_bits", 0, 1e9),
-    ("epochs", 0, 1e9),
-    ("steps", 0, 10**12),
-    ("budget", 0, 1e9),
-    ("batch", 0, 65536),
-    ("learning_rate", 0, 10),
-    ("warmup_steps", 0, 10**9),
-    ("decay_from", 0, 1),
-    ("weight_decay", 0, 10),
-    ("clip", 0, 1e12),
-    ("ema", 0, 0.999999),
-    ("seed", 0, 2**63 - 1),
-    ("flow", 0, 10**9),
-    ("validations", 1, 10**6),
-)
+def _check(setting: dataclasses.Field[Any], value: Any) -> None:
+    """Refuse a value outside of the setting's range or choices."""
+    between, choices = setting.metadata["between"], setting.metadata["choices"]
+    if between and not between[0] <= value <= between[1]:
+        raise UsageError(f"'{setting.name}' must lie between {between[0]:g} and {between[1]:g}, not {str(value)[:20]}.")
+    if choices and value not in choices:
+        known = ", ".join(map(str, choices))
+        if isinstance(value, str):
+            raise UsageError(f"Unknown {setting.name} {value[:40]!r}.{guess(value, choices)} Choose one of: {known}.")
+        raise UsageError(f"'{setting.name}' must be one of {known}, not {str(value)[:20]}.")
+
+
+def guess(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown word: " Did you mean 'beta'?", or nothing if none is like it."""
+    near = difflib.get_close_matches(word, list(known), 1, 0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _locate(key: str) -> tuple[str, str]:
     """Section and name of a setting given as "beta" or "objective.beta"."""
     section, _, name = key.rpartition(".")
+    name = FORMER_NAMES.get(name, name)
     if name not in SECTION_OF or section not in ("", SECTION_OF[name]):
         known = ", ".join(sorted(SECTION_OF))
-        raise UsageError(f"Unknown setting {key!r}. The settings are: {known}.")
+        raise UsageError(f"Unknown setting {key!r}.{guess(name, SECTION_OF)} The settings are: {known}.")
     return SECTION_OF[name], name
 
 
@@ -268,7 +294,7 @@ def _convert(name: str, value: Any) -> Any:
     """Convert a value, often text from a command line, to the setting's type."""
     kind = _types(SECTION_OF[name])[name]
     if name == "budget" and isinstance(value, str):
-        return parse_duration(value)
+        return _time_limit(value)
     try:
         if isinstance(kind, types.GenericAlias):  # tuple[int, ...]
             parts = value.split(",") if isinstance(value, str) else value
@@ -287,6 +313,14 @@ def _convert(name: str, value: Any) -> Any:
             kind, "numbers like 32,64,128"
         )
         raise UsageError(f"'{name}' must be {wanted}, not {repr(value)[:100]}.") from None
+
+
+def _time_limit(text: str) -> float:
+    """Seconds of a time limit that a person typed; 0 would mean that there is none, which nobody means by "0s"."""
+    seconds = parse_duration(text)
+    if seconds == 0:
+        raise UsageError("A budget of 0 seconds leaves no time to train. Give more time, or leave it out for no limit.")
+    return seconds
 
 
 def parse_duration(text: str) -> float:

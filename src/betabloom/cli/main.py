@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli import cache, evaluate, generate, refine, runs
+from betabloom.cli import cache, evaluate, generate, refine, runs, share
 from betabloom.cli import data as cli_data
 from betabloom.cli.options import (
     Device,
@@ -56,6 +56,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app)
 app.add_typer(generate.app)
+app.add_typer(share.app)
 app.add_typer(runs.app)
 app.add_typer(cache.app, name="cache")
 app.add_typer(evaluate.app)
@@ -149,13 +150,13 @@ def train(
     from betabloom.training import loop as training
     from betabloom.training.run_folder import resume_command, run_config, shell_quoted
     from betabloom.training.setup import check_settings
-    from betabloom.training.warm_start import settled
+    from betabloom.training.warm_start import with_initial_model
 
     show_log()
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
         "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size, "log": log,
-        "start": start,
+        "init_from": start,
     }  # fmt: skip
     if size:
         options["height"], options["width"] = parse_size(size)
@@ -166,7 +167,7 @@ def train(
         config, folder = run_config(resume), resume
     else:
         preset = preset or "flowers64"
-        config = settled(Config.preset(preset, **changes))
+        config = with_initial_model(Config.preset(preset, **changes))
         if source:
             config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
         folder = _new_run(out, source or "flowers102", preset)
@@ -264,7 +265,8 @@ def vary(
     model: ModelArgument,
     picture: Annotated[str, typer.Argument(help="A picture file.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many variations.")] = 15,
-    amount: Annotated[float, typer.Option(min=0, help="1 samples the posterior; 0 is the reconstruction.")] = 1.0,
+    amount: Annotated[float, typer.Option(min=0, help="0 is the reconstruction, 1 a sister, 2 a cousin.")] = 1.0,
+    posterior: Annotated[bool, typer.Option("--posterior", help="Sample the posterior: σ times the amount.")] = False,
     seed: Seed = 0,
     out: Out = None,
     device: Device = "cpu",
@@ -282,8 +284,8 @@ def vary(
     refuse_overwriting_input(path, [picture])
     loaded = load_model(model, device)
     original, names, _ = read_pictures([picture], loaded, 1)
-    variations = loaded.vary(original[0], n, seed, amount)
-    record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount}
+    variations = loaded.vary(original[0], n, seed, amount, posterior)
+    record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount, "posterior": posterior}
     made = write_pictures(
         np.concatenate([original, variations]), path, loaded, model, record, ["original", *map(str, range(n))]
     )
@@ -344,9 +346,9 @@ def info(
 
     from betabloom.imaging.png import read_png
     from betabloom.model.codes import load_codes
-    from betabloom.model.directory import comes_along, describe
+    from betabloom.model.directory import describe, is_bundled
 
-    if not what.exists() and not comes_along(what):
+    if not what.exists() and not is_bundled(what):
         raise UsageError(f"There is no file or folder {what}.")
     if what.is_file() and zipfile.is_zipfile(what):
         codes = load_codes(what)

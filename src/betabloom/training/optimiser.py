@@ -25,7 +25,7 @@ from betabloom.networks import large_linear
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from betabloom.networks.large_linear import Linear
+    from betabloom.networks.large_linear import LargeLinear
     from betabloom.vae.vae import VAE
 
     Work = Callable[[tuple[Tensor, Tensor]], None]
@@ -87,7 +87,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: Decoupled, for both.
         momentum: Decay of the gradients' running average, with Nesterov's look ahead.
         fused: Whether AdamW runs its fused kernel.
-        share: Calls a function for each of a list, several at the same time if it can; see `Crew.share`.
+        share: Calls a function for each of a list, several at the same time if it can; see `ThreadTeam.share`.
         large: Layers whose weights are among neither: AdamW learns from the factors of their gradients.
     """
 
@@ -105,7 +105,7 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         fused: bool = True,
         share: Share | None = None,
-        large: Sequence[Linear] = (),
+        large: Sequence[LargeLinear] = (),
     ) -> None:
         kinds = {"adam": others, "muon": matrices, "factored": [layer.weight for layer in large]}
         super().__init__(
