@@ -125,5 +125,6 @@ def measured(
         error = float(np.std([half[name] for half in halves], ddof=1))
         low, high = interval(value, error, replicates - 1)
         method = f"{replicates} random halves of the pictures"
+        low, high = max(low, min(value, 0.0)), min(high, max(value, 1.0))  # scores lie between 0 and 1
         found.append(Measure(name, value, low, high, {"pictures": n}, method, seed, few))
     return tuple(found)
