@@ -12,9 +12,9 @@ from betabloom.system import console
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
 
     from betabloom.model.model import Model
+    from betabloom.system.console import Progress
 
 __all__ = ["fit", "prepare"]
 
@@ -24,7 +24,7 @@ def prepare(
     size: int | str | tuple[int, int] = 64,
     pipeline: str = "square",
     channels: int = 3,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> data.Store:
     """Prepare pictures for training, once; later calls with the same arguments open the result at once.
 
@@ -34,7 +34,7 @@ def prepare(
         size: Side of the square in pixels, "WIDTHxHEIGHT", or (height, width).
         pipeline: "square", "justcrop", "enhance", a chain of steps, or a file with one.
         channels: 3 for colour, 1 for grey.
-        progress: Called as progress(done, total).
+        progress: Called as progress(done, total, text).
 
     Returns:
         The prepared pictures: `.pictures` is uint8 (N, H, W, C).
@@ -52,7 +52,7 @@ def fit(
     pictures: data.Store,
     preset: str = "flowers64",
     out: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> Model:
     """Train a model.

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,12 +19,15 @@ from betabloom.data.inspection.duplicates import Look, exact_groups, look_at, ne
 from betabloom.data.inspection.report import Report
 from betabloom.data.pictures.decode import PictureFacts
 from betabloom.errors import PictureError, UsageError
+from betabloom.system.atomic import write_text
+from betabloom.system.cores import cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from betabloom.data.sources.source import Source
     from betabloom.data.store.store import Store
+    from betabloom.system.console import Progress
 
 __all__ = ["inspect", "summary_of"]
 
@@ -50,7 +52,7 @@ def inspect(
     *,
     quick: bool = False,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Look at the pictures of a source.
 
@@ -60,7 +62,7 @@ def inspect(
         quick: Read only headers, and of at most 4,000 pictures, evenly spread, which takes half a second. Otherwise
             every picture is decoded, which finds damage inside, and compared with all others.
         workers: Threads; as many as there are processors, at most 8, if left out.
-        progress: Called with (pictures done, pictures in all).
+        progress: Called as progress(done, total, text), in pictures.
 
     Returns:
         What was found: `print(report.text())` for people, `report.to_dict()` for programs.
@@ -82,10 +84,8 @@ def summary_of(store: Store, source: Source) -> str:
         return kept.read_text(encoding="utf-8")
     text = inspect(source, store.pictures.shape[1:3], quick=True).text()
     if kept is not None:
-        part = kept.with_name(f".report.{os.getpid()}.part")
         with contextlib.suppress(OSError):  # it is only there to save time
-            part.write_text(text, encoding="utf-8")
-            part.replace(kept)
+            write_text(kept, text, synced=False)
     return text
 
 
@@ -94,9 +94,9 @@ def _findings(
     indices: Sequence[int],
     quick: bool,
     workers: int | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Iterator[_Finding]:
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
+    with ThreadPoolExecutor(workers or cores(8)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files
         for start in range(0, len(indices), _AT_ONCE):
             chosen = indices[start : start + _AT_ONCE]
@@ -105,7 +105,7 @@ def _findings(
             else:
                 yield from pool.map(functools.partial(_examine, source), chosen)
             if progress is not None:
-                progress(start + len(chosen), len(indices))
+                progress(start + len(chosen), len(indices), "")
 
 
 def _glance(source: Source, index: int) -> _Finding:

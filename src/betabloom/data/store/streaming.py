@@ -18,6 +18,7 @@ from betabloom.data.pictures.decode import peek
 from betabloom.data.sources.source import Source
 from betabloom.data.store.store import Store, digest_of
 from betabloom.errors import PictureError, SourceError, UsageError
+from betabloom.system.cores import cores
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -115,7 +116,7 @@ def stream_batches(
         raise UsageError(f"'batch' and 'buffer' should be 1 or more, not {batch} and {buffer}")
     ordered = stream.reordered(seed) if buffer > 1 else stream
     files = ((n, name, file) for n, (name, file, _) in enumerate(ordered.files()))
-    decoded = _decoded(ordered, files, pipeline, workers or min(8, os.cpu_count() or 1))
+    decoded = _decoded(ordered, files, pipeline, workers or cores(8))
     pictures = _Pass((((0, n), picture) for n, picture in decoded), buffer, seed)
     while chosen := [picture for _, picture in itertools.islice(pictures, batch)]:
         if len(chosen) == batch or keep_last:
@@ -277,7 +278,7 @@ class StreamBatches:
         """The pictures of a pass with their numbers: those of `wanted`, and all from number `first` on."""
         stream = self.stream.reordered(self.seed + turn) if self.buffer > 1 else self.stream
         files = ((n, name, file) for n, (name, file, _) in enumerate(stream.files()) if n >= first or n in wanted)
-        for n, picture in _decoded(stream, files, self.pipeline, min(8, os.cpu_count() or 1)):
+        for n, picture in _decoded(stream, files, self.pipeline, cores(8)):
             yield (turn, n), picture
 
 
