@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from betabloom.errors import BetabloomError
     from betabloom.imaging.curves import curves
     from betabloom.imaging.sheets import grid, pairs
-    from betabloom.library import fit, prepare
+    from betabloom.library import fit, prepare, resume
     from betabloom.model.model import Model, load
     from betabloom.vae.build import build_vae
     from betabloom.vae.vae import VAE
@@ -42,6 +42,7 @@ __all__ = [
     "load",
     "pairs",
     "prepare",
+    "resume",
 ]
 
 _HOMES = {
@@ -56,6 +57,7 @@ _HOMES = {
     "load": "model.model",
     "pairs": "imaging.sheets",
     "prepare": "library",
+    "resume": "library",
 }
 _ROOMS = ("data", "imaging", "metrics", "networks", "vae", "samplers", "model", "training", "refine", "generate")
 
