@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from betabloom.errors import UsageError
-from betabloom.networks.build import FAMILIES
+from betabloom.networks.spec import FAMILIES
 from betabloom.refine.critic import WIDTHS, DecoderTrainer, train_adversarially
 from betabloom.refine.projected_critic import ProjectedDecoderTrainer
 from betabloom.refine.widen import widened
