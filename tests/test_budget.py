@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from betabloom.errors import BetabloomError
-from betabloom.networks.build import FAMILIES
+from betabloom.networks.spec import FAMILIES
 from betabloom.samplers.choose import samplers_of
 from betabloom.training import budget, finish, loop, resume, setup
 

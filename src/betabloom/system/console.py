@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["Pace", "Progress", "duration", "in_notebook", "listed", "printable", "progress", "show_log", "times"]
+__all__ = [
+    "Pace",
+    "Progress",
+    "duration",
+    "in_notebook",
+    "listed",
+    "note",
+    "printable",
+    "progress",
+    "show_log",
+    "times",
+]
 
 Progress = Callable[[int, int, str], None]
 """How all long work reports: progress(done, total, text); total is 0 while it is not known, and text may be empty."""
@@ -33,7 +44,7 @@ def progress(label: str, unit: str = "steps") -> Iterator[Callable[..., None]]:
         lines = _Lines(label, unit, _cell(), CELL_EVERY)
         yield lines
         lines.flush()
-    elif sys.stderr.isatty():
+    elif _is_terminal():
         with _bar(label) as report:
             yield report
     else:
@@ -132,8 +143,22 @@ class _Lines:
 
 
 def _print(done: int, total: int, line: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal is gone: training goes on
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+    note(line)
+
+
+def note(line: str) -> None:
+    """Print a line on stderr if there is one: programs without a console have none, and a terminal can go away."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _is_terminal() -> bool:
+    """Whether somebody looks at stderr, which may be missing or closed."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:
+        return False
 
 
 def _cell() -> Callable[[int, int, str], None]:
@@ -179,11 +204,11 @@ class _Handler(logging.Handler):
         text = self.format(record)
         if record.levelno >= logging.WARNING:
             text = f"warning: {text}"
-        with contextlib.suppress(OSError):  # the terminal is gone: training goes on
-            if sys.stderr.isatty():
+        if not _is_terminal():
+            note(text)
+        else:
+            with contextlib.suppress(OSError):  # the terminal is gone: training goes on
                 _console().print(text, markup=False, highlight=False)
-            else:
-                print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 _shared: list[Console] = []

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from betabloom.imaging import curves
-from betabloom.networks.build import FAMILIES
+from betabloom.networks.spec import FAMILIES
 from betabloom.training.finish import SAMPLER_PICTURES, finish
 from betabloom.training.resume import save
 from betabloom.training.setup import BATCH, set_up, usual_batch

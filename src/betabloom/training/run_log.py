@@ -6,6 +6,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from betabloom.system.atomic import write_text
 from betabloom.system.console import printable
 from betabloom.system.hardware import precision_name
 from betabloom.training.trackers import open_trackers
@@ -28,7 +29,7 @@ def describe(task: Task) -> None:
     skipped = task.store.skipped
     if skipped and task.out:
         lines = (f"{printable(entry['name'], 1000)}\t{entry['reason']}\n" for entry in skipped)
-        (task.out / "skipped.txt").write_text("".join(lines), encoding="utf-8")
+        write_text(task.out / "skipped.txt", "".join(lines), synced=False)
     for entry in skipped[:SHOWN]:
         log.warning("left out: %s (%s)", printable(entry["name"]), entry["reason"])
     if len(skipped) > SHOWN:
@@ -61,7 +62,7 @@ def tracked(run: Run) -> Iterator[None]:
 @contextmanager
 def log_file(out: Path) -> Iterator[None]:
     """Copy what is logged to log.txt."""
-    handler = _LogFile(out / "log.txt", encoding="utf-8")
+    handler = _LogFile(out / "log.txt", encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("betabloom")
     if logger.level == logging.NOTSET:
