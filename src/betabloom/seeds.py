@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Draw = Callable[[int, int], np.ndarray]
     Piece = tuple[np.ndarray, list[int]]
 
-__all__ = ["MOST", "base_noise", "check", "check_count", "numbers_text", "parse_numbers", "pieces_of"]
+__all__ = ["MOST", "base_noise", "check", "check_count", "fresh_seed", "numbers_text", "parse_numbers", "pieces_of"]
 
 
 def base_noise(seed: int, n: int, latents: int, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +50,13 @@ def check_count(n: int) -> None:
 
 
 MOST = 1_000_000
+
+
+def fresh_seed() -> int:
+    """A new seed each time: below 2³¹, so that it is easily typed again."""
+    import secrets
+
+    return secrets.randbelow(1 << 31)
 
 
 def pieces_of(draw: Draw, numbers: Sequence[int], at_once: int) -> Iterator[Piece]:
