@@ -3,9 +3,9 @@
     python benchmarks/generate.py [--rounds 9] [--many 100000] [--peers .venv-peers/bin/python] [--quick]
 
 First, pictures per CPU-second at batch 64: from noise to pictures with the same networks in our paths, torch
-(`Model.generate`, plainly and with `precision="bf16"`) and NumPy (`Lean.generate`, what the command line takes), and in
+(`Model.generate`, plainly and with `precision="bf16"`), NumPy (`NumpyModel.generate`, what the command line takes) and
 pythae's sampler. Each run is a process of its own, in turn with the others. Then the command line: MANY pictures of the
-model that comes along to a folder, and a tenth and a hundredth as many, with the most memory that each process held;
+model that is bundled to a folder, and a tenth and a hundredth as many, with the most memory that each process held;
 and a tenth with `--precision bf16`. Needs 1 GB of disk for 100,000.
 Keeps benchmarks/results/generate.json.
 """

@@ -4,7 +4,7 @@
     python benchmarks/generators.py draw FOLDER OUT.png    pythae: load it, sample 64 pictures, write one sheet
     python benchmarks/generators.py speed SIDE NETWORK BATCHES
 
-SIDE is `torch`, `bf16` (`Model.generate`, plainly and with that precision), `numpy` (`Lean.generate`) or `pythae`
+SIDE is `torch`, `bf16` (`Model.generate`, plainly and with that precision), `numpy` (`NumpyModel.generate`) or `pythae`
 (`NormalSampler.sample`); NETWORK is
 `burgess` (for pythae the same layers, as a decoder of one's own) or `celeba` (pythae's; ours as in `peers`). Counted is
 `time.process_time()`, user and system of all threads, for BATCHES of 64 pictures from noise to what the call returns:
@@ -117,14 +117,14 @@ def ours(network: str, precision: str = "fp32") -> Callable[[int], object]:
     import torch
 
     from betabloom.vae import inference
-    from betabloom.vae.build import build_vae, laid_out
+    from betabloom.vae.build import build_vae, channels_last
 
     torch.set_num_threads(1)
     if network == "celeba":
         import peers  # noqa: F401  (adds pythae's network to ours)
     family = {"burgess": "burgess", "celeba": "pythae-celeba"}[network]
     likelihood = {"burgess": "bernoulli", "celeba": "gaussian"}[network]
-    vae = laid_out(build_vae((3, 64, 64), LATENTS, family, likelihood=likelihood).requires_grad_(False).eval())
+    vae = channels_last(build_vae((3, 64, 64), LATENTS, family, likelihood=likelihood).requires_grad_(False).eval())
     return lambda n: inference.generate(vae, n, precision=precision)
 
 
@@ -132,7 +132,7 @@ def ours_in_numpy(network: str) -> Callable[[int], object]:
     from betabloom.config import Config
     from betabloom.data import Pipeline
     from betabloom.model.model import Model
-    from betabloom.model.without_torch import open_lean
+    from betabloom.model.without_torch import open_without_torch
     from betabloom.vae.build import make_vae
 
     assert network == "burgess"
@@ -140,7 +140,7 @@ def ours_in_numpy(network: str) -> Callable[[int], object]:
     with tempfile.TemporaryDirectory() as place:
         pipeline = Pipeline.named("square", (64, 64))
         Model(make_vae(config).eval(), config, pipeline, {}).save(Path(place) / "model")
-        lean = open_lean(Path(place) / "model")
+        lean = open_without_torch(Path(place) / "model")
     assert lean is not None
     return lambda n: lean.generate(n, sampler="prior")
 

@@ -13,7 +13,7 @@ import betabloom
 from betabloom.cli.main import app
 from betabloom.imaging import colour
 from betabloom.model.directory import BUNDLED, MODELS
-from betabloom.model.without_torch import open_lean
+from betabloom.model.without_torch import open_without_torch
 
 FOLDER = MODELS / BUNDLED
 
@@ -55,7 +55,7 @@ def test_the_large_one_draws_the_same_with_twice_the_pixels(model):
     assert pictures.shape == (16, 128, 128, 3)
     quarters, halves = (x.reshape(16, 32, side, 32, side, 3).mean((2, 4)) for x, side in ((pictures, 4), (small, 2)))
     assert np.abs(quarters - halves).mean() < 6
-    assert np.abs(open_lean("oxford128").generate(4, seed=1) - pictures[:4]).max() <= 1
+    assert np.abs(open_without_torch("oxford128").generate(4, seed=1) - pictures[:4]).max() <= 1
     assert roughness(pictures) > roughness(large_pixels(small))  # edges and texture, not enlarged pixels made soft
 
 
@@ -69,7 +69,7 @@ def test_the_one_of_flower_photos_draws_other_pictures_crisply_and_says_what_it_
     assert pictures.shape == (32, 128, 128, 3)
     assert len({picture.tobytes() for picture in pictures}) == 32
     assert colour.colourfulness(pictures).mean() > 25
-    assert np.abs(open_lean("flowers128").generate(4, seed=1).astype(int) - pictures[:4]).max() <= 1
+    assert np.abs(open_without_torch("flowers128").generate(4, seed=1).astype(int) - pictures[:4]).max() <= 1
     assert roughness(pictures.astype(float)) > roughness(large_pixels(model.generate(32, seed=1).astype(float)))
     mine, theirs = (m.vae.state_dict() for m in (photos, model))
     for part in ("encoder.", "decoder.body"):

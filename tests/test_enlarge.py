@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import betabloom
 from betabloom.data import Pipeline
 from betabloom.errors import UsageError
-from betabloom.model.without_torch import open_lean
+from betabloom.model.without_torch import open_without_torch
 from betabloom.networks.build import FAMILIES
 from betabloom.refine import enlarge as enlarging
 from betabloom.refine.critic import Shares
@@ -116,7 +116,7 @@ def test_what_is_compared_with_photos_is_made_of_their_halves(model, photos):
 
 def test_an_enlarged_model_is_a_model_like_others(model, photos, pictures, tmp_path):
     larger = enlarge(model, photos, steps=2, width=6).save(tmp_path / "m")
-    again, lean = betabloom.load(tmp_path / "m"), open_lean(tmp_path / "m")
+    again, lean = betabloom.load(tmp_path / "m"), open_without_torch(tmp_path / "m")
     drawn = larger.generate(5, seed=1)
     assert drawn.shape == (5, 32, 32, 3)
     assert np.array_equal(again.generate(5, seed=1), drawn)

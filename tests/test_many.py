@@ -14,7 +14,7 @@ from PIL import Image
 from betabloom.cli import generate as cli_generate
 from betabloom.imaging.files import write_each
 from betabloom.imaging.png import read_png
-from betabloom.model.without_torch import open_lean
+from betabloom.model.without_torch import open_without_torch
 from betabloom.seeds import pieces_of
 
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
@@ -41,7 +41,7 @@ def generate(folder, *words, measured=False):
 def test_files_of_many_are_the_pictures_that_are_in_memory(tmp_path):
     n = cli_generate.MOST_AT_ONCE + 70  # more than one piece
     generate(tmp_path, "-n", n, "--seed", 5, "-o", "each")
-    pictures = open_lean(GOLDEN).generate(n, seed=5)
+    pictures = open_without_torch(GOLDEN).generate(n, seed=5)
     files = sorted((tmp_path / "each").iterdir())
     assert [file.name for file in files] == [f"{i:06}.png" for i in range(n)]
     assert np.array_equal(np.stack([np.asarray(Image.open(file)) for file in files]), pictures)
@@ -94,4 +94,4 @@ def test_pieces_of_large_pictures_are_small():
             shape = (3, 512, 512)
 
     assert cli_generate._at_once(Large) == cli_generate.BATCH
-    assert cli_generate._at_once(open_lean(GOLDEN)) == cli_generate.MOST_AT_ONCE
+    assert cli_generate._at_once(open_without_torch(GOLDEN)) == cli_generate.MOST_AT_ONCE

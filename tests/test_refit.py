@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import betabloom
 from betabloom.cli.main import app
 from betabloom.errors import UsageError
-from betabloom.model.without_torch import open_lean
+from betabloom.model.without_torch import open_without_torch
 from betabloom.refine.refit import refit
 
 
@@ -61,7 +61,7 @@ def test_nothing_but_the_samplers_changes(model, tmp_path):
         assert torch.equal(value, model.vae.state_dict()[name])
         assert torch.equal(value, other.vae.state_dict()[name])
     assert 40 < other.training["refitted"]["pictures"] < 60  # some are held out
-    again, lean = betabloom.load(tmp_path / "m"), open_lean(tmp_path / "m")
+    again, lean = betabloom.load(tmp_path / "m"), open_without_torch(tmp_path / "m")
     assert np.array_equal(again.generate(5), other.generate(5))
     assert np.abs(lean.generate(5).astype(int) - other.generate(5)).max() <= 1
     assert "Codes are drawn from those of" in (tmp_path / "m" / "README.md").read_text()

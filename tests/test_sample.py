@@ -49,19 +49,21 @@ def test_reconstruction_does_not_depend_on_the_company(vae, pictures):
     assert close(whole[::-1], inference.reconstruct(vae, pictures[::-1]))
 
 
-def test_variations_spread_with_the_amount(vae, pictures):
-    still = inference.vary(vae, pictures[0], 6, amount=0)
+def test_samples_of_a_posterior_spread_with_the_amount(vae, pictures):
+    still = inference.sample_posterior(vae, pictures[0], 6, amount=0)
     assert close(still, np.repeat(inference.reconstruct(vae, pictures[:1]), 6, axis=0))
-    small, large = (inference.vary(vae, pictures[0], 40, amount=a).astype(float).std(0).mean() for a in (0.3, 2.0))
+    small, large = (
+        inference.sample_posterior(vae, pictures[0], 40, amount=a).astype(float).std(0).mean() for a in (0.3, 2.0)
+    )
     assert 0 < small < large
 
 
-def test_variations_follow_the_posterior(vae, pictures):
+def test_samples_follow_the_posterior(vae, pictures):
     """Their codes have the posterior's mean and spread: z = μ + σ ε with the noise of the seed."""
     mean, log_var = inference.encode(vae, pictures[:1])
     noise, _ = inference.base_noise(9, 5, vae.latents)
     expected = inference.decode(vae, mean + np.exp(0.5 * log_var) * noise.numpy())
-    assert np.array_equal(inference.vary(vae, pictures[0], 5, seed=9), expected)
+    assert np.array_equal(inference.sample_posterior(vae, pictures[0], 5, seed=9), expected)
 
 
 def test_pixels_survive_the_way_in_and_out(pictures):

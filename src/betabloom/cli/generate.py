@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
     from betabloom.cli.pictures import File
     from betabloom.generate.colours import ColourTarget
-    from betabloom.model.model import Model
-    from betabloom.model.without_torch import Lean
+    from betabloom.model.generator import Generator
     from betabloom.seeds import Piece
 
     Described = tuple[np.ndarray, list[int], dict[str, list[Any]]]
@@ -135,14 +134,14 @@ def _settled(precision: str, device: str) -> str:
     return precision_name(choose_precision(precision, choose_device(device)))
 
 
-def _open(path: Path | None, device: str, needs_torch: bool, only_novel: bool) -> Model | Lean:
+def _open(path: Path | None, device: str, needs_torch: bool, only_novel: bool) -> Generator:
     """The model, without torch where that will do: importing it takes longer than drawing."""
     if device == "cpu" and not needs_torch:
-        if not only_novel and "numpy" not in sys.modules:  # `Lean` shares the work among threads of its own
+        if not only_novel and "numpy" not in sys.modules:  # `NumpyModel` shares the work among threads of its own
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        from betabloom.model.without_torch import open_lean
+        from betabloom.model.without_torch import open_without_torch
 
-        lean = open_lean(path)
+        lean = open_without_torch(path)
         if lean:
             return lean
     return load_model(path, device)
@@ -153,7 +152,7 @@ class _Series:
 
     def __init__(
         self,
-        model: Model | Lean,
+        model: Generator,
         targets: list[list[ColourTarget]],
         seed: int,
         temperature: float,
@@ -218,7 +217,7 @@ def _counted(pieces: Iterator[Piece], n: int, start: int) -> Iterator[Piece]:
     print(f"betabloom: {last + 1 - start - n} near copies of training pictures left out", file=sys.stderr)  # noqa: T201
 
 
-def _at_once(model: Model | Lean) -> int:
+def _at_once(model: Generator) -> int:
     """How many pictures are in memory at a time: whole batches, some megabytes of them."""
     return min(MOST_AT_ONCE, max(BATCH, BYTES_AT_ONCE // math.prod(model.config.shape) // BATCH * BATCH))
 
@@ -294,7 +293,7 @@ def _colour_targets(
     return [kind + common for kind in kinds if kind or common], ", ".join(text for text in texts if text)
 
 
-def _two_colours(like: str | None, model: Model | Lean) -> str | None:
+def _two_colours(like: str | None, model: Generator) -> str | None:
     """What --like says: two colours, or a picture, of which the colours of centre and surroundings are taken."""
     if like is None or like.startswith("#"):
         return like

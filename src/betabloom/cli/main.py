@@ -264,7 +264,8 @@ def vary(
     model: ModelArgument,
     picture: Annotated[str, typer.Argument(help="A picture file.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many variations.")] = 15,
-    amount: Annotated[float, typer.Option(min=0, help="1 samples the posterior; 0 is the reconstruction.")] = 1.0,
+    amount: Annotated[float, typer.Option(min=0, help="0 is the reconstruction, 1 a sister, 2 a cousin.")] = 1.0,
+    posterior: Annotated[bool, typer.Option("--posterior", help="Sample the posterior: σ times the amount.")] = False,
     seed: Seed = 0,
     out: Out = None,
     device: Device = "cpu",
@@ -282,8 +283,8 @@ def vary(
     refuse_overwriting_input(path, [picture])
     loaded = load_model(model, device)
     original, names, _ = read_pictures([picture], loaded, 1)
-    variations = loaded.vary(original[0], n, seed, amount)
-    record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount}
+    variations = loaded.vary(original[0], n, seed, amount, posterior)
+    record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount, "posterior": posterior}
     made = write_pictures(
         np.concatenate([original, variations]), path, loaded, model, record, ["original", *map(str, range(n))]
     )
@@ -344,9 +345,9 @@ def info(
 
     from betabloom.imaging.png import read_png
     from betabloom.model.codes import load_codes
-    from betabloom.model.directory import comes_along, describe
+    from betabloom.model.directory import describe, is_bundled
 
-    if not what.exists() and not comes_along(what):
+    if not what.exists() and not is_bundled(what):
         raise UsageError(f"There is no file or folder {what}.")
     if what.is_file() and zipfile.is_zipfile(what):
         codes = load_codes(what)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from betabloom.model.generator import Generator
     from betabloom.model.model import Model
-    from betabloom.model.without_torch import Lean
 
     File = tuple[str | int, np.ndarray, Mapping[str, Any]]
 
@@ -30,7 +30,7 @@ def load_model(path: Path | None, device: str) -> Model:
 
 
 def read_pictures(
-    given: Sequence[str], model: Model | Lean, limit: int | None = None
+    given: Sequence[str], model: Generator, limit: int | None = None
 ) -> tuple[np.ndarray, list[str], Any]:
     """Pictures prepared as the model's were, their names, and labels if the source has them."""
     import numpy as np
@@ -47,7 +47,7 @@ def read_pictures(
     return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
 
 
-def _read_file(path: Path, model: Model | Lean) -> np.ndarray:
+def _read_file(path: Path, model: Generator) -> np.ndarray:
     """One picture file, prepared as the model's pictures were."""
     if not path.is_file():
         raise UsageError(f"There is no picture {path}.")
@@ -57,7 +57,7 @@ def _read_file(path: Path, model: Model | Lean) -> np.ndarray:
         raise PictureError(f"{path}: {error}") from error
 
 
-def record_of(model: Model | Lean, path: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
+def record_of(model: Generator, path: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
     """What a picture carries, so that it can be made again."""
     from betabloom.model.directory import BUNDLED
     from betabloom.version import __version__

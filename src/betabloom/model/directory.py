@@ -29,8 +29,21 @@ if TYPE_CHECKING:
     from betabloom.system.header import Entry
 
 __all__ = [
-    "BUNDLED", "ENLARGERS", "FORMAT", "FORMAT_VERSION", "MODELS", "SAMPLERS", "Description", "check_neighbours",
-    "comes_along", "describe", "fingerprint_of", "read_description", "refusing", "sampler_entries", "sampler_name",
+    "BUNDLED",
+    "ENLARGERS",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "MODELS",
+    "SAMPLERS",
+    "Description",
+    "as_format_error",
+    "check_neighbours",
+    "describe",
+    "fingerprint_of",
+    "is_bundled",
+    "read_description",
+    "sampler_entries",
+    "sampler_name",
 ]  # fmt: skip
 
 FORMAT = "betabloom-model"
@@ -98,7 +111,7 @@ def read_description(path: str | os.PathLike[str] | None) -> Description:
     """
     folder = _model_folder(path)
     facts = _read_facts(folder)
-    with refusing(folder):
+    with as_format_error(folder):
         config = Config.from_dict(facts["config"])
         pipeline = Pipeline.from_dict(facts["pipeline"])
         if (pipeline.channels, pipeline.height, pipeline.width) != config.shape:
@@ -121,13 +134,13 @@ def _base(name: Any) -> Path:
     return MODELS / str(name)
 
 
-def comes_along(path: Path) -> bool:
+def is_bundled(path: Path) -> bool:
     """Whether this is the name of a model that comes with betabloom."""
     return len(path.parts) == 1 and (MODELS / path / "config.json").is_file()
 
 
 @contextlib.contextmanager
-def refusing(folder: Path) -> Iterator[None]:
+def as_format_error(folder: Path) -> Iterator[None]:
     """Turn what goes wrong with a config.json into a sentence about it."""
     try:
         yield
@@ -205,7 +218,7 @@ def _described(path: str | os.PathLike[str] | None, facts: Mapping[str, Any]) ->
 
 def _model_folder(given: str | os.PathLike[str] | None) -> Path:
     path = Path(given or BUNDLED)
-    if not path.exists() and comes_along(path):
+    if not path.exists() and is_bundled(path):
         return MODELS / path
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():

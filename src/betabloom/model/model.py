@@ -16,19 +16,21 @@ from betabloom.model.directory import (
     ENLARGERS,
     FORMAT,
     FORMAT_VERSION,
+    as_format_error,
     check_neighbours,
     fingerprint_of,
     read_description,
-    refusing,
     sampler_name,
 )
 from betabloom.networks.build import count_parameters
 from betabloom.samplers.choose import empty_sampler, sampler_sizes
+from betabloom.samplers.neighbourhood import DRAWN, NEAREST, sisters
 from betabloom.samplers.parzen import Parzen
+from betabloom.seeds import base_noise, check_count
 from betabloom.system.atomic import replacing, write_json
 from betabloom.system.tensors import read_tensors, write_tensors
 from betabloom.vae import inference
-from betabloom.vae.build import laid_out, make_vae
+from betabloom.vae.build import channels_last, make_vae
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
@@ -111,9 +113,26 @@ class Model:
         """Decode the posterior means of prepared pictures, uint8 (N, H, W, C)."""
         return inference.reconstruct(self.vae, self._check(pictures))
 
-    def vary(self, picture: np.ndarray, n: int = 8, seed: int = 0, amount: float = 1.0) -> np.ndarray:
-        """Variations, uint8 (n, H, W, C), on one prepared picture (H, W, C). See `betabloom.vae.inference.vary`."""
-        return inference.vary(self.vae, self._check(picture[None])[0], n, seed, amount)
+    def vary(
+        self, picture: np.ndarray, n: int = 8, seed: int = 0, amount: float = 1.0, posterior: bool = False
+    ) -> np.ndarray:
+        """Variations, uint8 (n, H, W, C), on one prepared picture (H, W, C).
+
+        Arguments:
+            picture: uint8 (H, W, C).
+            n: How many.
+            seed: Names the series of variations.
+            amount: 0 is the reconstruction, 1 a sister of the picture, 2 a cousin: see
+                `betabloom.samplers.neighbourhood`.
+            posterior: Sample the posterior of the picture instead, with `amount` times its σ.
+        """
+        self._check(picture[None])
+        if posterior:
+            return inference.sample_posterior(self.vae, picture, n, seed, amount)
+        check_count(n)
+        (code,), _ = self.encode(picture[None])
+        drawn = inference.draw(self.vae, DRAWN, density=self.density())
+        return self.decode(sisters(code, drawn, base_noise(seed, n, NEAREST)[0], amount))
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> Model:
         """Write the model directory and return the model with its fingerprint.
@@ -186,7 +205,7 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
         FormatError: There is one, but it is damaged, foreign or of a newer version.
     """
     about = read_description(path)
-    with refusing(about.folder), torch.device("meta"):
+    with as_format_error(about.folder), torch.device("meta"):
         expected = make_vae(about.config).state_dict()
         expected = _halved(expected) if about.half else expected
     weights = dict[str, torch.Tensor]()
@@ -194,7 +213,7 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
         weights |= read_tensors(file, {key: expected[key] for key in held}, about.digests.get(name, ""))
     vae = make_vae(about.config)  # after its file is found to be as large: settings can ask for terabytes
     vae.load_state_dict(weights)
-    laid_out(vae.requires_grad_(False).eval().to(device))
+    channels_last(vae.requires_grad_(False).eval().to(device))
     densities = {name: _load_sampler(name, about).to(device) for name in about.samplers}
     return Model(vae, about.config, about.pipeline, about.training, densities, about.sampler, about.fingerprint)
 

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     import numpy as np
 
     from betabloom.data import Pipeline, Store
+    from betabloom.model.generator import Generator
     from betabloom.model.model import Model
-    from betabloom.model.without_torch import Lean
 
     File = tuple[str | int, np.ndarray, Mapping[str, Any]]
 
 __all__ = ["larger_pictures", "training_pictures"]
 
 
-def training_pictures(model: Model | Lean, source: str | None) -> Store:
+def training_pictures(model: Generator, source: str | None) -> Store:
     """The pictures of `source`, or else those that the model was trained on, prepared as for the training.
 
     Held out are those that the training held out, also of a model that was enlarged after it.
@@ -47,7 +47,7 @@ def larger_pictures(model: Model, source: str | None) -> Store:
         ) from error
 
 
-def _prepared(model: Model | Lean, source: str | None, pipeline: Pipeline, min_size: int) -> Store:
+def _prepared(model: Generator, source: str | None, pipeline: Pipeline, min_size: int) -> Store:
     from betabloom import data
     from betabloom.system.console import progress
 

@@ -1,9 +1,8 @@
-"""Generation without torch: `generate` from the start of a program to pictures in a few tenths of a second.
+"""Generation without torch: from the start of a program to pictures in a few tenths of a second.
 
-A model directory is data, the noise of a picture is NumPy's, and a decoder is matrix products: torch, whose import
-takes a second, is not needed to draw. `open_lean` reads the same files as `betabloom.load`, with the same checks, and
-`Lean.generate` draws what `Model.generate` draws: nearly all values are equal, and none differs by more than one grey
-level, which comes from adding in another order.
+A model directory is data, the noise of a picture is NumPy's, and a decoder is matrix products, so torch, whose import
+takes a second, is not needed to draw. `open_without_torch` reads the files that `betabloom.load` reads, with the same
+checks. `NumpyModel.generate` draws what `Model.generate` draws, within one grey level: sums are added in another order.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from betabloom.errors import FormatError
+from betabloom.errors import FormatError, UsageError
 from betabloom.model import directory
 from betabloom.networks.fast_numpy import decoder, mean_of
 from betabloom.networks.spec import decoder_layers, vae_entries
@@ -32,14 +31,14 @@ if TYPE_CHECKING:
     from betabloom.data import Pipeline
     from betabloom.system.header import Entry
 
-__all__ = ["Lean", "open_lean"]
+__all__ = ["NumpyModel", "open_without_torch"]
 
 AT_ONCE = 8  # small pictures that a thread works on, so that what it computes stays in the processor's cache
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Lean:
+class NumpyModel:
     """A model that can only generate.
 
     Attributes:
@@ -61,9 +60,17 @@ class Lean:
     decode: Callable[[Array], Array] = field(repr=False)
 
     def generate(
-        self, n: int = 16, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto"
+        self,
+        n: int = 16,
+        seed: int = 0,
+        temperature: float = 1.0,
+        start: int = 0,
+        sampler: str = "auto",
+        precision: str = "fp32",
     ) -> Array:
-        """New pictures, uint8 (n, H, W, C): see `Model.generate`."""
+        """New pictures, uint8 (n, H, W, C): see `Model.generate`. NumPy computes in fp32 only."""
+        if precision != "fp32":
+            raise UsageError(f"Without torch pictures are computed in fp32, not in {precision!r}.")
         draw = self.samplers[directory.sampler_name(sampler, self.sampler, self.samplers)]
         check(n, temperature)
         m = self.config.model
@@ -80,7 +87,7 @@ class Lean:
             return np.concatenate(list(pool.map(few, range(0, n, at_once))))
 
 
-def open_lean(path: str | os.PathLike[str] | None = None) -> Lean | None:
+def open_without_torch(path: str | os.PathLike[str] | None = None) -> NumpyModel | None:
     """Open a model for generating without torch; None where its network or prior is not known here.
 
     Arguments:
@@ -92,7 +99,7 @@ def open_lean(path: str | os.PathLike[str] | None = None) -> Lean | None:
     """
     about = directory.read_description(path)
     m, shape = about.config.model, about.config.shape
-    with directory.refusing(about.folder):
+    with directory.as_format_error(about.folder):
         network = (m.family, shape, m.latents, m.widths, m.kernel)
         layers = decoder_layers(*network, m.enlargers)
         entries = vae_entries(*network, m.likelihood, m.prior, m.prior_components, about.half, m.enlargers)
@@ -103,7 +110,7 @@ def open_lean(path: str | os.PathLike[str] | None = None) -> Lean | None:
         weights |= _read(file, {key: entries[key] for key in held}, about.digests.get(name, ""))
     samplers = {name: _load_sampler(name, about) for name in about.samplers}
     finish = mean_of(m.likelihood, float(weights.get("likelihood.log_scale", 0)))
-    return Lean(
+    return NumpyModel(
         about.config,
         about.pipeline,
         about.training,

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from betabloom.errors import UsageError
 from betabloom.networks.cpu_layers import Transposed, View, flat, steady
-from betabloom.networks.large_linear import Linear, together
+from betabloom.networks.large_linear import LargeLinear, together
 from betabloom.networks.spec import ENLARGER_BLOCKS
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Encoder(nn.Module):
     def __init__(self, body: nn.Module, features: int, latents: int) -> None:
         super().__init__()
         self.body = body
-        self.mean = Linear(features, latents)
-        self.log_var = Linear(features, latents)
+        self.mean = LargeLinear(features, latents)
+        self.log_var = LargeLinear(features, latents)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = F.avg_pool2d(x, 2**self.halvings) if self.halvings else x
@@ -178,7 +178,7 @@ def _seed(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tup
         down += [nn.Conv2d(before, after, kernel), nn.GELU("tanh")]
         up = [nn.GELU("tanh"), Transposed(after, before, kernel), *up]
     features = widths[-1] * height * width
-    first = (Linear(latents, features), View((widths[-1], height, width)))
+    first = (LargeLinear(latents, features), View((widths[-1], height, width)))
     encoder = Encoder(nn.Sequential(*down), features, latents)
     decoder = Decoder(nn.Sequential(*first, *up))
     for module in (*encoder.modules(), *decoder.modules()):
@@ -204,7 +204,7 @@ def _conv(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tup
     top = _top(shape, widths)
     features = math.prod(top)
     encoder = nn.Sequential(Centre(), *_strided(shape, widths, kernel, nn.SiLU))
-    first = (Linear(latents, features), View(top), nn.SiLU())
+    first = (LargeLinear(latents, features), View(top), nn.SiLU())
     decoder = nn.Sequential(*first, *_transposed(shape, widths, kernel, nn.SiLU))
     return Encoder(encoder, features, latents), Decoder(decoder)
 
@@ -218,7 +218,7 @@ def _residual(shape: Shape, latents: int, widths: Sequence[int], kernel: int) ->
     for before, after in zip(channels, widths, strict=False):
         down += [nn.Conv2d(before, after, 4, stride=2, padding=1), ResidualBlock(after, kernel)]
     down += [nn.SiLU()]
-    up: list[nn.Module] = [Linear(latents, features), View(top)]
+    up: list[nn.Module] = [LargeLinear(latents, features), View(top)]
     for after, before in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True):
         up += [ResidualBlock(after, kernel), *_shuffled(after, before, 1)]
     up += [ResidualBlock(widths[0], kernel), nn.SiLU()]

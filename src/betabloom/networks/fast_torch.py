@@ -21,7 +21,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["frozen"]
+__all__ = ["fast_decoder"]
 
 FEW = 16  # channels: transposed convolutions to fewer are quicker as one
 WIDE = 128  # channels: those from and to at least as many are quicker in tiles
@@ -30,7 +30,7 @@ LARGEST = 1 << 25  # numbers that the weights of tiles may have: more take longe
 
 
 @torch.no_grad()
-def frozen(decoder: nn.Module, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:
+def fast_decoder(decoder: nn.Module, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:
     """Make a function from codes z (B, l) to outputs η (B, C, H, W), float32, without gradients.
 
     In float32 it is equal to `decoder`, and on other devices than processors `decoder` itself. `decoder` stays as it

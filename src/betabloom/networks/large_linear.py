@@ -25,7 +25,7 @@ from torch.optim.adamw import adamw
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["MOMENTS", "Linear", "adam_", "adamw_", "large_layers", "moments", "together", "unsettled"]
+__all__ = ["MOMENTS", "LargeLinear", "adam_", "adamw_", "large_layers", "moments", "stochastic_round_", "together"]
 
 LARGE = 1 << 24  # weights of a layer: its gradient is of 64 MB and more
 BLOCK, HEIGHT = 1 << 18, 64  # weights that are changed at a time; rows of these for which one product is made
@@ -38,7 +38,7 @@ adamw_ = functools.partial(
 HALF = 1 << 15  # half the last place of bf16, in places of float32
 
 
-class Linear(nn.Linear):
+class LargeLinear(nn.Linear):
     """A linear layer that can leave the gradient of its weights as factors.
 
     Attributes:
@@ -61,7 +61,7 @@ class Linear(nn.Linear):
         self.factors = [(delta * by.to(delta.dtype), x) for delta, x in self.factors or []]
 
 
-def together(x: Tensor, layers: Sequence[Linear]) -> tuple[Tensor, ...]:
+def together(x: Tensor, layers: Sequence[LargeLinear]) -> tuple[Tensor, ...]:
     """What each of some layers makes of x (B, in)."""
     kept = [layer.factors for layer in layers if layer.factors is not None]
     if len(kept) < len(layers) or not torch.is_grad_enabled():
@@ -109,9 +109,9 @@ def _times(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     return y
 
 
-def large_layers(network: nn.Module) -> list[Linear]:
+def large_layers(network: nn.Module) -> list[LargeLinear]:
     """The layers of a network for which this pays, those that are not trained left out."""
-    layers = (layer for layer in network.modules() if isinstance(layer, Linear))
+    layers = (layer for layer in network.modules() if isinstance(layer, LargeLinear))
     return [layer for layer in layers if layer.weight.numel() >= LARGE and layer.weight.requires_grad]
 
 
@@ -134,7 +134,7 @@ def moments(weight: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def adam_(layer: Linear, state: dict[str, Tensor], lr: float, weight_decay: float) -> None:
+def adam_(layer: LargeLinear, state: dict[str, Tensor], lr: float, weight_decay: float) -> None:
     """One step of AdamW for the weights of a layer that has factors.
 
     Arguments:
@@ -160,11 +160,11 @@ def adam_(layer: Linear, state: dict[str, Tensor], lr: float, weight_decay: floa
                 [own], [gradient], [moment], [square], state_steps=steps, lr=lr, weight_decay=weight_decay, fused=True
             )
             first.copy_(moment)
-            second.copy_(unsettled(square, noise[: own.numel()].view(own.shape)))
+            second.copy_(stochastic_round_(square, noise[: own.numel()].view(own.shape)))
     state["step"] += 1
 
 
-def unsettled(x: Tensor, noise: Tensor) -> Tensor:
+def stochastic_round_(x: Tensor, noise: Tensor) -> Tensor:
     """Change float32 that is not negative in place, so that rounding to bf16 rounds it up or down at random.
 
     Arguments:

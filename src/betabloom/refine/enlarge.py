@@ -30,7 +30,7 @@ from betabloom.model.model import Model
 from betabloom.refine.critic import CRITIC_RATE, AdversarialTrainer, Critic, Shares, train_adversarially
 from betabloom.system.hardware import keep_memory
 from betabloom.vae import inference
-from betabloom.vae.build import laid_out, make_vae
+from betabloom.vae.build import channels_last, make_vae
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +120,7 @@ def enlarged(model: Model, width: int = WIDTH) -> Model:
     device = next(model.vae.parameters()).device
     vae = vae.to(device).requires_grad_(requires_grad=False).eval()
     training = {key: value for key, value in model.training.items() if key not in OF_ITS_SIZE}
-    return Model(laid_out(vae), config, pipeline, training, model.samplers, model.sampler)
+    return Model(channels_last(vae), config, pipeline, training, model.samplers, model.sampler)
 
 
 class EnlargerTrainer(AdversarialTrainer):

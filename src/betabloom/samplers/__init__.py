@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from betabloom.samplers.choose import choose_sampler, fit_samplers, samplers_of
     from betabloom.samplers.flow import Flow, fit_flow
     from betabloom.samplers.mixture import GaussianMixture, fit_aggregate, fit_mixture
+    from betabloom.samplers.neighbourhood import sisters
     from betabloom.samplers.parzen import Parzen, fit_parzen
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "fit_parzen",
     "fit_samplers",
     "samplers_of",
+    "sisters",
 ]
 
 _HOMES = {
@@ -36,6 +38,7 @@ _HOMES = {
     "fit_parzen": "parzen",
     "fit_samplers": "choose",
     "samplers_of": "choose",
+    "sisters": "neighbourhood",
 }
 
 __getattr__, __dir__ = face(__name__, _HOMES)

@@ -12,7 +12,7 @@ from betabloom.errors import BetabloomError
 from betabloom.imaging import curves, png, sheets
 from betabloom.model.model import Model, load, save_model
 from betabloom.system.hardware import precision_name
-from betabloom.vae.build import laid_out
+from betabloom.vae.build import channels_last
 from betabloom.vae.objective import normalised_beta
 from betabloom.version import __version__
 
@@ -69,7 +69,7 @@ def finish(run: Run) -> Model:
         "validation_images": len(run.validation_rows),
     }
     log.info("the last step is done: the model is made")
-    vae = laid_out(run.averaged.requires_grad_(False).eval())
+    vae = channels_last(run.averaged.requires_grad_(False).eval())
     samplers, best, measured = fit_sampler(run, vae)
     model = Model(vae, run.config, run.store.pipeline, {**facts, "samplers": measured}, samplers, best)
     if not run.out:

@@ -25,7 +25,7 @@ from betabloom.networks import large_linear
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from betabloom.networks.large_linear import Linear
+    from betabloom.networks.large_linear import LargeLinear
     from betabloom.vae.vae import VAE
 
     Work = Callable[[tuple[Tensor, Tensor]], None]
@@ -105,7 +105,7 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         fused: bool = True,
         share: Share | None = None,
-        large: Sequence[Linear] = (),
+        large: Sequence[LargeLinear] = (),
     ) -> None:
         kinds = {"adam": others, "muon": matrices, "factored": [layer.weight for layer in large]}
         super().__init__(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from betabloom.networks.build import Shape
 from betabloom.vae.vae import VAE
 
-__all__ = ["POSTERIORS", "PRIORS", "build_vae", "laid_out", "make_vae"]
+__all__ = ["POSTERIORS", "PRIORS", "build_vae", "channels_last", "make_vae"]
 
 
 def make_vae(config: Config) -> VAE:
@@ -46,7 +46,7 @@ def make_vae(config: Config) -> VAE:
     )
 
 
-def laid_out(vae: VAE) -> VAE:
+def channels_last(vae: VAE) -> VAE:
     """The same model, with its weights as its device reads them fastest: on a CPU the channels of a pixel together."""
     on_cpu = next(vae.parameters()).device.type == "cpu"
     return vae.to(memory_format=torch.channels_last if on_cpu else torch.contiguous_format)  # type: ignore[call-overload, no-any-return]

@@ -1,4 +1,4 @@
-"""Pictures from a model: generate, reconstruct, vary, encode, decode.
+"""Pictures from a model: generate, reconstruct, sample posteriors, encode, decode.
 
 Pictures go in and come out as uint8 arrays (N, H, W, C); codes as float32 arrays (N, l). A picture is named by a seed
 and its number: picture i of seed s is the same however many are made together, since its noise is drawn from
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from betabloom.errors import UsageError
-from betabloom.networks.fast_torch import frozen
+from betabloom.networks.fast_torch import fast_decoder
 from betabloom.seeds import base_noise as draw_noise
 from betabloom.seeds import check, check_count
 from betabloom.system.hardware import choose_precision
@@ -35,9 +35,9 @@ __all__ = [
     "encode",
     "generate",
     "reconstruct",
+    "sample_posterior",
     "to_pictures",
     "to_tensor",
-    "vary",
 ]
 
 BATCH, FEWEST = 64, 8  # pictures of 64×64 pixels that are worked on at once, and of any size at least
@@ -132,7 +132,7 @@ def decode(vae: VAE, codes: Codes, precision: str = "fp32") -> Pictures:
     z = torch.from_numpy(np.ascontiguousarray(codes, np.float32)).to(_device(vae))
     dtype = choose_precision(precision, _device(vae))
     plain = dtype == torch.float32 and len(z) < ENOUGH
-    draw = vae.decoder if plain else frozen(vae.decoder, dtype)
+    draw = vae.decoder if plain else fast_decoder(vae.decoder, dtype)
     return np.concatenate([to_pictures(vae.likelihood.mean(draw(z[rows]))) for rows in _batches(len(z), at_once(vae))])
 
 
@@ -141,15 +141,17 @@ def reconstruct(vae: VAE, pictures: Pictures) -> Pictures:
     return decode(vae, encode(vae, pictures)[0])
 
 
-def vary(vae: VAE, picture: Pictures, n: int, seed: int = 0, amount: float = 1.0) -> Pictures:
-    """Variations on one picture: z = μ + amount · σ ⊙ ε, then the mean of p(x|z).
+def sample_posterior(vae: VAE, picture: Pictures, n: int, seed: int = 0, amount: float = 1.0) -> Pictures:
+    """Pictures of samples of the posterior of one picture: z = μ + amount · σ ⊙ ε, then the mean of p(x|z).
+
+    They show what the code leaves open, which is little: `betabloom.samplers.neighbourhood` makes variations.
 
     Arguments:
         vae: The model, in evaluation mode.
         picture: uint8 (H, W, C).
         n: How many, ≥ 1.
-        seed: Names the series of variations.
-        amount: 1 samples the posterior; 0 is the reconstruction; larger values wander off.
+        seed: Names the series of samples.
+        amount: 1 samples the posterior; 0 is the reconstruction.
 
     Returns:
         uint8 pictures (n, H, W, C).

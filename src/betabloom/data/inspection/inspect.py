@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from betabloom.data.inspection.advice import advise
+from betabloom.data.inspection.advice import advice_on
 from betabloom.data.inspection.duplicates import Look, exact_groups, look_at, near_groups
 from betabloom.data.inspection.report import Report
-from betabloom.data.pictures.decode import Facts
+from betabloom.data.pictures.decode import PictureFacts
 from betabloom.errors import PictureError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _EDGES = (32, 64, 128, 256, 512, 1024, 2048)
 class _Finding:
     """What one picture turned out to be: a reason why it cannot be used, or its facts, and its look."""
 
-    facts: Facts | None = None
+    facts: PictureFacts | None = None
     look: Look | None = None
     reason: str = ""
 
@@ -119,7 +119,7 @@ def _examine(source: Source, index: int) -> _Finding:
     try:
         facts = source.facts(index)
         image = source.read(index) if facts is None else source.read_reduced(index, _THUMB)
-        return _Finding(facts or Facts(image.width, image.height), look_at(image))
+        return _Finding(facts or PictureFacts(image.width, image.height), look_at(image))
     except PictureError as error:
         return _Finding(reason=str(error))
 
@@ -155,7 +155,7 @@ def _report(
         remarks=remarks,
         left_alone=dict(sorted(source.left_alone.items())),
     )
-    return dataclasses.replace(report, advice=advise(report, sides, size))
+    return dataclasses.replace(report, advice=advice_on(report, sides, size))
 
 
 def _sizes(sides: np.ndarray) -> dict[str, tuple[int, int]]:

@@ -188,7 +188,7 @@ def _nothing_usable(source: Source, partial: Partial) -> SourceError:
     some = itertools.islice(_skipped(source, partial), 3)
     first = "; ".join(f"'{entry['name']}' ({entry['reason']})" for entry in some)
     more = f" and {partial.skipped - 3} more" if partial.skipped > 3 else ""
-    return SourceError(f"not one usable picture in '{source.name}': {first}{more}")
+    return SourceError(f"no usable picture in '{source.name}': {first}{more}")
 
 
 def _state_now(source: Source) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from betabloom.data.pictures.decode import Facts
+    from betabloom.data.pictures.decode import PictureFacts
     from betabloom.data.pictures.pipeline import Pipeline
     from betabloom.data.sources.source import Stream
 
@@ -69,7 +69,7 @@ class Head(Source):
         """Decode picture `index`; see `Source.read`."""
         return self._stream.decode(self._file(index))
 
-    def facts(self, index: int) -> Facts:
+    def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
         return peek(self._file(index))
 
@@ -202,7 +202,7 @@ class Streamed:
             some = "; ".join(
                 f"'{name}' ({reason})" for name, reason in itertools.islice(stream.skipped.reasons.items(), 3)
             )
-            raise SourceError(f"not one usable picture in '{stream.name}'" + (f": {some}" if some else ": it is empty"))
+            raise SourceError(f"no usable picture in '{stream.name}'" + (f": {some}" if some else ": it is empty"))
         self.store = Store.from_array(np.concatenate(parts)[:keep], source_name=stream.name, pipeline=pipeline)
 
     def batches(self, size: int, seed: int = 0, holdout: float = 0.1, buffer: int = 2048) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from betabloom.networks import fast_torch as module
 from betabloom.networks.build import FAMILIES, Decoder
-from betabloom.networks.fast_torch import frozen
+from betabloom.networks.fast_torch import fast_decoder
 from betabloom.vae import inference
 from betabloom.vae.build import build_vae
 
@@ -71,7 +71,7 @@ def test_a_frozen_decoder_is_the_decoder(family):
     codes = torch.randn(7, 5)
     before = {name: value.clone() for name, value in decoder.state_dict().items()}
     with torch.inference_mode():
-        torch.testing.assert_close(frozen(decoder)(codes), decoder.body(codes), rtol=0, atol=1e-12)
+        torch.testing.assert_close(fast_decoder(decoder)(codes), decoder.body(codes), rtol=0, atol=1e-12)
     assert all(torch.equal(value, before[name]) for name, value in decoder.state_dict().items())
 
 
@@ -87,11 +87,11 @@ def test_batch_normalisation_becomes_part_of_the_layer_before_it():
         if norm.affine:
             nn.init.normal_(norm.weight)
             nn.init.normal_(norm.bias)
-    frozen(decoder)  # in training nothing is folded
+    fast_decoder(decoder)  # in training nothing is folded
     assert any(isinstance(op, nn.BatchNorm2d) for op in module._ops(body))
     decoder.eval()
     with torch.inference_mode():
-        torch.testing.assert_close(frozen(decoder)(z), decoder.body(z), rtol=0, atol=1e-12)
+        torch.testing.assert_close(fast_decoder(decoder)(z), decoder.body(z), rtol=0, atol=1e-12)
     assert not any(isinstance(op, nn.BatchNorm2d) for op in module._ops(list(module._flat(decoder))))
 
 
@@ -108,7 +108,7 @@ def test_codes_stay_as_they_are():
     decoder = Decoder(nn.Sequential(nn.Unflatten(1, (4, 1, 1)), nn.ReLU(), nn.ConvTranspose2d(4, 3, 4, 2)))
     z = torch.randn(3, 4)
     before = z.clone()
-    frozen(decoder)(z)
+    fast_decoder(decoder)(z)
     assert torch.equal(z, before)
 
 

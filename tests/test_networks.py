@@ -23,7 +23,7 @@ def test_the_seed_network_is_the_described_one():
     assert [m.kernel_size for m in encoder.body[::2]] == [(5, 5), (5, 5)]
     assert [m.out_channels for m in encoder.body[::2]] == [16, 32]
     kinds = [type(module).__name__ for module in decoder.body]
-    assert kinds == ["Linear", "View", "GELU", "Transposed", "GELU", "Transposed"]
+    assert kinds == ["LargeLinear", "View", "GELU", "Transposed", "GELU", "Transposed"]
     bound = (6 / (3 * 25 + 16 * 25)) ** 0.5  # Xavier-uniform
     weights = encoder.body[0].weight.detach()
     assert weights.abs().max() <= bound

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from betabloom.networks import large_linear
-from betabloom.networks.large_linear import Linear, adam_, large_layers, moments, together, unsettled
+from betabloom.networks.large_linear import LargeLinear, adam_, large_layers, moments, stochastic_round_, together
 from betabloom.training import loop
 from betabloom.training.optimiser import make_optimiser
 from betabloom.vae.build import build_vae
@@ -25,8 +25,8 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def layer_of(outputs: int, inputs: int, factors: bool = True) -> Linear:
-    layer = Linear(inputs, outputs)
+def layer_of(outputs: int, inputs: int, factors: bool = True) -> LargeLinear:
+    layer = LargeLinear(inputs, outputs)
     with torch.no_grad():
         layer.weight.copy_(torch.randn(outputs, inputs, generator=rng(1)))
         layer.bias.copy_(torch.randn(outputs, generator=rng(9)))
@@ -77,7 +77,7 @@ def test_a_gradient_that_is_no_number_has_a_norm_that_is_none():
     assert not layer.gradient_norm().isfinite()
 
 
-def steps(shape, count: int, weight_decay: float = 0.0) -> tuple[Linear, nn.Parameter]:
+def steps(shape, count: int, weight_decay: float = 0.0) -> tuple[LargeLinear, nn.Parameter]:
     """So many steps of both, ours and torch's AdamW, with the same gradients, some of whose numbers are 0."""
     layer = layer_of(*shape)
     reference = nn.Parameter(layer.weight.detach().clone())
@@ -115,7 +115,7 @@ def test_many_steps_with_moments_of_16_bits_go_where_adamw_goes(shape):
 @pytest.mark.parametrize("value", [0.0, 1e-30, 0.3, 1.0, 3.1415, 7e8])
 def test_rounding_at_random_is_right_on_average_and_never_leaves_the_numbers(value):
     noise = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32)  # all there is, each once
-    rounded = unsettled(torch.full((1 << 16,), value), noise).bfloat16().double()
+    rounded = stochastic_round_(torch.full((1 << 16,), value), noise).bfloat16().double()
     assert rounded.isfinite().all()
     assert rounded.unique().numel() <= 2
     assert rounded.mean().item() == pytest.approx(torch.tensor(value).item(), rel=1e-6)

@@ -18,7 +18,7 @@ from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.model.model import Model
-from betabloom.model.without_torch import open_lean
+from betabloom.model.without_torch import open_without_torch
 from betabloom.networks.build import FAMILIES as NETWORKS
 from betabloom.networks.spec import FAMILIES, decoder_layers, vae_entries
 from betabloom.samplers.choose import fit_samplers
@@ -62,7 +62,7 @@ def agree(model, lean, **how):
 )
 def test_pictures_are_those_of_torch(family, kernel, half, tmp_path):
     saved(tmp_path / "m", half, family=family, kernel=kernel)
-    lean, model = open_lean(tmp_path / "m"), betabloom.load(tmp_path / "m")
+    lean, model = open_without_torch(tmp_path / "m"), betabloom.load(tmp_path / "m")
     assert (lean.fingerprint, lean.config, lean.pipeline) == (model.fingerprint, model.config, model.pipeline)
     for sampler in ("auto", "prior", *model.samplers):
         agree(model, lean, sampler=sampler)
@@ -74,7 +74,7 @@ def test_pictures_are_those_of_torch(family, kernel, half, tmp_path):
 @pytest.mark.parametrize(("family", "enlargers"), [("residual", "7"), ("conv", "4,9"), ("burgess", "5")])
 def test_enlarged_pictures_are_those_of_torch(family, enlargers, half, tmp_path):
     saved(tmp_path / "m", half, family=family, height=32, width=48, enlargers=enlargers)
-    lean, model = open_lean(tmp_path / "m"), betabloom.load(tmp_path / "m")
+    lean, model = open_without_torch(tmp_path / "m"), betabloom.load(tmp_path / "m")
     assert lean.generate(1).shape == (1, 32, 48, 3)
     agree(model, lean)
 
@@ -86,7 +86,7 @@ def test_the_networks_of_the_presets_are_known_without_torch(name, tmp_path):
     same = {key: getattr(m, key) for key in ("family", "kernel")}
     widths = [max(width // 8, 2) for width in m.widths or FAMILIES[m.family].widths]
     saved(tmp_path / "m", height=32, width=64, widths=widths, **same)
-    agree(betabloom.load(tmp_path / "m"), open_lean(tmp_path / "m"))
+    agree(betabloom.load(tmp_path / "m"), open_without_torch(tmp_path / "m"))
     with torch.device("meta"):
         vae = build_vae(preset.shape, m.latents, m.family, m.widths, m.kernel)
     known = vae_entries(m.family, preset.shape, m.latents, m.widths, m.kernel, m.likelihood, m.prior, 1, False)
@@ -97,7 +97,7 @@ def test_the_networks_of_the_presets_are_known_without_torch(name, tmp_path):
     *(("gaussian", prior) for prior in PRIORS if prior != "vamp")])  # fmt: skip
 def test_every_likelihood_and_prior(likelihood, prior, tmp_path):
     saved(tmp_path / "m", likelihood=likelihood, prior=prior, channels=1, prior_components=4)
-    agree(betabloom.load(tmp_path / "m"), open_lean(tmp_path / "m"), sampler="prior")
+    agree(betabloom.load(tmp_path / "m"), open_without_torch(tmp_path / "m"), sampler="prior")
 
 
 def test_the_layers_are_those_of_the_networks():
@@ -141,7 +141,7 @@ def test_networks_that_are_unknown_or_impossible_are_left_to_torch(family, shape
 def test_a_model_that_is_unknown_here_is_left_to_torch(tmp_path):
     saved(tmp_path / "vamp", prior="vamp", prior_components=4)
     saved(tmp_path / "seed", family="seed", kernel=3)
-    assert open_lean(tmp_path / "vamp") is open_lean(tmp_path / "seed") is None
+    assert open_without_torch(tmp_path / "vamp") is open_without_torch(tmp_path / "seed") is None
     run(tmp_path, "generate", "vamp", "-n", "3")
     run(tmp_path, "generate", "seed", "-n", "3", "--seed", "1")
 
@@ -181,7 +181,7 @@ def test_a_wish_is_left_to_torch(tmp_path):
 def test_how_many_are_made_together_changes_no_picture(tmp_path):
     """Up to a grey level, as with torch: matrix products of other sizes may add in another order."""
     saved(tmp_path / "m")
-    lean = open_lean(tmp_path / "m")
+    lean = open_without_torch(tmp_path / "m")
     many = lean.generate(40, seed=2).astype(int)
     assert np.array_equal(many, lean.generate(40, seed=2))
     assert np.array_equal(many[16:32], lean.generate(16, seed=2, start=16))  # in whole pieces: to the bit
@@ -217,10 +217,10 @@ SPOILED = [
 @pytest.mark.parametrize("spoil", SPOILED)
 def test_what_load_refuses_is_refused_with_the_same_sentence(spoil, tmp_path):
     shutil.copytree(GOLDEN, tmp_path / "m")
-    assert open_lean(tmp_path / "m") is not None
+    assert open_without_torch(tmp_path / "m") is not None
     spoil(tmp_path / "m")
     sentences = []
-    for read in (betabloom.load, open_lean):
+    for read in (betabloom.load, open_without_torch):
         with pytest.raises(BetabloomError) as error:
             read(tmp_path / "m")
         sentences.append(str(error.value))
@@ -241,7 +241,7 @@ def test_weights_that_are_not_finite_are_refused(value, half, tmp_path):
     digest = hashlib.sha256((tmp_path / "m" / "model.safetensors").read_bytes()).hexdigest()
     spoil_config(tmp_path / "m", lambda facts: facts["sha256"].update(model=digest))
     with pytest.raises(BetabloomError, match=r"'encoder\.mean\.bias'"):
-        open_lean(tmp_path / "m")
+        open_without_torch(tmp_path / "m")
 
 
 def test_neighbours_that_are_not_there_are_refused(tmp_path):
@@ -258,6 +258,6 @@ def test_neighbours_that_are_not_there_are_refused(tmp_path):
         save_file(tensors, file)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         spoil_config(tmp_path / "m", lambda facts, digest=digest: facts["sha256"].update(parzen=digest))
-        for read in (betabloom.load, open_lean):
+        for read in (betabloom.load, open_without_torch):
             with pytest.raises(BetabloomError, match="neighbours that are not there"):
                 read(tmp_path / "m")
