@@ -1,6 +1,6 @@
 """From a function to a command: its parameters are the arguments and options, its docstring is the help.
 
-    def vary(picture: Annotated[str, Argument("A picture file.")], n: Annotated[int, Option("-n", help="How many.")] = 15)
+    def vary(picture: Annotated[str, Argument("A picture.")], n: Annotated[int, Option("-n", help="How many.")] = 15)
 
 `Command("vary", vary)(["a.jpg", "-n", "3"])` calls it. Only what a command line needs that argparse does not give is
 written here: help that is not cut, with every default; and for a misspelt option, a guess.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from betabloom.generate.colours import ColourTarget
     from betabloom.generate.request import Request
     from betabloom.model.model import Model
-    from betabloom.model.without_torch import Lean
+    from betabloom.model.generator import Generator
     from betabloom.seeds import Piece
     from betabloom.vae.prior import Prior
 
@@ -56,7 +56,7 @@ class Drawn:
         return {"n": len(self.numbers), **numbering(self.numbers), **self.details}
 
 
-def draw(model: Model | Lean, request: Request) -> Drawn:
+def draw(model: Generator, request: Request) -> Drawn:
     """Draw all pictures of a request.
 
     Arguments:
@@ -79,7 +79,7 @@ def draw(model: Model | Lean, request: Request) -> Drawn:
 class Series:
     """The pictures of a seed by their numbers; remembers which of them have the colours that are asked for."""
 
-    model: Model | Lean
+    model: Generator
     request: Request
     targets: list[list[ColourTarget]] = field(init=False)
     wanted: str = field(init=False)
@@ -163,7 +163,7 @@ def _counted(drawn: Iterator[Piece], n: int, start: int) -> Iterator[Piece]:
     log.info("%s near copies of training pictures left out", f"{last + 1 - start - n:,}")
 
 
-def at_once(model: Model | Lean) -> int:
+def at_once(model: Generator) -> int:
     """How many pictures are in memory at a time: whole batches, some megabytes of them."""
     return min(MOST_AT_ONCE, max(BATCH, BYTES_AT_ONCE // math.prod(model.config.shape) // BATCH * BATCH))
 

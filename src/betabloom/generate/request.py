@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from betabloom.model.model import Model
-    from betabloom.model.without_torch import Lean
+    from betabloom.model.generator import Generator
 
 __all__ = ["TILE_SIZE", "Request", "open_model"]
 
@@ -149,7 +149,7 @@ def _settled(device: str, precision: str) -> tuple[str, str]:
     return str(chosen), precision_name(choose_precision(precision, chosen))
 
 
-def open_model(path: str | os.PathLike[str] | None, request: Request) -> Model | Lean:
+def open_model(path: str | os.PathLike[str] | None, request: Request) -> Generator:
     """Open the model, without torch where that will do: importing it takes longer than drawing.
 
     Arguments:
@@ -161,13 +161,13 @@ def open_model(path: str | os.PathLike[str] | None, request: Request) -> Model |
         FormatError: There is one, but it is damaged, foreign or of a newer version.
     """
     if not request.needs_torch:
-        if not request.only_novel and "numpy" not in sys.modules:  # `Lean` shares the work among threads of its own
+        if not request.only_novel and "numpy" not in sys.modules:  # `NumpyModel` shares the work among threads of its own
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        from betabloom.model.without_torch import open_lean
+        from betabloom.model.without_torch import open_without_torch
 
-        lean = open_lean(path)
-        if lean:
-            return lean
+        without = open_without_torch(path)
+        if without:
+            return without
     from betabloom.model.model import load
     from betabloom.system.hardware import choose_device
 

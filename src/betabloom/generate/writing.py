@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from betabloom.generate.request import Request
     from betabloom.imaging.files import File
     from betabloom.model.model import Model
-    from betabloom.model.without_torch import Lean
+    from betabloom.model.generator import Generator
 
 __all__ = ["LARGEST_SHEET", "check_sheet", "command_to_repeat", "image_of", "write_files", "write_sheet"]
 
@@ -43,7 +43,7 @@ def check_sheet(request: Request, shape: tuple[int, ...]) -> None:
         )
 
 
-def write_sheet(model: Model | Lean, request: Request, path: Path, about: Mapping[str, Any]) -> Drawn:
+def write_sheet(model: Generator, request: Request, path: Path, about: Mapping[str, Any]) -> Drawn:
     """Draw all pictures of a request into one image file.
 
     Arguments:
@@ -78,7 +78,7 @@ def image_of(drawn: Drawn, request: Request) -> Image.Image:
 
 
 def write_files(
-    model: Model | Lean, request: Request, folder: Path, about: Mapping[str, Any], made: list[str] | None = None
+    model: Generator, request: Request, folder: Path, about: Mapping[str, Any], made: list[str] | None = None
 ) -> tuple[int, dict[str, list[Any]], str]:
     """Draw the pictures of a request into a file each, some at a time, however many they are.
 
