@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import (
-    AnyModel,
     Device,
     Force,
     Json,

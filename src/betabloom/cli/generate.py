@@ -47,7 +47,9 @@ def generate(
     ] = "auto",
     palette: Annotated[
         str | None,
-        Option(metavar="COLOURS", group="Colours", help="violet,gold: some of each. violet+gold: both in each. #8040a0."),
+        Option(
+            metavar="COLOURS", group="Colours", help="violet,gold: some of each; violet+gold: both in each; #8040a0."
+        ),
     ] = None,
     hue: Annotated[
         float | None, Option(group="Colours", help="Hue of the centre: 0 red, 0.33 green, 0.67 blue, 1 red.")
@@ -59,9 +61,7 @@ def generate(
     avoid: Annotated[
         str | None, Option(metavar="COLOURS", group="Colours", help="Colours to keep out, such as green,brown.")
     ] = None,
-    named: Annotated[
-        bool, Option("--named", group="Colours", help="Name the pictures by their colours.")
-    ] = False,
+    named: Annotated[bool, Option("--named", group="Colours", help="Name the pictures by their colours.")] = False,
     label: Annotated[
         str | None,
         Option("--class", metavar="NAME", group="Training pictures", help="Draw this class, such as daisy."),
@@ -73,10 +73,12 @@ def generate(
     known: Annotated[
         str | None,
         Option(
-            metavar="SOURCE", group="Training pictures", default="where they were",
+            metavar="SOURCE",
+            group="Training pictures",
+            default="where they were",
             help="Where the training pictures are, for --class and --novel.",
         ),
-    ] = None,  # fmt: skip
+    ] = None,
     columns: Annotated[
         int, Option(minimum=0, group="Output", help="Pictures in a row of the sheet; 0 for the squarest.")
     ] = 0,

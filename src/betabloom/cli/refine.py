@@ -6,8 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import Device, Force, Json, ModelArgument, Out, Seed, print_result
 from betabloom.cli.pictures import load_model
 from betabloom.errors import UsageError
@@ -16,18 +15,13 @@ from betabloom.model.training_pictures import larger_pictures, training_pictures
 if TYPE_CHECKING:
     from betabloom.model.model import Model
 
-__all__ = ["app"]
+__all__ = ["enlarge", "refit", "sharpen"]
 
-app = typer.Typer()
-
-Source = Annotated[
-    str | None, typer.Argument(metavar="SOURCE", help="Its training pictures; where they were if left out.")
-]
-Budget = Annotated[str, typer.Option(help="Time for it, as 90s, 20m or 1h30m.")]
-Steps = Annotated[int, typer.Option(min=0, help="Steps in place of a time.")]
+Source = Annotated[str | None, Argument("Its training pictures; where they were if left out.", "SOURCE")]
+Budget = Annotated[str, Option(help="Time for it, as 90s, 20m or 1h30m.")]
+Steps = Annotated[int, Option(minimum=0, help="Steps in place of a time.")]
 
 
-@app.command()
 def sharpen(
     model: ModelArgument,
     source: Source = None,
@@ -35,11 +29,9 @@ def sharpen(
     steps: Steps = 0,
     eye: Annotated[
         bool,
-        typer.Option("--eye", help="The critic looks through a trained network (extra metrics): for long budgets."),
+        Option("--eye", help="The critic looks through a trained network (extra metrics): for long budgets."),
     ] = False,
-    wider: Annotated[
-        int, typer.Option(min=1, help="Factor on the network's channels; it draws the same at first.")
-    ] = 1,
+    wider: Annotated[int, Option(minimum=1, help="Factor on the network's channels; it draws the same at first.")] = 1,
     seed: Seed = 0,
     out: Out = None,
     device: Device = "auto",
@@ -71,12 +63,9 @@ def sharpen(
     )
 
 
-@app.command()
 def enlarge(
     model: ModelArgument,
-    source: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="Photos of that size; its training pictures if left out.")
-    ] = None,
+    source: Annotated[str | None, Argument("Photos of that size; its training pictures if left out.", "SOURCE")] = None,
     budget: Budget = "20m",
     steps: Steps = 0,
     seed: Seed = 0,
@@ -112,10 +101,9 @@ def enlarge(
     )
 
 
-@app.command()
 def refit(
     model: ModelArgument,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The pictures to draw like.")],
+    source: Annotated[str, Argument("The pictures to draw like.", "SOURCE")],
     seed: Seed = 0,
     out: Out = None,
     device: Device = "auto",
@@ -144,11 +132,11 @@ def refit(
 
 def _saved(model: Model, path: Path) -> Model:
     """The model in its new folder, with a sheet of what it draws."""
-    from betabloom.imaging import png, sheets
+    from betabloom.imaging import output, sheets
 
     saved = model.save(path)
     record = {"verb": "generate", "model": saved.fingerprint, "model_path": str(path), "n": 64, "seed": 0}
-    png.save_png(sheets.grid(saved.generate(64), columns=8), path / "samples.png", record)
+    output.save_image(sheets.grid(saved.generate(64), columns=8), path / "samples.png", record)
     return saved
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from betabloom.data import Store
     from betabloom.generate.colours import ColourTarget
     from betabloom.generate.request import Request
-    from betabloom.model.model import Model
     from betabloom.model.generator import Generator
+    from betabloom.model.model import Model
     from betabloom.seeds import Piece
     from betabloom.vae.prior import Prior
 

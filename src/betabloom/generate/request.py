@@ -19,7 +19,6 @@ from betabloom.seeds import check, fresh_seed, parse_numbers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from betabloom.model.model import Model
     from betabloom.model.generator import Generator
 
 __all__ = ["TILE_SIZE", "Request", "open_model"]
@@ -161,7 +160,7 @@ def open_model(path: str | os.PathLike[str] | None, request: Request) -> Generat
         FormatError: There is one, but it is damaged, foreign or of a newer version.
     """
     if not request.needs_torch:
-        if not request.only_novel and "numpy" not in sys.modules:  # `NumpyModel` shares the work among threads of its own
+        if not request.only_novel and "numpy" not in sys.modules:  # `NumpyModel` has threads of its own
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from betabloom.model.without_torch import open_without_torch
 

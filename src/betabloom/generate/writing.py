@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from betabloom.generate.drawing import Described, Drawn
     from betabloom.generate.request import Request
     from betabloom.imaging.files import File
-    from betabloom.model.model import Model
     from betabloom.model.generator import Generator
 
 __all__ = ["LARGEST_SHEET", "check_sheet", "command_to_repeat", "image_of", "write_files", "write_sheet"]

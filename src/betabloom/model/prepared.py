@@ -65,7 +65,7 @@ def load_pictures(
 
     if len(given) > 1 or _is_picture(Path(given[0])):
         if split is not None:
-            raise UsageError("Picture files have no official splits. Leave out --split, or give a source that has some.")
+            raise UsageError("Picture files have no official splits. Leave out --split, or give a whole source.")
         chosen = list(given[:limit])
         return np.stack([load_picture(model, Path(name)) for name in chosen]), chosen, None, None
     store = prepared_source(model, given[0])
