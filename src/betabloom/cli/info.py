@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from betabloom.cli.command import Argument, Option
-from betabloom.cli.options import Json, print_lines
+from betabloom.cli.options import Json, aligned, print_lines
 from betabloom.errors import UsageError
 
 __all__ = ["info"]
@@ -61,12 +61,11 @@ def _of_model(path: Path, layers: bool) -> tuple[dict[str, Any], list[str]]:
     facts = describe(path)
     lines = _table({key: value for key, value in facts.items() if key != "samplers_measured"})
     if layers:
-        from betabloom.model.model import load
-        from betabloom.networks import describe_layers
+        from betabloom.model.directory import read_description
+        from betabloom.networks.describe import describe_layers
 
-        described = describe_layers(load(path).vae)
-        facts["layers"] = described
-        lines += ["", *(str(line) for line in described)]
+        facts["layers"] = found = describe_layers(read_description(path).config)
+        lines += ["", *aligned([list(found[0]), *([_written(value) for value in each.values()] for each in found)])]
     return facts, lines
 
 
@@ -81,7 +80,7 @@ def _table(facts: dict[str, Any]) -> list[str]:
             for each in value:
                 lines += [f"{name}:", *(f"  {line}" for line in _table(each))]
         else:
-            lines.append(f"{name:<20} {_written(value)}")
+            lines.append(f"{name:<20} {value if key == 'seed' else _written(value)}")
     return lines
 
 

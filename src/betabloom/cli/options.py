@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,10 +26,12 @@ __all__ = [
     "Split",
     "aligned",
     "counted",
+    "free_folder",
     "free_path",
     "print_lines",
     "print_result",
     "refuse_overwriting_input",
+    "safe_name",
 ]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
@@ -124,6 +127,27 @@ def _unused(path: Path) -> Path:
     """The path, or the first of name-2, name-3 … that is not taken."""
     names = itertools.chain([path], (path.with_name(f"{path.stem}-{i}{path.suffix}") for i in itertools.count(2)))
     return next(each for each in names if not each.exists() and not each.is_symlink())
+
+
+def free_folder(out: Path | None, usual: Path, force: bool) -> Path:
+    """Return where a model may be written: a new folder, or with --force one that holds an earlier model.
+
+    Raises:
+        UsageError: Something else is there.
+    """
+    path = _unused(usual) if out is None else out
+    if path.name.startswith("-"):
+        raise UsageError(f"{path} is no name for a folder. Example: -o {usual}")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
+    if path.exists() and not (path / "config.json").is_file():
+        raise UsageError(f"{path} is not a model, so it is not replaced. Choose another name with -o.")
+    return path
+
+
+def safe_name(typed: str) -> str:
+    """A file name on every system, made of what was typed: ASCII letters, digits, dots, pluses and dashes."""
+    return re.sub(r"[^\w.+]+", "-", Path(typed).name, flags=re.ASCII).strip("-.")[:60] or "pictures"
 
 
 def refuse_overwriting_input(path: Path, inputs: Sequence[str | Path]) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Option
-from betabloom.cli.options import Json, SourceArgument, counted, print_result
+from betabloom.cli.options import Json, SourceArgument, counted, print_result, safe_name
 from betabloom.config import SECTION_OF, SECTIONS, Config
 from betabloom.errors import FetchError, SourceError, UsageError
 
@@ -125,7 +124,7 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _config(preset: str, source: str | None, changes: dict[str, Any]) -> Config:
-    from betabloom.training.warm_start import with_initial_model
+    from betabloom.training.warm_start import settled as with_initial_model
 
     config = with_initial_model(Config.preset(preset, **changes))
     if source:
@@ -155,11 +154,6 @@ def _run_folder(out: Path | None, source: str, preset: str) -> Path:
         hint = f", or continue it: {resume_command(out)}" if (out / "config.yaml").is_file() else ""
         raise UsageError(f"{out} exists already. Choose another name with -o{hint}.")
     return out
-
-
-def safe_name(typed: str) -> str:
-    """A file name on every system, made of what was typed: letters, digits, dots, pluses and dashes."""
-    return re.sub(r"[^\w.+]+", "-", Path(typed).name, flags=re.ASCII).strip("-.")[:60] or "pictures"
 
 
 def _claim(folder: Path) -> Path:

@@ -72,7 +72,7 @@ def image_of(drawn: Drawn, request: Request) -> Image.Image:
     from betabloom.imaging import wallpaper
 
     if len(drawn.pictures) == 1 and not request.tile:
-        return wallpaper.enlarge(drawn.pictures[0], *request.size)
+        return wallpaper.resize_to_cover(drawn.pictures[0], *request.size)
     return wallpaper.meadow(drawn.pictures, *request.size, request.seed or 0)
 
 

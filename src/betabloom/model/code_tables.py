@@ -186,7 +186,7 @@ def _from_numpy(path: Path) -> Codes:
 
 def _pyarrow() -> Any:
     try:
-        import pyarrow
+        import pyarrow  # type: ignore[import-untyped]
     except ImportError:
         raise UsageError(MISSING) from None
     return pyarrow
@@ -194,6 +194,6 @@ def _pyarrow() -> Any:
 
 def _parquet() -> Any:
     _pyarrow()
-    import pyarrow.parquet
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
     return pyarrow.parquet
