@@ -29,6 +29,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "generate": "generate.generate",
         "vary": "codes.vary",
         "reconstruct": "codes.reconstruct",
+        "share": "share.share",
     },
     "Look at your pictures": {
         "inspect": "data.inspect",

@@ -81,7 +81,7 @@ def train(
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
         "device": device, "precision": precision, "channels": channels, "pipeline": pipeline, "min_size": min_size,
-        "background": background, "split": split, "log": log, "start": start,
+        "background": background, "split": split, "log": log, "init_from": start,
     }  # fmt: skip
     changes = (
         {key: value for key, value in options.items() if value is not None} | _size(size) | _settings(settings or [])
@@ -124,7 +124,7 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _config(preset: str, source: str | None, changes: dict[str, Any]) -> Config:
-    from betabloom.training.warm_start import settled as with_initial_model
+    from betabloom.training.warm_start import with_initial_model
 
     config = with_initial_model(Config.preset(preset, **changes))
     if source:
