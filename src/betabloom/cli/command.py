@@ -106,12 +106,8 @@ class Parameter:
         return text
 
     def add(self, parser: argparse.ArgumentParser) -> None:
-        """Tell argparse about it."""
-        if isinstance(self.about, Argument):
-            count = ("+" if self.required else "*") if self.many else (None if self.required else "?")
-            default = None if self.required else self.default
-            parser.add_argument(self.name, nargs=count, default=default, type=self.kind, metavar=self.metavar)
-        elif self.kind is bool:
+        """Tell argparse about an option."""
+        if self.kind is bool:
             parser.add_argument(*self.names, dest=self.name, action="store_true")
         else:
             action = "append" if self.many else "store"
@@ -170,11 +166,26 @@ class Command:
         self._check_options(words)
         parser = _Parser(prog=f"betabloom {self.name}", add_help=False, allow_abbrev=False)
         for each in self.parameters:
-            each.add(parser)
-        values, rest = parser.parse_known_intermixed_args(list(words))
-        if rest:
-            raise UsageError(f"{rest[0]!r} is one word too many. Type: betabloom {self.name} --help")
-        return vars(values)
+            if isinstance(each.about, Option):
+                each.add(parser)
+        end = list(words).index("--") if "--" in words else len(words)  # what follows is no option
+        values, plain = parser.parse_known_args(list(words[:end]))
+        return self._arguments([*plain, *words[end + 1 :]]) | vars(values)
+
+    def _arguments(self, words: list[str]) -> dict[str, Any]:
+        """The words that are no options, as the arguments take them, one after the other."""
+        values: dict[str, Any] = {}
+        for each in self.parameters:
+            if isinstance(each.about, Option):
+                continue
+            if not words and each.required:
+                raise UsageError(f"{each.metavar} is missing. Type: betabloom {self.name} --help")
+            taken, words = (words, []) if each.many else (words[:1], words[1:])
+            found = [each.kind(word) for word in taken]
+            values[each.name] = (found if each.many else found[0]) if found else each.default
+        if words:
+            raise UsageError(f"{words[0]!r} is one word too many. Type: betabloom {self.name} --help")
+        return values
 
     def _check_options(self, words: Sequence[str]) -> None:
         """Refuse an option that does not exist, with a guess which one is meant."""
@@ -244,7 +255,6 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> typing.NoReturn:
         text = re.sub(r"^argument (\S+): (?=must)", r"\1 ", message)
         text = re.sub(r"^argument (\S+): expected one argument", r"\1 needs a value", text)
-        text = re.sub(r"^the following arguments are required: (.*)", r"What is missing: \1", text)
         raise UsageError(f"{text}. Type: {self.prog} --help")
 
 

@@ -137,9 +137,7 @@ def overview() -> str:
         "First steps:\n" + "\n".join(f"  {typed.ljust(38)}{meaning}" for typed, meaning in FIRST_STEPS),
     ]
     parts += [f"{title}:\n" + table((name, command(name).summary) for name in group) for title, group in GROUPS.items()]
-    parts.append(
-        "betabloom COMMAND --help explains a command with all its options; betabloom --version prints the version."
-    )
+    parts.append("To read about a command, type: betabloom COMMAND --help. Version: betabloom --version")
     return "\n\n".join(parts)
 
 

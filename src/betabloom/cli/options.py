@@ -140,8 +140,10 @@ def free_folder(out: Path | None, usual: Path, force: bool) -> Path:
         raise UsageError(f"{path} is no name for a folder. Example: -o {usual}")
     if path.exists() and not force:
         raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
-    if path.exists() and not (path / "config.json").is_file():
-        raise UsageError(f"{path} is not a model, so it is not replaced. Choose another name with -o.")
+    if path.exists():
+        from betabloom.model.directory import MODEL
+
+        MODEL.check(path)
     return path
 
 
