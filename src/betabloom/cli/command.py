@@ -202,7 +202,15 @@ class Command:
     @property
     def summary(self) -> str:
         """What it does, in one sentence."""
-        return inspect.getdoc(self.function).split("\n\n")[0].replace("\n", " ")  # type: ignore[union-attr]
+        return self.description().split("\n\n")[0].replace("\n", " ")
+
+    def description(self) -> str:
+        """What it does, in paragraphs."""
+        return (inspect.getdoc(self.function) or "").partition("\nExamples:\n")[0].strip()
+
+    def examples(self) -> str:
+        """Lines that may be typed; "" if there are none."""
+        return textwrap.dedent((inspect.getdoc(self.function) or "").partition("\nExamples:\n")[2]).rstrip()
 
     def usage(self) -> str:
         """The line that says what to type."""
@@ -215,10 +223,10 @@ class Command:
 
     def help(self) -> str:
         """Usage, description, examples, arguments and options."""
-        described, _, examples = (inspect.getdoc(self.function) or "").partition("\nExamples:\n")
-        parts = [f"Usage: {self.usage()}", *(textwrap.fill(part, _width()) for part in described.strip().split("\n\n"))]
-        if examples:
-            parts.append("Examples:\n" + textwrap.indent(textwrap.dedent(examples).rstrip(), "  "))
+        described = self.description().split("\n\n")
+        parts = [f"Usage: {self.usage()}", *(textwrap.fill(part, _width()) for part in described)]
+        if examples := self.examples():
+            parts.append("Examples:\n" + textwrap.indent(examples, "  "))
         for heading, rows in self.rows().items():
             parts.append(f"{heading}:\n" + table(rows))
         return "\n\n".join(parts)
