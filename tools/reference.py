@@ -1,4 +1,7 @@
-"""Write docs/cli.md and docs/settings.md from the code: python tools/reference.py [--check]"""
+"""Write docs/cli.md and docs/settings.md from the code.
+
+python tools/reference.py [--check]
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ def settings_page() -> str:
     """Every setting, with its meaning, default, range or choices, and what the presets change."""
     parts = [
         "# Settings",
-        "Every setting of a training. On the command line: `--set NAME=VALUE`, or the option of that name where there is "
-        'one; in Python: `betabloom.fit(pictures, NAME=VALUE)`. A run directory keeps them in `config.yaml`. This page is '
-        "made from the code by `make docs-reference`.",
+        "Every setting of a training. On the command line: `--set NAME=VALUE`, or the option of that name if there is "
+        "one; in Python: `betabloom.fit(pictures, NAME=VALUE)`. A run directory keeps them in `config.yaml`. "
+        "This page is made from the code by `make docs-reference`.",
     ]
     for name, section in SECTIONS.items():
         parts.append(f"## `{name}`: {_lower((section.__doc__ or '').strip().rstrip('.'))}")

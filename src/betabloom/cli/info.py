@@ -63,6 +63,7 @@ def _of_model(path: Path, layers: bool) -> tuple[dict[str, Any], list[str]]:
     lines = _table({key: value for key, value in facts.items() if key != "samplers_measured"})
     if layers:
         from betabloom.model.directory import read_description
+
         describe_layers = importlib.import_module("betabloom.networks.describe").describe_layers
 
         facts["layers"] = found = describe_layers(read_description(path).config)

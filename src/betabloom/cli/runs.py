@@ -41,7 +41,7 @@ def report(
 
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run} is not a run directory: it has no config.yaml. To see what there is: betabloom runs")
-    path = free_path(out, str(run / "report.html"), force, (".html",))
+    path = free_path(out or run / "report.html", "report.html", force, (".html",))
     text = report_html(run)
     write_text(path, text, synced=False)
     print_result(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=len(text.encode()))
