@@ -28,7 +28,7 @@ from betabloom.samplers.choose import empty_sampler, sampler_sizes
 from betabloom.samplers.neighbourhood import DRAWN, NEAREST, sisters
 from betabloom.samplers.table import SAMPLERS
 from betabloom.seeds import base_noise, check_count, new_seed
-from betabloom.system.atomic import replacing, write_json
+from betabloom.system.atomic import replacing, write_json, write_text
 from betabloom.system.tensors import read_tensors, write_tensors
 from betabloom.vae import inference
 from betabloom.vae.build import channels_last, make_vae
@@ -221,7 +221,7 @@ def save_model(model: Model, path: Path, half: bool = False) -> Model:
         }
         write_json(part / "config.json", facts, synced=False)
         card = model_card(model.config, model.training, count_parameters(model.vae), fingerprint_of(digests))
-        (part / "README.md").write_text(card, encoding="utf-8")
+        write_text(part / "README.md", card, synced=False)
     return dataclasses.replace(model, fingerprint=fingerprint_of(digests))
 
 
