@@ -90,7 +90,7 @@ def vary(
     import numpy as np
 
     from betabloom.model.prepared import load_pictures
-    from betabloom.seeds import fresh_seed
+    from betabloom.seeds import new_seed
     from betabloom.system.console import printable
 
     model, pictures = model_and_pictures(given)
@@ -101,7 +101,7 @@ def vary(
     loaded = load_model(model, device)
     path = free_path(out, "variations.png", force, folder=True)
     refuse_overwriting_input(path, pictures)
-    seed = fresh_seed() if seed is None else seed
+    seed = new_seed() if seed is None else seed
     original, names, *_ = load_pictures(loaded, pictures)
     variations = loaded.vary(original[0], n, seed, amount, posterior)
     record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount, "posterior": posterior}

@@ -44,7 +44,7 @@ def report(
     path = free_path(out or run / "report.html", "report.html", force, (".html",))
     text = report_html(run)
     write_text(path, text, synced=False)
-    print_result(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=len(text.encode()))
+    print_result(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=path.stat().st_size)
 
 
 def _figures(run: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import PictureError, UsageError
-from betabloom.seeds import numbers_text, pieces_of
+from betabloom.seeds import BATCH, numbers_text, pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 
     Described = tuple[np.ndarray, list[int], dict[str, list[Any]]]
 
-__all__ = ["BATCH", "BYTES_AT_ONCE", "MOST_AT_ONCE", "Drawn", "Series", "at_once", "colours_like", "draw", "pieces"]
+__all__ = ["BYTES_AT_ONCE", "MOST_AT_ONCE", "Drawn", "Series", "at_once", "colours_like", "draw", "pieces"]
 
 log = logging.getLogger(__name__)
 
-BATCH = 64  # pictures that are decoded together: pieces are multiples of it, so that they change nothing
-MOST_AT_ONCE = 8 * BATCH  # pictures that are drawn before they are written
+MOST_AT_ONCE = 8 * BATCH  # pictures that are drawn before they are written: whole batches, so that it changes nothing
 BYTES_AT_ONCE = 1 << 23  # bytes of them, where pictures are large
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import UsageError
-from betabloom.seeds import check, fresh_seed, parse_numbers
+from betabloom.seeds import check, new_seed, parse_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ class Request:
         device, precision = _settled(self.device, self.precision)
         if self.in_colours and precision != "fp32":
             raise UsageError("Colours are searched for in fp32. Leave out --precision.")
-        seed = fresh_seed() if self.seed is None else self.seed
+        seed = new_seed() if self.seed is None else self.seed
         return dataclasses.replace(self, seed=seed, size=size, device=device, precision=precision)
 
     def chosen(self) -> Sequence[int]:
