@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from betabloom.metrics.measure import Measure
     from betabloom.metrics.nll import bounds, importance_bound
     from betabloom.metrics.novelty import Limits, near_copies, nearest, pixel_rows
+    from betabloom.metrics.spectrum import Spectra, bands, combs, power_spectra, speckled
 
 __all__ = [
     "Extractor",
     "Limits",
     "Measure",
+    "Spectra",
     "active_units",
     "aggregate_gap",
+    "bands",
     "best_extractor",
     "bounds",
+    "combs",
     "density_coverage",
     "disentanglement",
     "features",
@@ -34,17 +38,22 @@ __all__ = [
     "nearest",
     "open_extractor",
     "pixel_rows",
+    "power_spectra",
     "precision_recall",
+    "speckled",
 ]
 
 _HOMES = {
     "Extractor": "extractors",
     "Limits": "novelty",
     "Measure": "measure",
+    "Spectra": "spectrum",
     "active_units": "latent",
     "aggregate_gap": "latent",
+    "bands": "spectrum",
     "best_extractor": "extractors",
     "bounds": "nll",
+    "combs": "spectrum",
     "density_coverage": "manifold",
     "disentanglement": "disentanglement",
     "features": "extractors",
@@ -55,7 +64,9 @@ _HOMES = {
     "nearest": "novelty",
     "open_extractor": "extractors",
     "pixel_rows": "novelty",
+    "power_spectra": "spectrum",
     "precision_recall": "manifold",
+    "speckled": "spectrum",
 }
 
 __getattr__, __dir__ = face(__name__, _HOMES)
