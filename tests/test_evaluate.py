@@ -165,7 +165,8 @@ def test_a_plain_auto_encoder_has_a_distortion_and_no_likelihood(small_store):
     plain = fit(small_store, "tiny", steps=5, posterior="point", **TINY)
     found = evaluate(plain, small_store, n=8, samples=2)
     assert [each.name for each in found.measures["likelihood"]["held-out"]] == ["distortion"]
-    assert [each.name for each in found.measures["latent"]["training"]] == ["active_units"]
+    continuity = ["decoder_jump", "decoder_path", "encoder_stretch"]
+    assert [each.name for each in found.measures["latent"]["training"]] == ["active_units", *continuity]
 
 
 def test_discrete_likelihoods_have_bits(small_store):

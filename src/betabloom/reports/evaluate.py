@@ -45,6 +45,7 @@ __all__ = ["evaluate"]
 KNOWN = 50_000  # training pictures that generated ones are compared with
 LIKELIHOOD_PICTURES = 500
 PAIRS = 32
+LINES = 32  # from code to code and picture to picture, along which continuity is measured
 FEWEST = 6  # pictures of which fidelity can be measured: more than neighbours
 
 
@@ -269,14 +270,27 @@ def densities(
 
 
 def _latent(model: Model, pictures: np.ndarray, seed: int) -> dict[str, list[Measure]]:
-    """Active units, and the gap between codes of training pictures and the prior."""
+    """Active units, information, correlations and the gap to the prior of training pictures' codes; continuity."""
     mean, log_var = model.encode(np.asarray(pictures))
     units = metrics.active_units(mean)
     measures = [Measure("active_units", units, units, units, {"pictures": len(mean)}, "a count, without interval")]
     if model.vae.posterior.has_density:
         noise = np.random.default_rng([seed, 0, len(mean)]).standard_normal(mean.shape)
-        measures.append(metrics.aggregate_gap(mean + np.exp(0.5 * log_var) * noise, _log_prior(model), seed))
-    return {"training": measures}
+        codes = mean + np.exp(0.5 * log_var) * noise
+        measures.append(metrics.aggregate_gap(codes, _log_prior(model), seed))
+        measures.append(metrics.mutual_information(mean, log_var, seed))
+        if len(codes) > 2 * codes.shape[1]:
+            measures.append(metrics.total_correlation(codes, seed))
+    return {"training": measures + _continuity(model, np.asarray(pictures), mean, seed)}
+
+
+def _continuity(model: Model, pictures: np.ndarray, codes: np.ndarray, seed: int) -> list[Measure]:
+    """How evenly pictures follow codes and codes pictures; nothing of a model in which nothing changes."""
+    try:
+        found = metrics.decoder_continuity(model.decode, codes, LINES, seed=seed)
+        return [*found, metrics.encoder_continuity(lambda x: model.encode(x)[0], pictures, LINES, seed=seed)]
+    except UsageError:
+        return []
 
 
 def _log_prior(model: Model) -> Callable[[np.ndarray], np.ndarray]:

@@ -36,6 +36,11 @@ NAMES = {
     "bits_per_dimension": "bits per dimension, at most",
     "aggregate_gap": "gap of codes and prior, nats, at least",
     "active_units": "active units",
+    "mutual_information": "mutual information, nats, at most",
+    "total_correlation": "total correlation, nats",
+    "decoder_jump": "decoder jump",
+    "decoder_path": "decoder path",
+    "encoder_stretch": "encoder stretch",
 }
 SCALE = {"kernel_distance": 1000.0}
 
