@@ -44,3 +44,15 @@ class Generator(Protocol):
         precision: str = "fp32",
     ) -> np.ndarray:
         """New pictures, uint8 (n, H, W, C): see `betabloom.Model.generate`."""
+
+    def draw(
+        self, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto"
+    ) -> np.ndarray:
+        """The codes, float32 (n, l), of the pictures that `generate` makes with the same arguments."""
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Pictures, uint8 (N, H, W, C), that codes (N, l) stand for."""
+
+    @property
+    def first_layer(self) -> np.ndarray:
+        """Weights (F, l) of the linear layer that the decoder begins with."""

@@ -92,6 +92,21 @@ class Model:
         """
         return inference.generate(self.vae, n, seed, temperature, start, self.density(sampler), precision)
 
+    def draw(
+        self, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto"
+    ) -> np.ndarray:
+        """The codes, float32 (n, l), of the pictures that `generate` makes with the same arguments."""
+        return inference.draw(self.vae, n, seed, temperature, start, self.density(sampler))
+
+    @property
+    def first_layer(self) -> np.ndarray:
+        """Weights (F, l) of the linear layer that the decoder begins with."""
+        layers = [layer for layer in self.vae.decoder.modules() if isinstance(layer, torch.nn.Linear)]
+        if not layers:
+            raise UsageError("The decoder of this model does not begin with a linear layer.")
+        weights: np.ndarray = layers[0].weight.detach().float().cpu().numpy()
+        return weights
+
     def density(self, sampler: str = "auto") -> Prior:
         """Where the codes of a sampler come from; "auto" is the one that was found to be best."""
         name = sampler_name(sampler, self.sampler, self.samplers)
@@ -131,7 +146,7 @@ class Model:
             return inference.sample_posterior(self.vae, picture, n, seed, amount)
         check_count(n)
         (code,), _ = self.encode(picture[None])
-        drawn = inference.draw(self.vae, DRAWN, density=self.density())
+        drawn = self.draw(DRAWN)
         return self.decode(sisters(code, drawn, base_noise(seed, n, NEAREST)[0], amount))
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> Model:

@@ -48,7 +48,8 @@ class NumpyModel:
         fingerprint: That of the model.
         sampler: Name of the sampler to draw from by default.
         samplers: What each fitted sampler, and the prior, makes of noise (n, l) and choices (n,): codes (n, l).
-        decode: Codes (n, l) → pictures, uint8 (n, H, W, C).
+        network: Codes (n, l) → pictures, uint8 (n, H, W, C); best with few at a time.
+        first_layer: Weights of the decoder's first layer, (F, l).
     """
 
     config: Config
@@ -57,7 +58,8 @@ class NumpyModel:
     fingerprint: str
     sampler: str
     samplers: Mapping[str, Callable[[Array, Array], Array]]
-    decode: Callable[[Array], Array] = field(repr=False)
+    network: Callable[[Array], Array] = field(repr=False)
+    first_layer: Array = field(repr=False)
 
     def generate(
         self,
@@ -71,20 +73,36 @@ class NumpyModel:
         """New pictures, uint8 (n, H, W, C): see `Model.generate`. NumPy computes in fp32 only."""
         if precision != "fp32":
             raise UsageError(f"Without torch pictures are computed in fp32, not in {precision!r}.")
-        draw = self.samplers[directory.sampler_name(sampler, self.sampler, self.samplers)]
+        return self.decode(self.draw(n, seed, temperature, start, sampler))
+
+    def draw(self, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto") -> Array:
+        """The codes (n, l) of the pictures that `generate` makes with the same arguments."""
+        from_noise = self.samplers[directory.sampler_name(sampler, self.sampler, self.samplers)]
         check(n, temperature)
-        m = self.config.model
-        latents, at_once = m.latents, max(1, AT_ONCE >> 2 * len(m.enlargers))
 
-        def few(first: int) -> Array:
-            count = min(at_once, n - first)
-            noise, choice = base_noise(seed, count, latents, start + first)
-            return self.decode(draw(np.float32(temperature) * noise, choice))
+        def few(rows: range) -> Array:
+            noise, choice = base_noise(seed, len(rows), self.config.model.latents, start + rows[0])
+            return from_noise(np.float32(temperature) * noise, choice)
 
-        if n <= at_once:
-            return few(0)
-        with ThreadPoolExecutor(cores()) as pool:  # NumPy lets go of the interpreter while it computes
-            return np.concatenate(list(pool.map(few, range(0, n, at_once))))
+        return _in_threads(few, n, AT_ONCE)
+
+    def decode(self, codes: Array) -> Array:
+        """Pictures, uint8 (N, H, W, C), that codes (N, l) stand for."""
+        latents = self.config.model.latents
+        if codes.ndim != 2 or codes.shape[1] != latents:
+            raise UsageError(f"This model decodes codes of shape (N, {latents}), not {codes.shape}.")
+        codes = np.ascontiguousarray(codes, np.float32)
+        at_once = max(1, AT_ONCE >> 2 * len(self.config.model.enlargers))
+        return _in_threads(lambda rows: self.network(codes[rows[0] : rows[-1] + 1]), len(codes), at_once)
+
+
+def _in_threads(work: Callable[[range], Array], n: int, at_once: int) -> Array:
+    """The results for 0 … n − 1, one after the other, `at_once` of them at a time."""
+    parts = [range(first, min(first + at_once, n)) for first in range(0, n, at_once)]
+    if len(parts) == 1:
+        return work(parts[0])
+    with ThreadPoolExecutor(cores()) as pool:  # NumPy lets go of the interpreter while it computes
+        return np.concatenate(list(pool.map(work, parts)))
 
 
 def open_without_torch(path: str | os.PathLike[str] | None = None) -> NumpyModel | None:
@@ -118,6 +136,7 @@ def open_without_torch(path: str | os.PathLike[str] | None = None) -> NumpyModel
         about.sampler,
         {"prior": draw_prior(m.prior, weights), **samplers},
         decoder(layers, weights, finish),
+        np.asarray(weights[f"{layers[0][0]}.weight"], np.float32),
     )
 
 
