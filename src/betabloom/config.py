@@ -110,7 +110,7 @@ class ObjectiveConfig:
 class TrainConfig:
     """How long, how fast, on what."""
 
-    start: str = _setting("", "a model to start from, whose network it is then; empty for none")
+    init_from: str = _setting("", "a model to start from, whose network it is then; empty for none")
     keep_decoder: bool = _setting(False, "leave the decoder of that model as it is: the rest learns")
     epochs: float = _setting(
         60.0, "passes over the training pictures; used when neither steps nor budget is set", between=(0, 1e9)
@@ -158,6 +158,7 @@ SECTIONS: dict[str, type[Any]] = {
     "train": TrainConfig,
 }
 SECTION_OF = {f.name: name for name, section in SECTIONS.items() for f in dataclasses.fields(section)}
+FORMER_NAMES = {"start": "init_from"}  # in files of models and runs that were written before the name changed
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The default: 64×64 colour pictures. A small β buys sharper pictures with more nats of code, and the samplers that
@@ -216,7 +217,7 @@ class Config:
         config = cls().replace(PRESETS[name]).replace(settings)
         for key in settings:
             section, setting = _locate(key)
-            if config.train.start and section == "model":
+            if config.train.init_from and section == "model":
                 raise UsageError(f"The network is that of the model to start from: leave out '{setting}'.")
         return config
 
@@ -277,6 +278,7 @@ def guess(word: str, known: Iterable[str]) -> str:
 def _locate(key: str) -> tuple[str, str]:
     """Section and name of a setting given as "beta" or "objective.beta"."""
     section, _, name = key.rpartition(".")
+    name = FORMER_NAMES.get(name, name)
     if name not in SECTION_OF or section not in ("", SECTION_OF[name]):
         known = ", ".join(sorted(SECTION_OF))
         raise UsageError(f"Unknown setting {key!r}.{guess(name, SECTION_OF)} The settings are: {known}.")

@@ -52,9 +52,12 @@ def test_everything_is_counted_and_named(mess: Path) -> None:
         "empty.jpg": "empty file (0 byte",
         "page.jpg": "not a picture but ",
     }
-    assert report.remarks == {"with transparency; laid over a background": ["clear.png"]}
+    assert report.remarks == {"with transparency; shown on the background colour": ["clear.png"]}
     assert report.left_alone == {".cr2": 1, ".txt": 1, ".zip": 1, "hidden": 1}
-    assert report.advice[0] == "41 of 46 are under 64 px; they will be enlarged; `--min-size 64` leaves them out."
+    assert (
+        report.advice[0]
+        == "41 of 46 are smaller than 64 px and will be enlarged. Use `--min-size 64` to leave them out."
+    )
     for word in ("copies", "few", "web pages", "raw photos", "archives"):
         assert any(word in sentence for sentence in report.advice), word
 
@@ -115,7 +118,7 @@ def test_classes_and_sources_without_files() -> None:
 def test_not_one_usable_picture_is_said(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "a.jpg").touch()
-    assert "Not one" in inspect(Folder(tmp_path / "p")).text()
+    assert "None of these pictures" in inspect(Folder(tmp_path / "p")).text()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +197,7 @@ def test_a_crowd_of_equal_hashes_is_one_group() -> None:
 
 
 def test_where_all_are_small_another_size_is_advised(photos: Path) -> None:
-    assert "a smaller `--size` suits them" in inspect(Folder(photos), 64).advice[0]
+    assert "A smaller `--size` suits them" in inspect(Folder(photos), 64).advice[0]
     assert not any("px" in sentence for sentence in inspect(Folder(photos), 30).advice)
 
 

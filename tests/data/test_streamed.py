@@ -74,7 +74,7 @@ def test_what_is_kept_in_memory_is_bounded_and_named_after_the_stream():
 
 def test_bad_pictures_are_left_out_and_a_stream_of_nothing_else_is_refused():
     assert len(Streamed(Memory(30, broken=7), PIPELINE).store) == 23
-    with pytest.raises(SourceError, match="not one usable picture in 'memory': '0' "):
+    with pytest.raises(SourceError, match="no usable picture in 'memory': '0' "):
         Streamed(Memory(5, broken=5), PIPELINE)
     with pytest.raises(SourceError, match="it is empty"):
         Streamed(Memory(0), PIPELINE)

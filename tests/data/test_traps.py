@@ -250,4 +250,4 @@ def test_a_folder_full_of_traps_trains_to_the_end(traps: tuple[Path, dict[str, s
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
-    assert f"{traps[2]:,} usable" in done.stderr or "not usable" in done.stderr
+    assert f"{traps[2]:,} usable" in done.stderr or "unusable" in done.stderr

@@ -144,5 +144,5 @@ def _pictures(source: Source, pipeline: Pipeline, order: Iterable[int], at_most:
         if len(chosen) == at_most:
             break
     if not chosen:
-        raise SourceError(f"not one usable picture in '{source.name}': there is nothing to show")
+        raise SourceError(f"no usable picture in '{source.name}': there is nothing to show")
     return np.stack(pictures), chosen

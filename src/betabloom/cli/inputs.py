@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from betabloom.model.generator import Generator
+    from betabloom.model.generator import AutoEncoder
 
 __all__ = [
     "Fps",
@@ -58,16 +56,8 @@ def split_model(words: Sequence[str] | None) -> tuple[Path | None, list[str]]:
     return None, given
 
 
-def open_generator(path: Path | None, device: str) -> Generator:
+def open_generator(path: Path | None, device: str) -> AutoEncoder:
     """The model, without torch where that will do: importing it takes longer than drawing."""
-    if device == "cpu":
-        if "numpy" not in sys.modules:  # the model shares the work among threads of its own
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        from betabloom.model.without_torch import open_without_torch
-
-        light = open_without_torch(path)
-        if light:
-            return light
     return load_model(path, device)
 
 
@@ -104,7 +94,7 @@ def free_result(out: Path | None, name: str, suffixes: Sequence[str], force: boo
 def write_sheet(
     pictures: np.ndarray,
     path: Path,
-    model: Generator,
+    model: AutoEncoder,
     model_path: Path | None,
     facts: Mapping[str, Any],
     columns: int = 0,
@@ -119,7 +109,7 @@ def write_sheet(
 def write_frames(
     frames: np.ndarray,
     path: Path,
-    model: Generator,
+    model: AutoEncoder,
     model_path: Path | None,
     facts: Mapping[str, Any],
     fps: float,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from betabloom.latent.directions import Direction
     from betabloom.latent.space import Space
-    from betabloom.model.generator import Generator
+    from betabloom.model.generator import AutoEncoder
 
 __all__ = ["app"]
 
@@ -32,7 +32,9 @@ KINDS = ("all", "pca", "sefa", "property", "attribute")
 def directions(
     points: Points = None,
     kind: Annotated[str, typer.Option(help="pca, sefa, property, attribute (needs --labels) or all of them.")] = "all",
-    labels: Annotated[str | None, typer.Option(metavar="SOURCE", help="Pictures with labels, as FOLDER/CLASS/.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Pictures with labels, as FOLDER/CLASS/.")
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="At most so many directions.")] = 12,
     steps: Annotated[int, typer.Option(min=2, max=100, help="Pictures of each direction.")] = 9,
     reach: Annotated[float, typer.Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
@@ -68,10 +70,12 @@ def directions(
         pictures.reshape(-1, *pictures.shape[2:]), target, model, path, {**facts, "directions": rows}, columns=steps
     )
     table = aligned([["row", "name", "kind", "change per nat"], *_table(rows)])
-    print_lines(as_json, [*table, f"{len(rows)} directions from {start.names[0]}: {target}"], made=str(target), directions=rows)
+    print_lines(
+        as_json, [*table, f"{len(rows)} directions from {start.names[0]}: {target}"], made=str(target), directions=rows
+    )
 
 
-def _candidates(model: Generator, space: Space, kind: str, labels: str | None) -> list[Direction]:
+def _candidates(model: AutoEncoder, space: Space, kind: str, labels: str | None) -> list[Direction]:
     """The directions of one kind, or of all."""
     from betabloom.latent import directions as found
 
@@ -92,7 +96,7 @@ def _candidates(model: Generator, space: Space, kind: str, labels: str | None) -
 
 def _row(direction: Direction) -> dict[str, Any]:
     effects = direction.effects or {}
-    strong = {key: value for key, value in effects.items() if abs(value) >= 0.5}  # noqa: PLR2004
+    strong = {key: value for key, value in effects.items() if abs(value) >= 0.5}
     return {"name": direction.name, "kind": direction.kind, "change": round(direction.change, 4), "effects": strong}
 
 
@@ -103,7 +107,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
 @app.command(name="map")
 def map_(
     points: Points = None,
-    n: Annotated[int, typer.Option("-n", min=3, help="At most so many pictures; generated ones if none are given.")] = 400,
+    n: Annotated[
+        int, typer.Option("-n", min=3, help="At most so many pictures; generated ones if none are given.")
+    ] = 400,
     method: Annotated[str, typer.Option(help="pca, tsne (scikit-learn) or umap (umap-learn).")] = "pca",
     layout: Annotated[str, typer.Option(help="grid covers nothing; scatter shows the very places.")] = "grid",
     seed: NewSeed = None,
@@ -127,14 +133,17 @@ def map_(
         save_png(picture_map(pictures, places, layout), target, record_of(model, path, facts))
     else:
         _write_rows(map_rows(names, places, labels), target, record_of(model, path, facts))
-    print_result(as_json, f"Map of {len(codes)} pictures: {target}", made=str(target), n=len(codes), method=method, seed=seed)
+    print_result(
+        as_json, f"Map of {len(codes)} pictures: {target}", made=str(target), n=len(codes), method=method, seed=seed
+    )
 
 
 def _material(
-    model: Generator, given: Sequence[str], n: int, seed: int
+    model: AutoEncoder, given: Sequence[str], n: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray | None]:
     """Pictures, codes, names and labels of what a map shows: a source, points, or generated pictures."""
-    from betabloom.imaging.sheets import evenly_spaced
+    import numpy as np
+
     from betabloom.latent.points import is_seed, points_of
 
     if not given:
@@ -142,7 +151,7 @@ def _material(
         return model.decode(codes), codes, [f"seed:{seed}/{i}" for i in range(n)], None
     if len(given) == 1 and not is_seed(given[0]) and not Path(given[0]).is_file():
         pictures, names, labels = read_pictures(given, model)
-        some = evenly_spaced(len(names), n)
+        some = np.linspace(0, len(names) - 1, min(n, len(names))).round().astype(int)
         chosen = pictures[some]
         return chosen, model.encode(chosen)[0], [names[i] for i in some], None if labels is None else labels[some]
     points = points_of(model, given)

@@ -170,7 +170,9 @@ def mix(
 @app.command(name="more-like")
 def more_like(
     points: Points = None,
-    bad: Annotated[list[str] | None, typer.Option("--not", metavar="POINT", help="One to be unlike; repeat it.")] = None,
+    bad: Annotated[
+        list[str] | None, typer.Option("--not", metavar="POINT", help="One to be unlike; repeat it.")
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 16,
     amount: Annotated[float, typer.Option(min=0, help="0 draws freely, 1 is as like as the good ones.")] = 1.0,
     seed: NewSeed = None,

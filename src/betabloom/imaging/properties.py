@@ -1,4 +1,4 @@
-r"""What can be measured of a picture without knowing what it shows: hue, lightness, size, roundness, symmetry, …
+r"""What can be measured of a picture without knowing what it shows: hue, lightness, size, symmetry and others.
 
 The *subject* of a picture is where it differs from its edge: with d the distance in Oklab of each pixel from the median
 colour of the border, weights are d² / Σ d². Size, roundness and place are those of the weights.

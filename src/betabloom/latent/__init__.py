@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from betabloom.faces import face
 
 if TYPE_CHECKING:
-    from betabloom.latent.directions import Direction, attribute_directions, distinct, principal_directions, property_directions, ranked, sefa_directions
+    from betabloom.latent.directions import (
+        Direction,
+        attribute_directions,
+        distinct,
+        principal_directions,
+        property_directions,
+        ranked,
+        sefa_directions,
+    )
     from betabloom.latent.maps import map_rows, on_grid, picture_map, project
     from betabloom.latent.mixing import crossed, recoloured
     from betabloom.latent.morphing import even_pace, morph, way

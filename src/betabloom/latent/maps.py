@@ -99,7 +99,7 @@ def picture_map(pictures: np.ndarray, places: np.ndarray, layout: str = "grid", 
     Arguments:
         pictures: uint8 (N, H, W, C).
         places: (N, 2), each coordinate from 0 to 1, x to the right and y downwards.
-        layout: "grid" (each in the free cell nearest to its place; nothing is covered) or "scatter" (at its very place).
+        layout: "grid" (each in a cell near its place; nothing is covered) or "scatter" (at its very place).
         side: Of a scatter map, in pixels.
 
     Raises:

@@ -17,10 +17,11 @@ from betabloom.imaging import colour
 
 if TYPE_CHECKING:
     from betabloom.latent.space import Space
-    from betabloom.model.generator import Generator
+    from betabloom.model.generator import AutoEncoder
 
 __all__ = ["crossed", "recoloured"]
 
+WEAKEST = 0.3  # of the strongest direction: what colours depend on less belongs to the form
 LEARNED_FROM = 256  # pictures that the ridge regression from codes to colours learns from
 
 
@@ -47,7 +48,7 @@ def crossed(space: Space, one: np.ndarray, other: np.ndarray, n: int, seed: int 
     return codes
 
 
-def recoloured(model: Generator, space: Space, form: np.ndarray, colours: np.ndarray) -> np.ndarray:
+def recoloured(model: AutoEncoder, space: Space, form: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """The code (l,) of a picture with the form of one and the colours of another.
 
     Arguments:
@@ -62,7 +63,8 @@ def recoloured(model: Generator, space: Space, form: np.ndarray, colours: np.nda
     lab = colour.oklab(both).reshape(len(pictures), -1)
     gram = white.T @ white + white.shape[1] * np.eye(white.shape[1])
     slope = np.linalg.solve(gram, white.T @ (lab - lab.mean(0)))
-    basis, _ = np.linalg.qr(slope)  # of the directions that colours depend on, (l, 6)
+    axes, strengths, _ = np.linalg.svd(slope, full_matrices=False)
+    basis = axes[:, strengths >= WEAKEST * strengths[0]]  # of the directions that colours depend on
     a, b = space.whiten(np.stack([form, colours]))
     code: np.ndarray = space.unwhiten((a + basis @ (basis.T @ (b - a)))[None])[0]
     return code

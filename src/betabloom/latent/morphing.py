@@ -19,7 +19,7 @@ import numpy as np
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
-    from betabloom.model.generator import Generator
+    from betabloom.model.generator import AutoEncoder
 
 __all__ = ["WAYS", "even_pace", "morph", "way"]
 
@@ -72,7 +72,8 @@ def _slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     sine = np.where(straight, 1, np.sin(angle))
     round_ = (np.sin((1 - t) * angle) * one + np.sin(t * angle) * other) / sine
     curved: np.ndarray = ((1 - t) * lengths[0] + t * lengths[1]) * round_
-    return np.where(straight, _lerp(a, b, t), curved)
+    between: np.ndarray = np.where(straight, _lerp(a, b, t), curved)
+    return between
 
 
 def even_pace(pictures: np.ndarray, times: np.ndarray, n: int, loop: bool = False) -> np.ndarray:
@@ -87,11 +88,12 @@ def even_pace(pictures: np.ndarray, times: np.ndarray, n: int, loop: bool = Fals
     flat = pictures.reshape(len(pictures), -1).astype(np.float32)
     steps = np.sqrt(np.square(np.diff(flat, axis=0)).mean(1)) + 1e-3  # pictures that stand still take a little time
     travelled = np.concatenate([[0], np.cumsum(steps)])
-    return np.interp(np.linspace(0, travelled[-1], n, endpoint=not loop), travelled, times)
+    frames: np.ndarray = np.interp(np.linspace(0, travelled[-1], n, endpoint=not loop), travelled, times)
+    return frames
 
 
 def morph(
-    model: Generator,
+    model: AutoEncoder,
     stops: np.ndarray,
     n: int = 60,
     loop: bool = False,

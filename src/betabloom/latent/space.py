@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from betabloom.model.generator import Generator
+    from betabloom.model.generator import AutoEncoder
 
 __all__ = ["Space", "code_space", "dimension_rates"]
 
@@ -62,7 +62,7 @@ class Space:
         return codes
 
 
-def code_space(model: Generator) -> Space:
+def code_space(model: AutoEncoder) -> Space:
     """The space of the codes that the model's own sampler draws."""
     return Space.of(model.draw(DRAWN, DRAWN_SEED))
 
@@ -78,7 +78,7 @@ def dimension_rates(mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
         log_var: Log-variances log σ², (N, l); −inf for a point posterior.
     """
     variance = np.exp(log_var, dtype=np.float64)
-    total = mean.var(0, dtype=np.float64) + variance.mean(0)
+    total: np.ndarray = mean.var(0, dtype=np.float64) + variance.mean(0)
     if not np.isfinite(log_var).all():
         return total
     rates: np.ndarray = 0.5 * (np.log(total + TINY) - log_var.mean(0))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from betabloom.config import Config
     from betabloom.data import Pipeline
 
-__all__ = ["Generator"]
+__all__ = ["AutoEncoder", "Generator"]
 
 
 class Generator(Protocol):
@@ -56,3 +56,10 @@ class Generator(Protocol):
     @property
     def first_layer(self) -> np.ndarray:
         """Weights (F, l) of the linear layer that the decoder begins with."""
+
+
+class AutoEncoder(Generator, Protocol):
+    """A generator that can also encode pictures."""
+
+    def encode(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior means and log-variances (N, l) of prepared pictures, uint8 (N, H, W, C)."""

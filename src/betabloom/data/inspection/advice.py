@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from betabloom.data.inspection.report import Report
 
-__all__ = ["advise"]
+__all__ = ["advice_on"]
 
 _FEW = 200
 _RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
 
-def advise(report: Report, sides: np.ndarray, size: tuple[int, int]) -> list[str]:
+def advice_on(report: Report, sides: np.ndarray, size: tuple[int, int]) -> list[str]:
     """Return sentences, the most important first.
 
     Arguments:
@@ -27,11 +27,11 @@ def advise(report: Report, sides: np.ndarray, size: tuple[int, int]) -> list[str
         size: (height, width) of the pictures to train on.
     """
     if not len(sides) and report.unreadable:
-        return ["Not one of these can be used: the reasons stand above."]
+        return ["None of these pictures can be used; see the reasons above."]
     sentences = [*_on_sizes(sides, size), *_on_copies(report)]
     if len(sides) and report.total < _FEW:
         sentences.append(
-            f"{report.total:,} pictures are few: a model soon knows them by heart. A few hundred or more are better."
+            f"{report.total:,} pictures are few: a model soon memorises them. A few hundred or more are better."
         )
     return [*sentences, *_on_files(report)]
 
@@ -42,26 +42,28 @@ def _on_sizes(sides: np.ndarray, size: tuple[int, int]) -> Iterator[str]:
         return
     small = int(((sides[:, 0] < width) | (sides[:, 1] < height)).sum())
     if small == len(sides):
-        yield f"All are smaller than {width} × {height} px; they will be enlarged; a smaller `--size` suits them."
+        what = f"smaller than {width} × {height} px and will be enlarged"
+        yield f"All pictures are {what}. A smaller `--size` suits them."
     elif small and height == width:
-        out = f"`--min-size {width}` leaves them out"
-        yield f"{small:,} of {len(sides):,} are under {width} px; they will be enlarged; {out}."
+        out = f"Use `--min-size {width}` to leave them out"
+        yield f"{small:,} of {len(sides):,} are smaller than {width} px and will be enlarged. {out}."
     elif small:
-        yield f"{small:,} of {len(sides):,} are smaller than {width} × {height} px; they will be enlarged."
+        yield f"{small:,} of {len(sides):,} are smaller than {width} × {height} px and will be enlarged."
     aspect = sides[:, 0] / sides[:, 1] * height / width
     cut = int((np.maximum(aspect, 1 / aspect) > 1.5).sum())
     if cut > len(sides) / 10:
-        yield f"{cut:,} of {len(sides):,} lose more than a third when cut to shape; `--pipeline pad` keeps them whole."
+        hint = "Use `--pipeline pad` to keep them whole"
+        yield f"{cut:,} of {len(sides):,} lose more than a third of their area when cropped. {hint}."
 
 
 def _on_copies(report: Report) -> Iterator[str]:
     again = sum(len(group) - 1 for group in (*report.exact, *report.near))
     if again:
-        what = "picture is a copy of another, which counts"
+        what = "picture is a copy of another and counts"
         if again > 1:
-            what = "pictures are copies of others, which count"
+            what = "pictures are copies of others and count"
         near = " A near copy of a training picture makes validation look too good." if report.near else ""
-        yield f"{again:,} {what} that much more in training.{near}"
+        yield f"{again:,} {what} more than once in training.{near}"
 
 
 def _on_files(report: Report) -> Iterator[str]:
@@ -69,10 +71,10 @@ def _on_files(report: Report) -> Iterator[str]:
     if any("HEIC" in reason for reason in reasons):
         yield "HEIC photos can be read after: pip install 'betabloom[heic]'"
     if any("web page" in reason for reason in reasons):
-        yield "Some files are web pages: the site that they came from answered with an error page; download them again."
+        yield "Some files are web pages, probably error pages of a failed download. Download them again."
     raw = sum(report.left_alone.get(ending, 0) for ending in _RAW)
     if raw:
-        yield f"{raw:,} raw photos are left alone: export them as JPEG first."
+        yield f"{raw:,} raw photos are not read: export them as JPEG first."
     packed = sum(report.left_alone.get(ending, 0) for ending in _ARCHIVES)
     if packed:
-        yield f"{packed:,} archives are left alone: name one as the source to use what is in it."
+        yield f"{packed:,} archives are not opened: name one as the source to use its pictures."

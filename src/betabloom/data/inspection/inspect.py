@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from betabloom.data.inspection.advice import advise
+from betabloom.data.inspection.advice import advice_on
 from betabloom.data.inspection.duplicates import Look, exact_groups, look_at, near_groups
 from betabloom.data.inspection.report import Report
-from betabloom.data.pictures.decode import Facts
+from betabloom.data.pictures.decode import PictureFacts
 from betabloom.errors import PictureError, UsageError
+from betabloom.system.atomic import write_text
+from betabloom.system.cores import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +40,7 @@ _EDGES = (32, 64, 128, 256, 512, 1024, 2048)
 class _Finding:
     """What one picture turned out to be: a reason why it cannot be used, or its facts, and its look."""
 
-    facts: Facts | None = None
+    facts: PictureFacts | None = None
     look: Look | None = None
     reason: str = ""
 
@@ -82,10 +83,8 @@ def summary_of(store: Store, source: Source) -> str:
         return kept.read_text(encoding="utf-8")
     text = inspect(source, store.pictures.shape[1:3], quick=True).text()
     if kept is not None:
-        part = kept.with_name(f".report.{os.getpid()}.part")
         with contextlib.suppress(OSError):  # it is only there to save time
-            part.write_text(text, encoding="utf-8")
-            part.replace(kept)
+            write_text(kept, text, synced=False)
     return text
 
 
@@ -96,7 +95,7 @@ def _findings(
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[_Finding]:
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
+    with ThreadPoolExecutor(workers or cores(8)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files
         for start in range(0, len(indices), _AT_ONCE):
             chosen = indices[start : start + _AT_ONCE]
@@ -119,7 +118,7 @@ def _examine(source: Source, index: int) -> _Finding:
     try:
         facts = source.facts(index)
         image = source.read(index) if facts is None else source.read_reduced(index, _THUMB)
-        return _Finding(facts or Facts(image.width, image.height), look_at(image))
+        return _Finding(facts or PictureFacts(image.width, image.height), look_at(image))
     except PictureError as error:
         return _Finding(reason=str(error))
 
@@ -155,7 +154,7 @@ def _report(
         remarks=remarks,
         left_alone=dict(sorted(source.left_alone.items())),
     )
-    return dataclasses.replace(report, advice=advise(report, sides, size))
+    return dataclasses.replace(report, advice=advice_on(report, sides, size))
 
 
 def _sizes(sides: np.ndarray) -> dict[str, tuple[int, int]]:

@@ -71,8 +71,8 @@ class Report:
         """Return one screen in plain words."""
         lines = [self._headline()]
         for label, sentence in self._entries():
-            first = f"  {label:<11}"
-            lines += textwrap.wrap(sentence, _WIDTH, initial_indent=first, subsequent_indent=" " * 13) or [first]
+            first = f"  {label:<12}"
+            lines += textwrap.wrap(sentence, _WIDTH, initial_indent=first, subsequent_indent=" " * 14) or [first]
             if label == "sizes":
                 lines += self._bars()
         for advice in self.advice:
@@ -98,21 +98,21 @@ class Report:
         if self.splits:
             yield "splits", ", ".join(f"{name} {count:,}" for name, count in self.splits.items())
         if self.exact:
-            yield "the same", _groups(self.exact)
+            yield "identical", _groups(self.exact)
         if self.near:
-            yield "much alike", _groups(self.near)
+            yield "near copies", _groups(self.near)
         for remark, names in self.remarks.items():
             yield "unusual", f"{len(names):,} {remark}: {listed(map(printable, names))}"
         if self.unreadable:
             bad = (f"{printable(entry['name'])} ({entry['reason']})" for entry in self.unreadable)
-            yield "not usable", f"{len(self.unreadable):,}: {listed(bad, 5, '; ')}"
+            yield "unusable", f"{len(self.unreadable):,}: {listed(bad, 5, '; ')}"
         if self.left_alone:
-            yield "left alone", ", ".join(f"{count:,} {ending}" for ending, count in self.left_alone.items())
+            yield "ignored", ", ".join(f"{count:,} {ending}" for ending, count in self.left_alone.items())
 
     def _bars(self) -> Iterator[str]:
         most = max(self.histogram.values())
         for label, count in self.histogram.items():
-            yield f"{'':13}{label:<16}{count:>9,}  {'#' * round(30 * count / most)}".rstrip()
+            yield f"{'':14}{label:<16}{count:>9,}  {'#' * round(30 * count / most)}".rstrip()
 
 
 def _groups(groups: Sequence[Sequence[str]]) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_PIXELS",
     "VERSION",
-    "Facts",
+    "PictureFacts",
     "decode",
     "extent",
     "peek",
@@ -64,7 +64,7 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 
 
 @dataclass(frozen=True)
-class Facts:
+class PictureFacts:
     """What the header of a picture says.
 
     Attributes:
@@ -136,7 +136,7 @@ def decode(
             return upright(image, background=background)
 
 
-def peek(file: Path | BinaryIO, min_size: int = 0) -> Facts:
+def peek(file: Path | BinaryIO, min_size: int = 0) -> PictureFacts:
     """Read what the header of a picture file says, without decoding it.
 
     Arguments:
@@ -150,20 +150,20 @@ def peek(file: Path | BinaryIO, min_size: int = 0) -> Facts:
         _check_size(image, min_size)
         turn = _orientation(image)
         width, height = image.size if turn < 5 else image.size[::-1]
-        return Facts(width, height, image.format or "", tuple(_remarks(image, turn)))
+        return PictureFacts(width, height, image.format or "", tuple(_remarks(image, turn)))
 
 
 def _remarks(image: Image.Image, turn: int) -> Iterator[str]:
     if image.format in ("GIF", "PNG", "WEBP", "AVIF") and getattr(image, "is_animated", False):
         yield "animated; the first frame is used"
     if image.has_transparency_data:
-        yield "with transparency; laid over a background"
+        yield "with transparency; shown on the background colour"
     if image.mode == "CMYK":
-        yield "in the colours of print (CMYK); converted"
+        yield "in print colours (CMYK); converted to RGB"
     if image.mode.startswith(("I", "F")):
-        yield "with more than 8 bits a channel; converted to 8"
+        yield "with more than 8 bits per channel; converted to 8"
     if turn in _UPRIGHT:
-        yield "turned or mirrored by an EXIF mark; put upright"
+        yield "rotated by its EXIF orientation; corrected"
 
 
 @contextlib.contextmanager

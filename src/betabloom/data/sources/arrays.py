@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from betabloom.data.pictures.decode import Facts
+from betabloom.data.pictures.decode import PictureFacts
 from betabloom.data.sources.source import Source
 from betabloom.errors import SourceError, UsageError
 
@@ -89,10 +89,10 @@ class Arrays(Source):
         picture = self._pictures[index]
         return Image.fromarray(np.ascontiguousarray(picture if picture.shape[2] == 3 else picture[..., 0]))
 
-    def facts(self, index: int) -> Facts:
+    def facts(self, index: int) -> PictureFacts:
         """Return the size that all pictures have."""
         height, width = self._pictures.shape[1:3]
-        return Facts(width, height)
+        return PictureFacts(width, height)
 
     def fingerprint(self) -> str:
         """Digest the pixels and names: about a second for each gigabyte."""

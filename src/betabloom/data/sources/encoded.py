@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from betabloom.data.pictures.decode import Facts
+    from betabloom.data.pictures.decode import PictureFacts
 
 __all__ = ["Encoded", "classes_of", "natural", "parse_colour"]
 
@@ -60,7 +60,7 @@ class Encoded(Source):
         """Decode picture `index`, a JPEG at reduced scale where that suffices; see `Source.read_reduced`."""
         return decode(self.open(index), at_least=at_least, background=self.background, min_size=self.min_size)
 
-    def facts(self, index: int) -> Facts:
+    def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
         return peek(self.open(index), self.min_size)
 

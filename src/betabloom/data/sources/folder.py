@@ -113,5 +113,5 @@ def _nothing_in(path: Path, left_alone: collections.Counter[str]) -> str:
     others = left_alone.total() - left_alone["hidden"]
     found = f"there are no pictures among the {others} files in it" if others else "it is empty"
     if left_alone["hidden"]:
-        found += f", but for {left_alone['hidden']} hidden files or folders, which are left alone"
+        found += f", but for {left_alone['hidden']} hidden files or folders, which are not read"
     return f"no pictures in '{path}': {found}. Pictures end in .jpg, .png, .webp, .gif, .tif, .bmp or the like"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from betabloom.data.pictures.decode import Facts
+    from betabloom.data.pictures.decode import PictureFacts
 
 __all__ = ["Skipped", "Source", "Stream"]
 
@@ -71,7 +71,7 @@ class Source(abc.ABC):
         """
         return self.read(index)
 
-    def facts(self, index: int) -> Facts | None:
+    def facts(self, index: int) -> PictureFacts | None:
         """Return the size and format of picture `index`, or None where only decoding would tell.
 
         Raises:

@@ -17,6 +17,7 @@ import numpy as np
 from betabloom.data.pictures.decode import peek
 from betabloom.data.sources.source import Source
 from betabloom.errors import PictureError, SourceError, UsageError
+from betabloom.system.cores import cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from betabloom.data.pictures.decode import Facts
+    from betabloom.data.pictures.decode import PictureFacts
     from betabloom.data.pictures.pipeline import Pipeline
     from betabloom.data.sources.source import Stream
 
@@ -69,7 +70,7 @@ class Head(Source):
         """Decode picture `index`; see `Source.read`."""
         return self._stream.decode(self._file(index))
 
-    def facts(self, index: int) -> Facts:
+    def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
         return peek(self._file(index))
 
@@ -122,7 +123,7 @@ def stream_batches(
     if batch < 1 or buffer < 1:
         raise UsageError(f"'batch' and 'buffer' should be 1 or more, not {batch} and {buffer}")
     ordered = stream.reordered(seed) if buffer > 1 else stream
-    pictures = _shuffled(_prepared(ordered, pipeline, workers or min(8, os.cpu_count() or 1)), buffer, seed)
+    pictures = _shuffled(_prepared(ordered, pipeline, workers or cores(8)), buffer, seed)
     while chosen := list(itertools.islice(pictures, batch)):
         if len(chosen) == batch or keep_last:
             yield np.stack(chosen)
@@ -202,7 +203,7 @@ class Streamed:
             some = "; ".join(
                 f"'{name}' ({reason})" for name, reason in itertools.islice(stream.skipped.reasons.items(), 3)
             )
-            raise SourceError(f"not one usable picture in '{stream.name}'" + (f": {some}" if some else ": it is empty"))
+            raise SourceError(f"no usable picture in '{stream.name}'" + (f": {some}" if some else ": it is empty"))
         self.store = Store.from_array(np.concatenate(parts)[:keep], source_name=stream.name, pipeline=pipeline)
 
     def batches(self, size: int, seed: int = 0, holdout: float = 0.1, buffer: int = 2048) -> Iterator[np.ndarray]:
