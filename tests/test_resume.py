@@ -383,7 +383,7 @@ def wait(state):
 train.train_step = wait
 import numpy as np
 pictures = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
-train.fit(data.Store.from_array(pictures), Config.preset("tiny", **TINY), __import__("pathlib").Path(sys.argv[2]))
+train.train(data.Store.from_array(pictures), Config.preset("tiny", **TINY), __import__("pathlib").Path(sys.argv[2]))
 """
 
 

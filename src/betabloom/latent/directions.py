@@ -149,7 +149,7 @@ def ranked(model: AutoEncoder, space: Space, directions: Sequence[Direction]) ->
 
 
 def distinct(space: Space, directions: Sequence[Direction]) -> list[Direction]:
-    """The directions without those that nearly repeat an earlier one, or have its name, as PCA's and SeFa's often do."""
+    """The directions without those that nearly repeat an earlier one, or have its name."""
     kept: list[Direction] = []
     units: list[np.ndarray] = []
     for each in directions:

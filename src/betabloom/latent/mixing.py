@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["crossed", "recoloured"]
 
-WEAKEST = 0.3  # of the strongest direction: what colours depend on less belongs to the form
+WEAKEST = 0.2  # of the strongest direction: what colours depend on less belongs to the form
 LEARNED_FROM = 256  # pictures that the ridge regression from codes to colours learns from
 
 

@@ -15,10 +15,10 @@ from betabloom.system.atomic import is_leftover
 from betabloom.system.console import listed, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
-__all__ = ["FolderKind"]
+__all__ = ["FolderKind", "is_result"]
 
 _OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -64,3 +64,8 @@ class FolderKind:
                 f"{name} is not replaced, because betabloom did not write all that is in it: "
                 f"{listed(map(printable, others))}. Move that elsewhere, or choose another name."
             )
+
+
+def is_result(names: Collection[str]) -> bool:
+    """Whether a folder with entries of these names is a run or a model: what is in it was made, not given."""
+    return {"config.yaml", "metrics.jsonl"} <= set(names) or {"config.json", "model.safetensors"} <= set(names)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL
 
-from betabloom.data.sources.encoded import Encoded
+from betabloom.data.sources.encoded import Encoded, stamp_of
 from betabloom.data.store.cache import cache_folder, lock_of, part_of, remove, sweep
 from betabloom.data.store.partial import Partial, Skip
 from betabloom.data.store.pieces import in_order, piece_size, prepare_one
@@ -204,10 +204,9 @@ def _state_now(source: Source) -> str:
 
 def _stamp(file: Path) -> bytes:
     try:
-        status = file.stat()
+        return repr(stamp_of(file.stat())).encode()
     except OSError:
         return b"gone;"
-    return f"{status.st_size},{status.st_mtime_ns},{status.st_ino};".encode()
 
 
 def _changed(source: Source, before: str) -> bool:
