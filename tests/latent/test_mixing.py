@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from betabloom.errors import UsageError
-from betabloom.latent import crossed, moved_along, preferred_direction, recoloured
+from betabloom.latent import Space, crossed, moved_along, preferred_direction, recoloured
 
 ONE, OTHER = np.array([2.0, -1, 1.5, 1]), np.array([-2.0, 1, -1.5, -1])
 
@@ -29,9 +31,13 @@ def test_each_principal_coordinate_is_that_of_one_parent(space):
 
 
 def test_recolouring_takes_the_colours_and_keeps_the_form(discs, space):
-    code = recoloured(discs, space, ONE, OTHER)
-    assert np.abs(code[2:] - OTHER[2:]).max() < 0.5  # hue of the other, which is 3 and 2 away
-    assert abs(code[0] - ONE[0]) < 1.0  # size of the one, though the mean colour of the centre leans on it
+    """With 20 latents more than colours depend on: those that nothing depends on stay."""
+    wide = SimpleNamespace(decode=lambda codes: discs.decode(codes[:, :4]))
+    codes = np.random.default_rng(0).standard_normal((1024, 24)).astype(np.float32)
+    one, other = np.resize(ONE, 24), np.resize(OTHER, 24)
+    code = recoloured(wide, Space.of(codes), one, other)
+    assert np.abs(code[1:4] - other[1:4]).max() < 0.5
+    assert np.linalg.norm(code[4:] - one[4:]) < 0.4 * np.linalg.norm(code[4:] - other[4:])
 
 
 def test_a_preference_is_found_and_followed(space, discs):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from betabloom.model.generator import AutoEncoder
+    from betabloom.model.generator import Generator
 
 __all__ = [
     "Fps",
@@ -56,8 +58,16 @@ def split_model(words: Sequence[str] | None) -> tuple[Path | None, list[str]]:
     return None, given
 
 
-def open_generator(path: Path | None, device: str) -> AutoEncoder:
+def open_generator(path: Path | None, device: str) -> Generator:
     """The model, without torch where that will do: importing it takes longer than drawing."""
+    if device == "cpu":
+        if "numpy" not in sys.modules:  # the model shares the work among threads of its own
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        from betabloom.model.without_torch import ENCODED, open_without_torch
+
+        light = open_without_torch(path)
+        if light and light.config.model.posterior in ENCODED:
+            return light
     return load_model(path, device)
 
 
@@ -94,7 +104,7 @@ def free_result(out: Path | None, name: str, suffixes: Sequence[str], force: boo
 def write_sheet(
     pictures: np.ndarray,
     path: Path,
-    model: AutoEncoder,
+    model: Generator,
     model_path: Path | None,
     facts: Mapping[str, Any],
     columns: int = 0,
@@ -109,7 +119,7 @@ def write_sheet(
 def write_frames(
     frames: np.ndarray,
     path: Path,
-    model: AutoEncoder,
+    model: Generator,
     model_path: Path | None,
     facts: Mapping[str, Any],
     fps: float,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from betabloom.latent.directions import Direction
     from betabloom.latent.space import Space
-    from betabloom.model.generator import AutoEncoder
+    from betabloom.model.generator import Generator
 
 __all__ = ["app"]
 
@@ -75,7 +75,7 @@ def directions(
     )
 
 
-def _candidates(model: AutoEncoder, space: Space, kind: str, labels: str | None) -> list[Direction]:
+def _candidates(model: Generator, space: Space, kind: str, labels: str | None) -> list[Direction]:
     """The directions of one kind, or of all."""
     from betabloom.latent import directions as found
 
@@ -139,7 +139,7 @@ def map_(
 
 
 def _material(
-    model: AutoEncoder, given: Sequence[str], n: int, seed: int
+    model: Generator, given: Sequence[str], n: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray | None]:
     """Pictures, codes, names and labels of what a map shows: a source, points, or generated pictures."""
     import numpy as np

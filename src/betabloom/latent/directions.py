@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from betabloom.latent.space import Space
-    from betabloom.model.generator import AutoEncoder
+    from betabloom.model.generator import Generator
 
 __all__ = [
     "Direction",
@@ -78,7 +78,7 @@ def principal_directions(space: Space, n: int = PER_KIND) -> list[Direction]:
     return [Direction("pca", np.sqrt(variances[i]) * _pointing(axes[:, i])) for i in best]
 
 
-def sefa_directions(model: AutoEncoder, space: Space, n: int = PER_KIND) -> list[Direction]:
+def sefa_directions(model: Generator, space: Space, n: int = PER_KIND) -> list[Direction]:
     """The n directions of whitened codes that the decoder's first linear layer passes on most strongly."""
     layer = model.first_layer @ space.factor
     strengths, axes = np.linalg.eigh(layer.T @ layer)
@@ -92,7 +92,7 @@ def _pointing(vector: np.ndarray) -> np.ndarray:
     return pointing
 
 
-def property_directions(model: AutoEncoder, space: Space) -> list[Direction]:
+def property_directions(model: Generator, space: Space) -> list[Direction]:
     """For each of `PROPERTIES` the direction that changes it and leaves the others, as far as codes allow."""
     codes = space.codes[:LEARNED_FROM]
     white, y = space.whiten(codes), measure_properties(model.decode(codes))
@@ -137,7 +137,7 @@ def attribute_directions(
     return found
 
 
-def ranked(model: AutoEncoder, space: Space, directions: Sequence[Direction]) -> list[Direction]:
+def ranked(model: Generator, space: Space, directions: Sequence[Direction]) -> list[Direction]:
     """The directions with their measurements, those that change the picture most per nat first.
 
     Those of PCA and SeFa get their names here, and point to where the property that names them grows.
@@ -162,7 +162,7 @@ def distinct(space: Space, directions: Sequence[Direction]) -> list[Direction]:
     return kept
 
 
-def _measured(model: AutoEncoder, space: Space, direction: Direction, scale: np.ndarray) -> Direction:
+def _measured(model: Generator, space: Space, direction: Direction, scale: np.ndarray) -> Direction:
     bases = space.codes[:BASES]
     ends = [model.decode((bases + sign * STEP * direction.vector).astype(np.float32)) for sign in (-1, 1)]
     change = np.sqrt(np.square(oklab_pictures(ends[1]) - oklab_pictures(ends[0])).sum(3).mean()) / (STEP**2 / 2)

@@ -17,11 +17,10 @@ from betabloom.imaging import colour
 
 if TYPE_CHECKING:
     from betabloom.latent.space import Space
-    from betabloom.model.generator import AutoEncoder
+    from betabloom.model.generator import Generator
 
 __all__ = ["crossed", "recoloured"]
 
-WEAKEST = 0.2  # of the strongest direction: what colours depend on less belongs to the form
 LEARNED_FROM = 256  # pictures that the ridge regression from codes to colours learns from
 
 
@@ -48,7 +47,7 @@ def crossed(space: Space, one: np.ndarray, other: np.ndarray, n: int, seed: int 
     return codes
 
 
-def recoloured(model: AutoEncoder, space: Space, form: np.ndarray, colours: np.ndarray) -> np.ndarray:
+def recoloured(model: Generator, space: Space, form: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """The code (l,) of a picture with the form of one and the colours of another.
 
     Arguments:
@@ -63,8 +62,7 @@ def recoloured(model: AutoEncoder, space: Space, form: np.ndarray, colours: np.n
     lab = colour.oklab(both).reshape(len(pictures), -1)
     gram = white.T @ white + white.shape[1] * np.eye(white.shape[1])
     slope = np.linalg.solve(gram, white.T @ (lab - lab.mean(0)))
-    axes, strengths, _ = np.linalg.svd(slope, full_matrices=False)
-    basis = axes[:, strengths >= WEAKEST * strengths[0]]  # of the directions that colours depend on
+    basis, _ = np.linalg.qr(slope)  # of the directions that colours depend on, (l, 6)
     a, b = space.whiten(np.stack([form, colours]))
     code: np.ndarray = space.unwhiten((a + basis @ (basis.T @ (b - a)))[None])[0]
     return code

@@ -19,7 +19,7 @@ import numpy as np
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
-    from betabloom.model.generator import AutoEncoder
+    from betabloom.model.generator import Generator
 
 __all__ = ["WAYS", "even_pace", "morph", "way"]
 
@@ -93,7 +93,7 @@ def even_pace(pictures: np.ndarray, times: np.ndarray, n: int, loop: bool = Fals
 
 
 def morph(
-    model: AutoEncoder,
+    model: Generator,
     stops: np.ndarray,
     n: int = 60,
     loop: bool = False,

@@ -15,7 +15,7 @@ from betabloom.model.codes import load_codes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from betabloom.model.generator import AutoEncoder
+    from betabloom.model.generator import Generator
 
 __all__ = ["Points", "is_seed", "points_of"]
 
@@ -40,7 +40,7 @@ def is_seed(text: str) -> bool:
     return SEED.fullmatch(text) is not None
 
 
-def points_of(model: AutoEncoder, given: Sequence[str]) -> Points:
+def points_of(model: Generator, given: Sequence[str]) -> Points:
     """The codes of what a person names.
 
     Arguments:
@@ -57,7 +57,7 @@ def points_of(model: AutoEncoder, given: Sequence[str]) -> Points:
     return Points(np.concatenate([each.codes for each in found]), [name for each in found for name in each.names])
 
 
-def _one(model: AutoEncoder, given: str) -> Points:
+def _one(model: Generator, given: str) -> Points:
     if match := SEED.fullmatch(given):
         return Points(model.draw(1, int(match[1]), start=int(match[2] or 0)), [given])
     path = Path(given)

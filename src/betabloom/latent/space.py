@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from betabloom.model.generator import AutoEncoder
+    from betabloom.model.generator import Generator
 
 __all__ = ["Space", "code_space", "dimension_rates"]
 
@@ -62,7 +62,7 @@ class Space:
         return codes
 
 
-def code_space(model: AutoEncoder) -> Space:
+def code_space(model: Generator) -> Space:
     """The space of the codes that the model's own sampler draws."""
     return Space.of(model.draw(DRAWN, DRAWN_SEED))
 

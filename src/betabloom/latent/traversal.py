@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from betabloom.latent.space import Space
-    from betabloom.model.generator import AutoEncoder
+    from betabloom.model.generator import Generator
 
 __all__ = ["dimensions_by_rate", "traverse", "traverse_along"]
 
 
-def traverse(model: AutoEncoder, code: np.ndarray, dimensions: Sequence[int], offsets: Sequence[float]) -> np.ndarray:
+def traverse(model: Generator, code: np.ndarray, dimensions: Sequence[int], offsets: Sequence[float]) -> np.ndarray:
     """What single latents do: the pictures of z = code + offset · e_i for every dimension i and offset.
 
     Arguments:
@@ -35,9 +35,7 @@ def traverse(model: AutoEncoder, code: np.ndarray, dimensions: Sequence[int], of
     return traverse_along(model, code, np.eye(len(code), dtype=np.float32)[list(dimensions)], offsets)
 
 
-def traverse_along(
-    model: AutoEncoder, code: np.ndarray, directions: np.ndarray, offsets: Sequence[float]
-) -> np.ndarray:
+def traverse_along(model: Generator, code: np.ndarray, directions: np.ndarray, offsets: Sequence[float]) -> np.ndarray:
     """The pictures of z = code + offset · d for every direction d and offset.
 
     Arguments:
@@ -54,7 +52,7 @@ def traverse_along(
     return pictures.reshape(*steps.shape[:2], *pictures.shape[1:])
 
 
-def dimensions_by_rate(model: AutoEncoder, space: Space) -> tuple[np.ndarray, np.ndarray]:
+def dimensions_by_rate(model: Generator, space: Space) -> tuple[np.ndarray, np.ndarray]:
     """The latent dimensions in the order of what they tell of a picture, most first, and their rates in nats.
 
     Measured on pictures that the model draws: see `betabloom.latent.space.dimension_rates`.

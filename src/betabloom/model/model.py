@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from betabloom.errors import UsageError
+from betabloom.errors import FormatError, UsageError
 from betabloom.model.card import model_card
 from betabloom.model.directory import (
     ENLARGERS,
@@ -18,15 +18,15 @@ from betabloom.model.directory import (
     FORMAT_VERSION,
     MODEL,
     as_format_error,
-    check_neighbours,
     fingerprint_of,
     read_description,
     sampler_name,
 )
+from betabloom.model.generator import check_pictures
 from betabloom.networks.build import count_parameters
 from betabloom.samplers.choose import empty_sampler, sampler_sizes
 from betabloom.samplers.neighbourhood import DRAWN, NEAREST, sisters
-from betabloom.samplers.parzen import Parzen
+from betabloom.samplers.table import SAMPLERS
 from betabloom.seeds import base_noise, check_count
 from betabloom.system.atomic import replacing, write_json
 from betabloom.system.tensors import read_tensors, write_tensors
@@ -165,11 +165,7 @@ class Model:
 
     def _check(self, pictures: np.ndarray) -> np.ndarray:
         channels, height, width = self.config.shape
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != (height, width, channels):
-            raise UsageError(
-                f"This model reads uint8 pictures of shape (N, {height}, {width}, {channels}), "
-                f"not {pictures.dtype} {pictures.shape}. Use model.prepare(images) to make them."
-            )
+        check_pictures(pictures, (height, width, channels))
         return pictures
 
 
@@ -195,7 +191,7 @@ def save_model(model: Model, path: Path, half: bool = False) -> Model:
             "half": half,
             "sha256": digests,
             "sampler": model.sampler,
-            "samplers": {name: sampler_sizes(density) for name, density in model.samplers.items()},
+            "samplers": {name: sampler_sizes(name, density) for name, density in model.samplers.items()},
         }
         write_json(part / "config.json", facts, synced=False)
         card = model_card(model.config, model.training, count_parameters(model.vae), fingerprint_of(digests))
@@ -241,8 +237,9 @@ def _load_sampler(name: str, about: Description) -> Prior:
     """A fitted sampler of a model."""
     file = about.base / f"sampler-{name}.safetensors"
     with torch.device("meta"):
-        density = empty_sampler(about.samplers[name])
-    density.load_state_dict(read_tensors(file, density.state_dict(), about.digests.get(name, "")), assign=True)
-    if isinstance(density, Parzen):
-        check_neighbours(int(density.near.min()), int(density.near.max()), len(density.mean), file)
+        density = empty_sampler(name, about.samplers[name], about.config.model.latents)
+    tensors = read_tensors(file, density.state_dict(), about.digests.get(name, ""))
+    if flaw := SAMPLERS[name].flaw(tensors):
+        raise FormatError(f"{file} is damaged: {flaw}.")
+    density.load_state_dict(tensors, assign=True)
     return density.requires_grad_(False).eval()

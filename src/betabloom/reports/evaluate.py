@@ -24,7 +24,6 @@ from betabloom.metrics.measure import of_mean
 from betabloom.reports.evaluation import Evaluation
 from betabloom.system.console import printable
 from betabloom.vae import inference
-from betabloom.vae.posterior import DiagonalNormal
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
@@ -230,14 +229,14 @@ def densities(
         for one in noise.to(device):
             z = posterior.sample(one)
             distortion = vae.likelihood.distortion(vae.decoder(z), x)
-            if not isinstance(posterior, DiagonalNormal):
+            if not posterior.has_density:
                 rows.append(torch.stack([distortion, torch.zeros_like(distortion), -distortion]))
                 continue
             weight = -distortion + vae.prior.log_prob(z) - posterior.log_prob(z)
             rows.append(torch.stack([distortion, vae.prior.kl(posterior, z), weight]))
         parts.append(torch.stack(rows, 1).double().cpu())
     distortion, rate, weights = torch.cat(parts, 2).numpy()
-    return distortion, rate, None if vae.deterministic else weights
+    return distortion, rate, weights if vae.posterior.has_density else None
 
 
 def _latent(model: Model, pictures: np.ndarray, seed: int) -> dict[str, list[Measure]]:
@@ -245,7 +244,7 @@ def _latent(model: Model, pictures: np.ndarray, seed: int) -> dict[str, list[Mea
     mean, log_var = model.encode(np.asarray(pictures))
     units = metrics.active_units(mean)
     measures = [Measure("active_units", units, units, units, {"pictures": len(mean)}, "a count, without interval")]
-    if not model.vae.deterministic:
+    if model.vae.posterior.has_density:
         noise = np.random.default_rng([seed, 0, len(mean)]).standard_normal(mean.shape)
         measures.append(metrics.aggregate_gap(mean + np.exp(0.5 * log_var) * noise, _log_prior(model), seed))
     return {"training": measures}

@@ -19,7 +19,6 @@ from betabloom.networks.fast_torch import fast_decoder
 from betabloom.seeds import base_noise as draw_noise
 from betabloom.seeds import check, check_count
 from betabloom.system.hardware import choose_precision
-from betabloom.vae.posterior import DiagonalNormal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +112,7 @@ def encode(vae: VAE, pictures: Pictures) -> tuple[Codes, Codes]:
     for rows in _batches(len(pictures), at_once(vae)):  # small results kept between large ones would leave holes
         posterior = vae.encode(to_tensor(pictures[rows], _device(vae)))
         mean[rows] = posterior.mean.cpu().numpy()
-        log_var[rows] = posterior.log_var.cpu().numpy() if isinstance(posterior, DiagonalNormal) else -np.inf
+        log_var[rows] = posterior.log_var.cpu().numpy()
     return mean, log_var
 
 
