@@ -26,8 +26,8 @@ __all__ = [
     "NewSeed",
     "Points",
     "Scale",
+    "chosen_seed",
     "free_result",
-    "new_seed",
     "open_generator",
     "split_model",
     "write_frames",
@@ -71,11 +71,11 @@ def open_generator(path: Path | None, device: str) -> Generator:
     return load_model(path, device)
 
 
-def new_seed(seed: int | None) -> int:
+def chosen_seed(seed: int | None) -> int:
     """The seed that was asked for, or a new one."""
-    import secrets
+    from betabloom.seeds import new_seed
 
-    return secrets.randbelow(1_000_000) if seed is None else seed
+    return new_seed() if seed is None else seed
 
 
 def free_result(out: Path | None, name: str, suffixes: Sequence[str], force: bool, inputs: Sequence[str] = ()) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli.inputs import NewSeed, Points, free_result, new_seed, open_generator, split_model, write_sheet
+from betabloom.cli.inputs import NewSeed, Points, chosen_seed, free_result, open_generator, split_model, write_sheet
 from betabloom.cli.options import Device, Force, Json, Out, aligned, print_lines, print_result
 from betabloom.cli.pictures import read_pictures, record_of
 from betabloom.errors import UsageError
@@ -122,7 +122,7 @@ def map_(
     from betabloom.latent.maps import map_rows, picture_map, project
 
     path, given = split_model(points)
-    target, seed = free_result(out, "map.png", [".png", ".csv", ".json"], force, given), new_seed(seed)
+    target, seed = free_result(out, "map.png", [".png", ".csv", ".json"], force, given), chosen_seed(seed)
     model = open_generator(path, device)
     pictures, codes, names, labels = _material(model, given, n, seed)
     places = project(codes, method, seed)

@@ -11,8 +11,8 @@ from betabloom.cli.inputs import (
     NewSeed,
     Points,
     Scale,
+    chosen_seed,
     free_result,
-    new_seed,
     open_generator,
     split_model,
     write_frames,
@@ -150,7 +150,7 @@ def mix(
     from betabloom.latent.space import code_space
 
     path, given = split_model(points)
-    target, seed = free_result(out, "mix.png", [".png"], force, given), new_seed(seed)
+    target, seed = free_result(out, "mix.png", [".png"], force, given), chosen_seed(seed)
     model = open_generator(path, device)
     parents = points_of(model, given)
     if len(parents.names) != 2:
@@ -188,7 +188,7 @@ def more_like(
 
     path, given = split_model(points)
     unlike = list(bad or [])
-    target, seed = free_result(out, "more-like.png", [".png"], force, given + unlike), new_seed(seed)
+    target, seed = free_result(out, "more-like.png", [".png"], force, given + unlike), chosen_seed(seed)
     model = open_generator(path, device)
     good, worse = points_of(model, given), points_of(model, unlike) if unlike else None
     space = code_space(model)

@@ -19,7 +19,7 @@ from betabloom.model.generator import check_pictures
 from betabloom.networks.fast_numpy import decoder, encoder, is_known
 from betabloom.networks.spec import make_network
 from betabloom.samplers.table import SAMPLERS, sampler_entries
-from betabloom.seeds import base_noise, check
+from betabloom.seeds import base_noise, check, new_seed
 from betabloom.system.cores import cores
 from betabloom.system.header import check_file
 from betabloom.vae.fast_numpy import LIKELIHOODS, PRIORS, pictures_of
@@ -72,7 +72,7 @@ class NumpyModel:
     def generate(
         self,
         n: int = 16,
-        seed: int = 0,
+        seed: int | None = 0,
         temperature: float = 1.0,
         start: int = 0,
         sampler: str = "auto",
@@ -81,6 +81,7 @@ class NumpyModel:
         """New pictures, uint8 (n, H, W, C): see `Model.generate`. NumPy computes in fp32 only."""
         if precision != "fp32":
             raise UsageError(f"Without torch pictures are computed in fp32, not in {precision!r}.")
+        seed = new_seed() if seed is None else seed
         return self.decode(self.draw(n, seed, temperature, start, sampler))
 
     def draw(self, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto") -> Array:
