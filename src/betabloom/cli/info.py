@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,8 +62,7 @@ def _of_model(path: Path, layers: bool) -> tuple[dict[str, Any], list[str]]:
     lines = _table({key: value for key, value in facts.items() if key != "samplers_measured"})
     if layers:
         from betabloom.model.directory import read_description
-
-        describe_layers = importlib.import_module("betabloom.networks.describe").describe_layers
+        from betabloom.networks.describe import describe_layers
 
         facts["layers"] = found = describe_layers(read_description(path).config)
         lines += ["", *aligned([list(found[0]), *([_written(value) for value in each.values()] for each in found)])]

@@ -31,6 +31,14 @@ GROUPS: dict[str, dict[str, str]] = {
         "reconstruct": "codes.reconstruct",
         "share": "share.share",
     },
+    "Explore what a model learned": {
+        "traverse": "latent.traverse",
+        "morph": "latent.morph",
+        "mix": "latent.mix",
+        "more-like": "latent.more_like",
+        "directions": "landscape.directions",
+        "map": "landscape.map_",
+    },
     "Look at your pictures": {
         "inspect": "data.inspect",
         "preview": "data.preview",

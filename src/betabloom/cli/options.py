@@ -13,6 +13,7 @@ from betabloom.cli.command import Argument, Option
 from betabloom.errors import UsageError
 
 __all__ = [
+    "IMAGES",
     "AnyModel",
     "Device",
     "Force",

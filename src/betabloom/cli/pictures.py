@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from betabloom.model.generator import Generator
     from betabloom.model.model import Model
 
-__all__ = ["load_model", "model_and_pictures", "record_of", "write_pictures"]
+__all__ = ["is_model", "load_model", "model_and_pictures", "record_of", "write_pictures"]
 
 
 def load_model(path: Path | None, device: str) -> Model:
@@ -34,14 +34,15 @@ def model_and_pictures(words: Sequence[str]) -> tuple[Path | None, list[str]]:
         UsageError: No pictures are named.
     """
     first = Path(words[0])
-    if _is_model(first):
+    if is_model(first):
         if len(words) == 1:
             raise UsageError(f"{first} is a model. Name pictures after it: files, a folder or another source.")
         return first, list(words[1:])
     return None, list(words)
 
 
-def _is_model(path: Path) -> bool:
+def is_model(path: Path) -> bool:
+    """Whether a path is a model, a run or the name of a bundled model."""
     from betabloom.model.directory import is_bundled
 
     held = any((path / name).is_file() for name in ("config.json", "model/config.json", "config.yaml"))

@@ -186,7 +186,7 @@ def _from_numpy(path: Path) -> Codes:
 
 def _pyarrow() -> Any:
     try:
-        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow
     except ImportError:
         raise UsageError(MISSING) from None
     return pyarrow
@@ -194,6 +194,6 @@ def _pyarrow() -> Any:
 
 def _parquet() -> Any:
     _pyarrow()
-    import pyarrow.parquet  # type: ignore[import-untyped]
+    import pyarrow.parquet
 
     return pyarrow.parquet
