@@ -139,6 +139,10 @@ def train(
     seed: Annotated[int | None, typer.Option(help="All randomness follows from it.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps …")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    source_note: Annotated[
+        str | None, typer.Option("--source-text", metavar="TEXT", help="Where the pictures come from, for the card.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(metavar="TEXT", help="Their licence, for the card.")] = None,
     log: Annotated[str | None, typer.Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
@@ -158,7 +162,7 @@ def train(
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
         "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size, "log": log,
-        "init_from": start,
+        "init_from": start, "source_note": source_note, "licence": licence,
     }  # fmt: skip
     if size:
         options["height"], options["width"] = parse_size(size)
