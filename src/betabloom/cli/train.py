@@ -53,6 +53,13 @@ def train(
     min_size: Annotated[int | None, _of("min_size", "Pictures")] = None,
     background: Annotated[str | None, _of("background", "Pictures")] = None,
     split: Annotated[str | None, _of("split", "Pictures")] = None,
+    source_note: Annotated[
+        str | None,
+        Option("--source-text", metavar="TEXT", group="Pictures", help="Where they come from, for the model card."),
+    ] = None,
+    licence: Annotated[
+        str | None, Option(metavar="TEXT", group="Pictures", help="Their licence, for the model card.")
+    ] = None,
     log: Annotated[str | None, Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None,
     settings: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; docs/settings.md lists them.")
@@ -82,6 +89,7 @@ def train(
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
         "device": device, "precision": precision, "channels": channels, "pipeline": pipeline, "min_size": min_size,
         "background": background, "split": split, "log": log, "init_from": start,
+        "source_note": source_note, "licence": licence,
     }  # fmt: skip
     changes = (
         {key: value for key, value in options.items() if value is not None} | _size(size) | _settings(settings or [])
