@@ -19,9 +19,10 @@ from betabloom.training.accumulate import micro_batched
 from betabloom.training.cuda_graph import GraphedStep
 from betabloom.training.optimiser import make_optimiser
 from betabloom.training.plan import Plan
+from betabloom.training.side_by_side import side_by_side
 from betabloom.training.state import Run, State, Sums, Task, Tools
 from betabloom.training.step import gradients, update
-from betabloom.training.threads import side_by_side, thread_team
+from betabloom.training.threads import thread_team
 from betabloom.training.trackers import check_trackers
 from betabloom.vae.build import make_vae
 from betabloom.vae.objective import Objective, make_regulariser

@@ -1,9 +1,9 @@
 """One step of training: batch → loss → gradient → clip → guarded optimiser step → running average.
 
-`gradients` goes from a batch to the gradients of the weights. What carries it out for a whole batch is an executor, all
-of which wrap it and have the same arguments: threads (`betabloom.training.threads`), parts of a batch one after the
-other (`betabloom.training.accumulate`). On a GPU `update`, which has all that changes weights, is recorded once and
-replayed (`betabloom.training.cuda_graph`).
+`gradients` goes from a batch to the gradients of the weights. Executors carry it out for a whole batch; they wrap it
+and have the same arguments: threads (`betabloom.training.side_by_side`) and parts of a batch one after the other
+(`betabloom.training.accumulate`). On a GPU `update`, which has all that changes weights, is recorded once and replayed
+(`betabloom.training.cuda_graph`).
 """
 
 from __future__ import annotations

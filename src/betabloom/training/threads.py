@@ -1,13 +1,4 @@
-r"""Several cores at one training step: threads that each work through a part of the batch.
-
-Threads within operators, which torch has, wait for one another hundreds of times a step, and the maps of small networks
-are too small to be shared (docs/log.md). Parts of a batch meet twice instead, since the objective is one of the whole
-batch (σ* of `OptimalGaussian` and total correlation compare its pictures): with f the networks of one part i,
-
-    μ_i, log σ²_i, η_i = f(x_i, ε_i; w),      L = L(all of them),      ∂L/∂w = Σ_i (∂f_i/∂w)ᵀ ∂L/∂(μ_i, log σ²_i, η_i).
-
-The step is that of the whole batch up to rounding, and the same every time for the same number of cores.
-"""
+"""Threads that work at one training step: what each does is in `betabloom.training.side_by_side`."""
 
 from __future__ import annotations
 
@@ -21,17 +12,13 @@ from torch import nn
 
 from betabloom.networks.build import count_parameters
 from betabloom.networks.large_linear import large_layers
-from betabloom.training.step import gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from torch import Tensor
-
-    from betabloom.training.state import Executor, Run
     from betabloom.vae.vae import VAE
 
-__all__ = ["ThreadTeam", "side_by_side", "thread_team"]
+__all__ = ["ThreadTeam", "thread_team"]
 
 SMALLEST_PART = 8  # pictures; with fewer, what operators cost however many there are is most of it
 LARGEST = 16_000_000  # weights; gradients of more take longer to add up, and more memory, than threads save
@@ -99,48 +86,3 @@ def thread_team(vae: VAE, batch: int, device: torch.device) -> ThreadTeam | None
     if device.type != "cpu" or size < 2 or count_parameters(vae) > LARGEST or large_layers(vae):
         return None
     return None if any(isinstance(module, joined) for module in vae.modules()) else ThreadTeam(size)
-
-
-def side_by_side(team: ThreadTeam) -> Executor:
-    """An executor that has every member of a team work through an equal part of the batch."""
-
-    def work(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-        size = -(-len(x) // team.size)
-        vae, dtype = run.state.vae, run.task.dtype
-        weights = [weight for weight in vae.parameters() if weight.requires_grad]
-
-        def forward(part: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                return vae.networks(*part)
-
-        def backward(part: tuple[list[Tensor], list[Tensor]]) -> tuple[Tensor | None, ...]:
-            outputs, slopes = part
-            return torch.autograd.grad(outputs, weights, slopes, allow_unused=True)
-
-        made = team.map(forward, list(zip(torch.split(x, size), torch.split(noise, size), strict=True)))
-        whole = [torch.cat(parts).detach().requires_grad_() for parts in zip(*made, strict=True)]
-        values = gradients(run, x, noise, outputs=whole)
-        reached = [i for i, each in enumerate(whole) if each.grad is not None]  # all, but for the variance of a point
-        slopes = zip(*(torch.split(_gradient(whole[i]), size) for i in reached), strict=True)
-        parts = [([part[i] for i in reached], list(own)) for part, own in zip(made, slopes, strict=True)]
-        for weight, *found in zip(weights, *team.map(backward, parts), strict=True):
-            for gradient in found:
-                if gradient is not None:
-                    _add(weight, gradient)
-        return values
-
-    return work
-
-
-def _gradient(tensor: Tensor) -> Tensor:
-    assert tensor.grad is not None  # noqa: S101  (for the type checker)
-    return tensor.grad
-
-
-def _add(weight: Tensor, gradient: Tensor) -> None:
-    """Add to a weight's gradient, laid out in memory as the weight is: fused kernels rely on it."""
-    if weight.grad is None:
-        alike = gradient.stride() == weight.stride()
-        weight.grad = gradient if alike else torch.empty_like(weight).copy_(gradient)
-    else:
-        weight.grad += gradient
