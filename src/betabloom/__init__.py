@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from betabloom import vae as vae
     from betabloom.config import Config
     from betabloom.errors import BetabloomError
+    from betabloom.estimator import BetaVAE
     from betabloom.imaging.curves import curves
     from betabloom.imaging.sheets import grid, pairs
     from betabloom.library import fit, prepare
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VAE",
+    "BetaVAE",
     "BetabloomError",
     "Config",
     "Model",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BetaVAE": "estimator",
     "BetabloomError": "errors",
     "Config": "config",
     "Model": "model.model",
