@@ -176,6 +176,18 @@ def test_discrete_likelihoods_have_bits(small_store):
     assert_allclose(bits.value, -bound.value / (16 * 16 * 3 * np.log(2)), rtol=1e-6)
 
 
+def test_a_bernoulli_has_bits_for_black_and_white_alone(small_store):
+    """On grey levels it gives no probability, however low its cross-entropy is."""
+    model = fit(small_store, "tiny", steps=5, likelihood="bernoulli", **TINY)
+    black_and_white = type(small_store).from_array(
+        np.where(np.asarray(small_store.pictures) < 128, 0, 255).astype(np.uint8)
+    )
+    for store, expected in ((small_store, False), (black_and_white, True)):
+        found = evaluate(model, store, n=8, samples=1).measures["likelihood"]["held-out"]
+        assert ("bits_per_dimension" in [each.name for each in found]) == expected
+    assert "bits_per_dimension" not in model.training["validation"]
+
+
 def test_too_few_pictures_are_refused_and_strangers_noted(model, small_store):
     with pytest.raises(UsageError, match="At least 6"):
         evaluate(model, small_store, n=5)

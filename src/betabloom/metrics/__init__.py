@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from betabloom.metrics.measure import Measure
     from betabloom.metrics.nll import bounds, importance_bound
     from betabloom.metrics.novelty import Limits, near_copies, nearest, pixel_rows
+    from betabloom.metrics.spectrum import Spectra, bands, combs, power_spectra, speckled
 
 __all__ = [
     "Extractor",
     "Limits",
     "Measure",
+    "Spectra",
     "active_units",
     "aggregate_gap",
+    "bands",
     "best_extractor",
     "bounds",
+    "combs",
     "completeness",
     "decoder_continuity",
     "density_coverage",
@@ -40,8 +44,10 @@ __all__ = [
     "nearest",
     "open_extractor",
     "pixel_rows",
+    "power_spectra",
     "precision_recall",
     "rate_per_dimension",
+    "speckled",
     "total_correlation",
     "udr",
 ]
@@ -50,10 +56,13 @@ _HOMES = {
     "Extractor": "extractors",
     "Limits": "novelty",
     "Measure": "measure",
+    "Spectra": "spectrum",
     "active_units": "latent",
     "aggregate_gap": "latent",
+    "bands": "spectrum",
     "best_extractor": "extractors",
     "bounds": "nll",
+    "combs": "spectrum",
     "completeness": "continuity",
     "decoder_continuity": "continuity",
     "density_coverage": "manifold",
@@ -68,8 +77,10 @@ _HOMES = {
     "nearest": "novelty",
     "open_extractor": "extractors",
     "pixel_rows": "novelty",
+    "power_spectra": "spectrum",
     "precision_recall": "manifold",
     "rate_per_dimension": "information",
+    "speckled": "spectrum",
     "total_correlation": "information",
     "udr": "information",
 }

@@ -14,6 +14,7 @@ __all__ = ["Evaluation", "markdown"]
 
 SECTIONS = {
     "fidelity": "Like real pictures?",
+    "detail": "Detail: soft, with a grid, speckled?",
     "novelty": "New pictures?",
     "likelihood": "How likely are held-out pictures?",
     "latent": "The codes",
@@ -21,6 +22,13 @@ SECTIONS = {
 NAMES = {
     "frechet_distance": "Fréchet distance",
     "kernel_distance": "kernel distance × 1000",
+    "band_x": "band 0.25–0.47 cycles/pixel, x",
+    "band_y": "band 0.25–0.47 cycles/pixel, y",
+    **{
+        f"comb_{a}_{b}_{axis}": f"comb {a}/{b} cycle/pixel, {axis}"
+        for a, b in ((1, 2), (3, 8), (1, 4))
+        for axis in "xy"
+    },
     "near_copies": "near copies",
     "elbo": "ELBO = −D − R, nats per image",
     "distortion": "distortion D, nats per image",
