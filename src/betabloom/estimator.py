@@ -121,7 +121,8 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"X should have {self.n_components} columns, one a latent dimension, not {codes.shape[1]}."
             )
-        pictures = _batched(self, self.vae_.decode, codes)
+        likelihood: Any = self.vae_.likelihood  # whose mean is kept in [0, 1], as pictures are and tables are not
+        pictures = _batched(self, lambda z: likelihood.location(self.vae_.decoder(z)), codes)
         rows = pictures.transpose(0, 2, 3, 1).reshape(len(codes), -1) * self.scale_ + self.offset_
         return np.asarray(rows, codes.dtype)
 
@@ -246,8 +247,10 @@ class _Halves(nn.Sequential):
 
     heads = ("mean", "log_var")
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        return super().forward(x).chunk(2, 1)  # type: ignore[no-any-return]
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        for layer in self:
+            x = layer(x)
+        return x.chunk(2, 1)
 
 
 def _layers(inputs: int, hidden: int, outputs: int) -> list[nn.Module]:
