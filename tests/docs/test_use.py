@@ -44,7 +44,7 @@ def place(tmp_path_factory, tiny_config, small_store):
 def test_every_command_runs(place, monkeypatch, capsys, words):
     monkeypatch.chdir(place)
     few = ["--steps", "10"] if words[1] in ("inpaint", "denoise") else []
-    main.app([words[1], "run", *words[2:], *few, "--json"], standalone_mode=False)
+    main.run([words[1], "run", *words[2:], *few, "--json"])
     facts = json.loads(capsys.readouterr().out)
     assert Path(facts["made"]).is_file()
     if words[1] == "similar":
@@ -69,7 +69,7 @@ def test_the_python_runs(monkeypatch, capsys, place):
         (["inpaint", "run", "a.jpg", "--mask", "a.jpg"], "The mask has 32x32 pixels, and the picture 16x16"),
         (["inpaint", "run", "a.jpg", "--box", "0,0,16,16"], "covers everything"),
         (["inpaint", "run", "a.jpg", "b.jpg", "--box", "1,1,3,3"], "takes one picture file, not 2"),
-        (["denoise", "run", "nowhere.jpg"], "no picture file nowhere.jpg"),
+        (["denoise", "run", "nowhere.jpg"], "no picture nowhere.jpg"),
         (["denoise", "run", "a.jpg", "--noise", "0"], "'noise' is a standard deviation"),
         (["anomaly", "run", "a.jpg"], "--normal SOURCE"),
         (["similar", "run", "a.jpg"], "--among SOURCE"),
@@ -82,5 +82,5 @@ def test_wrong_use_is_one_sentence_and_writes_nothing(place, monkeypatch, words,
     monkeypatch.chdir(place)
     before = sorted(place.rglob("*"))
     with pytest.raises(UsageError, match=re.escape(said)):
-        main.app(words, standalone_mode=False)
+        main.run(words)
     assert sorted(place.rglob("*")) == before

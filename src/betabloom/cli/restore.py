@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from betabloom.cli.command import Option
 from betabloom.cli.inputs import (
     NewSeed,
     Points,
@@ -16,8 +15,8 @@ from betabloom.cli.inputs import (
     split_model,
     write_sheet,
 )
-from betabloom.cli.options import Device, Force, Json, Out, aligned, print_lines, print_result
-from betabloom.cli.pictures import load_model, read_pictures
+from betabloom.cli.options import IMAGES, Device, Force, Json, Out, aligned, print_lines, print_result
+from betabloom.cli.pictures import load_model
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,31 +24,24 @@ if TYPE_CHECKING:
 
     from betabloom.model.model import Model
 
-__all__ = ["app"]
-
-app = typer.Typer()
-Steps = Annotated[int, typer.Option(min=1, max=10_000, help="Steps of the search for the code.")]
+__all__ = ["anomaly", "denoise", "inpaint", "similar"]
+Steps = Annotated[int, Option(minimum=1, maximum=10_000, help="Steps of the search for the code.")]
 
 
 def _one_picture(given: list[str], model: Model, verb: str) -> np.ndarray:
     """The one picture that a command works on, prepared."""
+    from betabloom.model.prepared import load_picture
+
     if len(given) != 1:
         raise UsageError(f"`betabloom {verb}` takes one picture file, not {len(given)}.")
-    if not Path(given[0]).is_file():
-        raise UsageError(f"There is no picture file {given[0]}.")
-    pictures, _, _ = read_pictures(given, model, 1)
-    picture: np.ndarray = pictures[0]
-    return picture
+    return load_picture(model, Path(given[0]))
 
 
-@app.command()
 def inpaint(
     points: Points = None,
-    box: Annotated[str | None, typer.Option(metavar="L,T,R,B", help="The hole, in pixels of the model.")] = None,
-    mask: Annotated[
-        Path | None, typer.Option(help="A picture of the model's size, white where pixels are missing.")
-    ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, max=64, help="How many completions.")] = 3,
+    box: Annotated[str | None, Option(metavar="L,T,R,B", help="The hole, in pixels of the model.")] = None,
+    mask: Annotated[Path | None, Option(help="A picture, white where pixels are missing.")] = None,
+    n: Annotated[int, Option("-n", minimum=1, maximum=64, help="How many completions.")] = 3,
     steps: Steps = 120,
     seed: NewSeed = None,
     out: Out = None,
@@ -66,7 +58,7 @@ def inpaint(
     if (box is None) == (mask is None):
         raise UsageError("Say where the hole is, with either --box LEFT,TOP,RIGHT,BOTTOM or --mask FILE.")
     inputs = [*given, *([] if mask is None else [str(mask)])]
-    target, seed = free_result(out, "inpainted.png", [".png"], force, inputs), chosen_seed(seed)
+    target, seed = free_result(out, "inpainted.png", IMAGES, force, inputs), chosen_seed(seed)
     model = load_model(path, device)
     picture = _one_picture(given, model, "inpaint")
     hole = _read_mask(mask) if mask else restoration.box_mask(_box(box or ""), *picture.shape[:2])
@@ -107,10 +99,9 @@ def _read_mask(path: Path) -> np.ndarray:
         raise UsageError(f"{path} is not a picture that can be read as a mask.") from error
 
 
-@app.command()
 def denoise(
     points: Points = None,
-    noise: Annotated[float, typer.Option(help="Standard deviation of the noise, in grey levels.")] = 25.0,
+    noise: Annotated[float, Option(help="Standard deviation of the noise, in grey levels.")] = 25.0,
     steps: Steps = 120,
     out: Out = None,
     device: Device = "cpu",
@@ -123,7 +114,7 @@ def denoise(
     from betabloom.latent import restoration
 
     path, given = split_model(points)
-    target = free_result(out, "denoised.png", [".png"], force, given)
+    target = free_result(out, "denoised.png", IMAGES, force, given)
     model = load_model(path, device)
     picture = _one_picture(given, model, "denoise")
     made = restoration.denoise(model, picture, noise, steps)
@@ -132,10 +123,9 @@ def denoise(
     print_result(as_json, f"{given[0]} without noise: {target}", made=str(target))
 
 
-@app.command()
 def anomaly(
     points: Points = None,
-    normal: Annotated[str | None, typer.Option(metavar="SOURCE", help="Pictures that are as they should be.")] = None,
+    normal: Annotated[str | None, Option(metavar="SOURCE", help="Pictures that are as they should be.")] = None,
     out: Out = None,
     device: Device = "cpu",
     force: Force = False,
@@ -146,17 +136,16 @@ def anomaly(
 
     from betabloom.latent import anomalies
     from betabloom.latent.space import code_space
+    from betabloom.model.prepared import load_pictures
 
     path, given = split_model(points)
     if normal is None or not given:
-        raise UsageError(
-            "Give pictures to judge, and --normal SOURCE, at least 19 pictures that are as they should be."
-        )
-    target = free_result(out, "anomalies.png", [".png"], force, given)
+        raise UsageError("Give pictures to judge, and --normal SOURCE, at least 19 pictures that are normal.")
+    target = free_result(out, "anomalies.png", IMAGES, force, given)
     model = load_model(path, device)
     space = code_space(model)
-    pictures, names, _ = read_pictures(given, model)
-    known, _, _ = read_pictures([normal], model)
+    pictures, names, *_ = load_pictures(model, given)
+    known, *_ = load_pictures(model, [normal])
     scores = anomalies.anomaly_scores(model, space, pictures)
     p = anomalies.p_values(scores, anomalies.anomaly_scores(model, space, known))
     order = np.argsort(-scores)[:SHOWN]
@@ -177,11 +166,10 @@ def anomaly(
 SHOWN = 16  # pictures whose heat maps are shown
 
 
-@app.command()
 def similar(
     points: Points = None,
-    among: Annotated[str | None, typer.Option(metavar="SOURCE", help="Where to look: pictures or a code file.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many to find.")] = 8,
+    among: Annotated[str | None, Option(metavar="SOURCE", help="Where to look: pictures or a code file.")] = None,
+    n: Annotated[int, Option("-n", minimum=1, help="How many to find.")] = 8,
     out: Out = None,
     device: Device = "cpu",
     force: Force = False,
@@ -192,11 +180,12 @@ def similar(
 
     from betabloom.latent.neighbours import most_similar
     from betabloom.latent.points import points_of
+    from betabloom.model.prepared import load_pictures
 
     path, given = split_model(points)
     if among is None:
         raise UsageError("Say where to look, with --among SOURCE: a folder of pictures or a code file (.npz).")
-    target = free_result(out, "similar.png", [".png"], force, [*given, among])
+    target = free_result(out, "similar.png", IMAGES, force, [*given, among])
     model = open_generator(path, device)
     asked = points_of(model, given)
     if len(asked.names) != 1:
@@ -205,7 +194,7 @@ def similar(
         others = points_of(model, [among])
         names, codes, pictures = others.names, others.codes, None
     else:
-        pictures, names, _ = read_pictures([among], model)
+        pictures, names, *_ = load_pictures(model, [among])
         codes = model.encode(pictures)[0]
     places, cosines = most_similar(asked.codes[0], codes, n)
     found = model.decode(codes[places]) if pictures is None else pictures[places]

@@ -6,8 +6,8 @@ With whitened codes z = m̄ + L w (see `betabloom.latent.space`) and seen pixels
 
 the negative log-posterior of w given the seen pixels, where x̂ is the decoder's picture, s how far pixels are from it,
 and the prior the Gaussian that resembles the model's codes. It starts at the code of the picture with its holes
-filled by the mean of what is seen. Several completions start at different places, and end where they differ by what the pixels
-leave open.
+filled by the mean of what is seen. Several completions start at different places, and end where they differ by what
+the pixels leave open.
 """
 
 from __future__ import annotations
