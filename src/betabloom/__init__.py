@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from betabloom import vae as vae
     from betabloom.config import Config
     from betabloom.errors import BetabloomError
+    from betabloom.estimator import BetaVAE
     from betabloom.imaging.curves import curves
     from betabloom.imaging.sheets import grid, pairs
     from betabloom.library import fit, prepare
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VAE",
     "Bernoulli",
+    "BetaVAE",
     "BetabloomError",
     "Config",
     "Model",
@@ -51,6 +53,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BetaVAE": "estimator",
     "Bernoulli": "vae.likelihood",
     "StandardNormal": "vae.prior",
     "describe_layers": "networks.describe",
