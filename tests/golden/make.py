@@ -2,10 +2,14 @@
 
 A golden folder is never made again: it stands for all models of its version that people have. It holds a tiny model
 directory and, in pictures.npz, what it generated and reconstructed.
+
+`run-version-1` is a run that an earlier version interrupted at step 10 of 20, made by `interrupted_run` with its names:
+its checkpoint and settings, and in expected.npz what the uninterrupted run draws.
 """
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,20 @@ SETTINGS = {
     "height": 16, "width": 16, "family": "residual", "widths": "4,6", "latents": 4, "batch": 16, "steps": 150,
     "warmup_steps": 4, "validations": 1, "ema": 0.9, "device": "cpu", "precision": "fp32", "learning_rate": 3e-3,
 }  # fmt: skip
+
+
+RUN_SETTINGS = {**SETTINGS, "family": "conv", "widths": "4,8", "steps": 20, "validations": 4, "seed": 5}
+
+
+def interrupted_run(folder: Path) -> None:
+    """Train half of a run, and keep what the whole of it draws."""
+    store = data.prepare(data.open_source("drawn:60"), data.Pipeline.named("square", (16, 16)))
+    config = Config.preset("tiny", **RUN_SETTINGS, source="drawn:60")
+    whole, steps = loop.train(store, config), iter(range(10))
+    with contextlib.suppress(loop.Interrupted):
+        loop.train(store, config, folder, stop=lambda: next(steps, None) is None)
+    generated, reconstructed = whole.generate(8, seed=7), whole.reconstruct(store.pictures[:4])
+    np.savez_compressed(folder / "expected.npz", generated=generated, reconstructed=reconstructed)
 
 
 def main() -> None:

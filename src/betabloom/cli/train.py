@@ -64,7 +64,13 @@ def train(
     settings: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; docs/settings.md lists them.")
     ] = None,
-    resume: Annotated[Path | None, Option(metavar="RUN", help="Continue an interrupted run.")] = None,
+    resume: Annotated[
+        Path | None,
+        Option(metavar="RUN", help="Continue a run; with --steps, --epochs or --budget, train it for so long in all."),
+    ] = None,
+    moved: Annotated[
+        str | None, Option("--source", metavar="SOURCE", help="With --resume: where its pictures are now.")
+    ] = None,
     out: Annotated[Path | None, Option("-o", "--out", help="Run directory.", default="runs/SOURCE-PRESET-DATE")] = None,
     as_json: Json = False,
 ) -> None:
@@ -81,7 +87,8 @@ def train(
     started = time.monotonic()
     from betabloom.system.console import progress, show_log
     from betabloom.training import loop
-    from betabloom.training.run_folder import resume_command, run_config, shell_quoted
+    from betabloom.training.resume import changed_config
+    from betabloom.training.run_folder import resume_command, shell_quoted
     from betabloom.training.setup import check_settings
 
     show_log()
@@ -95,10 +102,12 @@ def train(
         {key: value for key, value in options.items() if value is not None} | _size(size) | _settings(settings or [])
     )
     if resume:
-        if source or changes or out or preset:
+        if out or preset or source:
             raise UsageError(f"A resumed run keeps its settings. Type: {resume_command(resume)}")
-        config, folder = run_config(resume), resume
+        config, folder = changed_config(resume, changes | ({"source": _absolute(moved)} if moved else {})), resume
     else:
+        if moved:
+            raise UsageError("--source says where the pictures of a run to --resume are. Name those to train on first.")
         config = _config(preset or "flowers64", source, changes)
         folder = _run_folder(out, source or "flowers102", preset or "flowers64")
     check_settings(config)
@@ -135,9 +144,12 @@ def _config(preset: str, source: str | None, changes: dict[str, Any]) -> Config:
     from betabloom.training.warm_start import with_initial_model
 
     config = with_initial_model(Config.preset(preset, **changes))
-    if source:
-        config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
-    return config
+    return config.replace({"source": _absolute(source)}) if source else config
+
+
+def _absolute(source: str) -> str:
+    """What was typed for the pictures, as it is found from any folder."""
+    return str(Path(source).resolve()) if Path(source).exists() else source
 
 
 def _with_splits_of(store: Store | Streamed, config: Config, asked: bool) -> Config:
@@ -184,8 +196,8 @@ def _prepare_again(config: Config, run: Path) -> Store | Streamed:
         return _prepare(config)
     except SourceError as error:
         raise SourceError(
-            f"The pictures that the run in {run} learns from are not where they were: {error} Put them back, and then "
-            f"type again: {resume_command(run)}"
+            f"The pictures that the run in {run} learns from are not where they were: {error} Put them back, and "
+            f"type again: {resume_command(run)}\nOr say where they are now: {resume_command(run)} --source FOLDER"
         ) from error
 
 

@@ -57,7 +57,7 @@ def changed_config(out: Path, changes: Mapping[str, Any]) -> Config:
     config = run_config(out)
     if others := changes.keys() - CHANGEABLE:
         raise UsageError(
-            f"A resumed run keeps its settings, and {', '.join(sorted(others))} cannot be changed: only its length "
+            f"A resumed run keeps its settings: {', '.join(sorted(others))} cannot be changed, only its length "
             f"(--steps, --epochs, --budget) and where its pictures are (--source). Type: {resume_command(out)}"
         )
     lengths = dict.fromkeys(LENGTHS, 0) if changes.keys() & {*LENGTHS} else {}
