@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from betabloom.estimator import BetaVAE
     from betabloom.imaging.curves import curves
     from betabloom.imaging.sheets import grid, pairs
-    from betabloom.library import fit, prepare
+    from betabloom.library import fit, prepare, resume
     from betabloom.model.model import Model, load
     from betabloom.networks.describe import describe_layers
     from betabloom.vae.build import build_vae
@@ -50,6 +50,7 @@ __all__ = [
     "load",
     "pairs",
     "prepare",
+    "resume",
 ]
 
 _HOMES = {
@@ -68,6 +69,7 @@ _HOMES = {
     "load": "model.model",
     "pairs": "imaging.sheets",
     "prepare": "library",
+    "resume": "library",
 }
 _ROOMS = (
     "data",
