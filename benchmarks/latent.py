@@ -4,7 +4,8 @@
 
 Each command runs `--runs` times in a process of its own, from the start to the file; the medians count, of the time and
 of what the processor's cores worked. With --pictures, pictures are compressed with the bundled model, and as WebP and
-JPEG of the quality that takes nearest to as many bytes. PSNR is of the mean squared error over all pictures, SSIM of grey in windows of 8×8 pixels. Prints JSON.
+JPEG of the quality that takes nearest to as many bytes. PSNR is of the mean squared error over all pictures, SSIM of
+grey in windows of 8×8 pixels. Prints JSON.
 """
 
 from __future__ import annotations
