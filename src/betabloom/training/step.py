@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from betabloom.networks.averaging import move_average
 from betabloom.training.accumulate import accumulate
 from betabloom.training.batches import batch
 from betabloom.training.cuda_graph import GraphedStep
@@ -38,7 +39,7 @@ def _step(run: Run) -> None:
     x, noise = batch(run)
     outputs = run.graphed_step(x, noise) if run.graphed_step else _learn(run, x, noise)
     if config.ema:
-        _average(run.averaged, run.vae, min(config.ema, (1 + run.step) / (10 + run.step)))
+        move_average(_numbers(run.averaged), _numbers(run.vae), config.ema, run.step)
     run.sums.add(*outputs)
 
 
@@ -67,10 +68,6 @@ def _clipped(run: Run) -> Tensor:
     return norm
 
 
-@torch.no_grad()
-def _average(averaged: VAE, vae: VAE, decay: float) -> None:
-    """averaged ← decay · averaged + (1 − decay) · vae, for weights and statistics."""
-    mine = [*averaged.parameters(), *averaged.buffers()]
-    theirs = [*vae.parameters(), *vae.buffers()]
-    pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+def _numbers(vae: VAE) -> list[Tensor]:
+    """Weights and statistics."""
+    return [*vae.parameters(), *vae.buffers()]
