@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from typer.testing import CliRunner
 
 import betabloom
-from betabloom.cli.main import app
+from betabloom.cli.main import run
 from betabloom.config import Config
 from betabloom.errors import UsageError
 from betabloom.training import loop
@@ -141,17 +140,14 @@ def test_networks_of_other_families_start_the_same_size_only(tmp_path):
 
 def test_the_command_line_starts_from_the_model_that_comes_along(tmp_path):
     words = ["train", "drawn:40", "--from", "flowers64", "--steps", "1", "-o", str(tmp_path / "run"), "--json"]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
+    run(words)
     made, theirs = betabloom.load(tmp_path / "run"), betabloom.load()
     assert made.config.train.init_from == "flowers64"
     assert made.config.model == theirs.config.model
     about = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     assert about["config"]["train"]["init_from"] == "flowers64"
-    refused = CliRunner().invoke(
-        app, ["train", "drawn:40", "--from", str(tmp_path / "none"), "-o", str(tmp_path / "r")]
-    )
-    assert isinstance(refused.exception, UsageError)
+    with pytest.raises(UsageError):
+        run(["train", "drawn:40", "--from", str(tmp_path / "none"), "-o", str(tmp_path / "r")])
     assert not (tmp_path / "r").exists()
 
 

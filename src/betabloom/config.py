@@ -46,6 +46,8 @@ class DataConfig:
 
     source: str = _setting("flowers102", "flowers102, drawn, drawn:COUNT, a folder, archive, table, hf:NAME or shards")
     min_size: int = _setting(0, "leave out pictures with a side of fewer pixels", between=(0, 65536))
+    source_note: str = _setting("", "where the pictures come from, for the model card")
+    licence: str = _setting("", "licence of the pictures, for the model card")
     background: str = _setting("white", "colour behind transparent pictures")
     pipeline: str = _setting("square", "preprocessing: square, justcrop, enhance, a chain of steps, or a file with one")
     height: int = _setting(64, "height of the prepared pictures in pixels", between=(1, 4096))

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["File", "write_each"]
 
 
-def write_each(pieces: Iterable[Sequence[File]], folder: Path, made: list[str] | None = None) -> int:
+def write_each(
+    pieces: Iterable[Sequence[File]], folder: Path, made: list[str] | None = None, scale: float = 1.0
+) -> int:
     """Write every picture to a file of its own, while the next piece is made.
 
     Arguments:
@@ -25,6 +27,7 @@ def write_each(pieces: Iterable[Sequence[File]], folder: Path, made: list[str] |
             memory at most.
         folder: Made when the first piece is there.
         made: Where the names of the files go, if they are wanted.
+        scale: Factor on the size of the pictures.
 
     Returns:
         How many were written.
@@ -45,7 +48,7 @@ def write_each(pieces: Iterable[Sequence[File]], folder: Path, made: list[str] |
                     made += map(str, files)
                 waiting.append(
                     [
-                        pool.submit(_write_one, file, picture, record)
+                        pool.submit(_write_one, file, picture, record, scale)
                         for file, (_, picture, record) in zip(files, piece, strict=True)
                     ]
                 )
@@ -65,10 +68,10 @@ def _wait(writing: list[Future[None]]) -> None:
         each.result()
 
 
-def _write_one(file: Path, picture: np.ndarray, record: Mapping[str, Any]) -> None:
+def _write_one(file: Path, picture: np.ndarray, record: Mapping[str, Any], scale: float) -> None:
     from betabloom.imaging import png, sheets
 
-    png.save_png(sheets.grid(picture[None], gap=0), file, record)
+    png.save_png(sheets.grid(picture[None], gap=0, scale=scale), file, record)
 
 
 def _file_name(name: str | int, taken: set[str]) -> str:
