@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import secrets
 from typing import TYPE_CHECKING
 
 from betabloom.errors import UsageError
