@@ -42,19 +42,20 @@ def report(
     """Write one self-contained HTML page about a run: advice, curves, pictures, measures, settings."""
     from betabloom.errors import UsageError
     from betabloom.reports.run_page import report_html
+    from betabloom.system.atomic import write_text
 
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run} is not a run directory: it has no config.yaml. To see what there is: betabloom runs")
     path = free_path(out or run / "report.html", force, suffix=".html")
     text = report_html(run)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text, synced=False)
     print_result(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=len(text.encode()))
 
 
 def _figures(run: Path) -> dict[str, Any]:
     """What is known about a run, from its small files."""
-    from betabloom.reports.run_page import read_records
     from betabloom.training.checkup import read_advice
+    from betabloom.training.run_folder import read_records
 
     records = read_records(run)
     last: Mapping[str, Any] = next((r for r in reversed(records) if r["split"] == "validation"), {})

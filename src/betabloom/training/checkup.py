@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from betabloom.networks.build import FAMILIES, count_parameters
+from betabloom.system.atomic import write_json
 from betabloom.system.hardware import free_disk, free_memory
 from betabloom.training.doctor import Advice, RunFacts, diagnose
 
@@ -33,10 +34,7 @@ def checkup(run: Run) -> list[Advice]:
             log.warning("%s Type: %s", advice.sentence, advice.command)
     run.reported |= {advice.illness for advice in found}
     if run.out:
-        text = json.dumps([asdict(advice) for advice in found], indent=2, ensure_ascii=False)
-        part = run.out / ".advice.part"
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(run.out / "advice.json")
+        write_json(run.out / "advice.json", [asdict(advice) for advice in found], synced=False)
     return found
 
 

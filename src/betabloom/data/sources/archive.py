@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
 from betabloom.data.pictures.decode import readable_suffixes
-from betabloom.data.sources.encoded import Encoded, classes_of, natural
+from betabloom.data.sources.encoded import Encoded, classes_of, natural, stamp_of
 from betabloom.errors import PictureError, SourceError
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ class Archive(Encoded):
         """List the archive; of two pictures with one name the last counts, as in unpacking."""
         found = {}
         try:
-            status = self.path.stat()
-            self._stat = status.st_size, status.st_mtime_ns
+            self._stat = stamp_of(self.path.stat())
             for name, member in self._list():
                 if is_picture_name(name):
                     found[name] = member
@@ -115,9 +114,9 @@ class Archive(Encoded):
             raise PictureError(f"damaged in the archive: {error or type(error).__name__}") from error
 
     def fingerprint(self) -> str:
-        """Digest the names in the archive, its size and its modification time."""
-        stats = [(self._members[name].size, self._members[name].start) for name in self.names]
-        return self._digest(f"archive:{self._stat}", stats)
+        """Digest the names and checksums in the archive, and what tells it from other files."""
+        members = [self._members[name] for name in self.names]
+        return self._digest(f"archive:{self._stat}", [(each.size, each.start, each.checksum or 0) for each in members])
 
     def _list(self) -> Iterator[tuple[str, _Member]]:
         """Yield the regular files in the archive."""

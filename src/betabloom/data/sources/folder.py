@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betabloom.data.pictures.decode import readable_suffixes
-from betabloom.data.sources.encoded import Encoded, classes_of, natural
+from betabloom.data.sources.encoded import Encoded, classes_of, natural, stamp_of
 from betabloom.errors import SourceError
+from betabloom.system.ownership import is_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Folder"]
 
-Found = tuple[str, tuple[int, int]]
+Found = tuple[str, tuple[int, ...]]
 
 
 class Folder(Encoded):
     """All pictures in a folder and its subfolders, found by their endings, in the order in which people sort.
 
-    Hidden files and folders are left out; links are followed, each folder at most once. Where all pictures lie in
-    subfolders, the first level of these gives the classes. Files that turn out not to be pictures are reported when
-    they are read. Nothing is ever written there.
+    Hidden files and folders are left out, and so are runs and models that betabloom wrote there; links are followed,
+    each folder at most once. Where all pictures lie in subfolders, the first level of these gives the classes. Files
+    that turn out not to be pictures are reported when they are read. Nothing is ever written there.
 
     Arguments:
         path: The folder.
@@ -56,7 +57,7 @@ class Folder(Encoded):
         return self.path / self.names[index]
 
     def fingerprint(self) -> str:
-        """Digest names, sizes and modification times as they were when the folder was listed."""
+        """Digest names and what told the files apart when the folder was listed."""
         return self._digest("folder", self._stats)
 
 
@@ -77,6 +78,9 @@ def _walk(root: Path, left_alone: collections.Counter[str]) -> Iterator[Found]:
                 continue
             seen.add((status.st_dev, status.st_ino))
             entries = sorted(os.scandir(root / name), key=lambda entry: entry.name)
+            if name and is_result({entry.name for entry in entries}):
+                left_alone["made by betabloom"] += len(entries)
+                continue
         except OSError:
             yield name, (0, 0)
             continue
@@ -106,12 +110,14 @@ def _file(entry: os.DirEntry[str], folder: str) -> Iterator[Found]:
         yield folder + entry.name, (0, 0)
         return
     if entry.is_file():
-        yield folder + entry.name, (status.st_size, status.st_mtime_ns)
+        yield folder + entry.name, stamp_of(status)
 
 
 def _nothing_in(path: Path, left_alone: collections.Counter[str]) -> str:
     others = left_alone.total() - left_alone["hidden"]
     found = f"there are no pictures among the {others} files in it" if others else "it is empty"
+    if left_alone["made by betabloom"]:
+        found += f" (of which {left_alone['made by betabloom']} are made by betabloom)"
     if left_alone["hidden"]:
         found += f", but for {left_alone['hidden']} hidden files or folders, which are not read"
     return f"no pictures in '{path}': {found}. Pictures end in .jpg, .png, .webp, .gif, .tif, .bmp or the like"
