@@ -131,7 +131,8 @@ class Studio:
 
     async def post_draw(self, n: int, seed: int, start: int, temperature: float, sampler: str) -> Any:
         codes = await run_in_threadpool(self.atelier.draw, n, seed, start, temperature, sampler)
-        command = f"betabloom generate {self.atelier.path} -n {n} --seed {seed} --start {start} --temperature {temperature} --sampler {sampler}"
+        command = f"betabloom generate {self.atelier.path} -n {n} --seed {seed} --start {start}"
+        command += f" --temperature {temperature} --sampler {sampler}"
         return {**await self._with_pictures(codes), "seed": seed, "start": start, "command": command}
 
     async def post_decode(self, codes: list[list[float]]) -> Any:

@@ -43,7 +43,7 @@ DIRECTIONS = 12
 ON_MAP = 150
 
 
-class Busy(BetabloomError):
+class Busy(BetabloomError):  # noqa: N818  (it says how things are)
     """More is waiting to be decoded than is worth waiting for."""
 
 

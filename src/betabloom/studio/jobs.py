@@ -1,7 +1,6 @@
-"""Trainings that the page starts: processes of `betabloom train` of their own, which go on without the page and the server.
+"""Trainings that the page starts: processes of `betabloom train`, which go on without the page and the server.
 
-All that is known of them is in their run folders below the studio's folder, so that a server that is started again finds
-them as they are.
+All that is known of them is on disk, below the studio's folder, so that a server that is started again finds them.
 """
 
 from __future__ import annotations

@@ -76,15 +76,24 @@ ROUTES = [
     Route("POST", "/api/model", "Use another model.", {"name": TEXT}, ("name",)),
     Route(
         "POST", "/api/draw", "New pictures, those of `betabloom generate`, with their codes.",
-        {"n": N, "seed": SEED, "start": _whole(0, 2**53, 0), "temperature": _number(0.05, 3, 1.0), "sampler": {**TEXT, "default": "auto"}},
+        {
+            "n": N, "seed": SEED, "start": _whole(0, 2**53, 0),
+            "temperature": _number(0.05, 3, 1.0), "sampler": {**TEXT, "default": "auto"},
+        },
     ),
-    Route("POST", "/api/decode", "Pictures that codes stand for, and how usual they are.", {"codes": _codes(1, MOST)}, ("codes",)),
-    Route("POST", "/api/encode", "The code of a photo, its reconstruction, and how sure the posterior is.", binary="image/*"),
+    Route(
+        "POST", "/api/decode", "Pictures that codes stand for, and how usual they are.",
+        {"codes": _codes(1, MOST)}, ("codes",),
+    ),
+    Route("POST", "/api/encode", "The code of a photo, its reconstruction, and its nats.", binary="image/*"),
     Route(
         "POST", "/api/vary", "Sisters of a picture.",
         {"code": CODE, "n": N, "amount": _number(0, 2, 1.0), "seed": SEED}, ("code",),
     ),
-    Route("POST", "/api/breed", "Children of two pictures.", {"parents": _codes(2, 2), "n": N, "seed": SEED}, ("parents",)),
+    Route(
+        "POST", "/api/breed", "Children of two pictures.",
+        {"parents": _codes(2, 2), "n": N, "seed": SEED}, ("parents",),
+    ),
     Route(
         "POST", "/api/more-like", "New pictures with what good ones have and bad ones have not.",
         {"good": _codes(1, MOST), "bad": {**_codes(0, MOST), "default": []}, "n": N, "seed": SEED}, ("good",),
@@ -98,7 +107,10 @@ ROUTES = [
         },
         ("codes",), gives="image/*",
     ),
-    Route("POST", "/api/png", "A picture as a PNG that carries its code.", {"code": CODE, "scale": _whole(1, 16, 8)}, ("code",), gives="image/png"),
+    Route(
+        "POST", "/api/png", "A picture as a PNG that carries its code.",
+        {"code": CODE, "scale": _whole(1, 16, 8)}, ("code",), gives="image/png",
+    ),
     Route("POST", "/api/restore", "The codes of a PNG that betabloom made.", binary="image/png"),
     Route("GET", "/api/folders", "Folders of pictures that were put here."),
     Route("PUT", "/api/folders/{folder}/{file}", "Put a picture into a folder.", binary="image/*"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 import socket
 import webbrowser
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betabloom.errors import BetabloomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["LOOPBACK", "serve"]
 
