@@ -99,7 +99,7 @@ class Studio:
 
     async def get_model(self) -> Any:
         a = self.atelier
-        directions = await run_in_threadpool(lambda: a.directions)
+        space = await run_in_threadpool(lambda: a.space)
         config = a.model.config
         return {
             "name": a.path,
@@ -109,11 +109,12 @@ class Studio:
             "height": config.data.height,
             "latents": config.model.latents,
             "samplers": a.samplers,
-            "mean": _short(a.space.mean),
-            "directions": [
-                {"name": each.name, "step": _short(each.vector), "change": each.change} for each in directions
-            ],
+            "mean": _short(space.mean),
         }
+
+    async def get_directions(self) -> Any:
+        found = await run_in_threadpool(lambda: self.atelier.directions)
+        return {"directions": [{"name": each.name, "step": _short(each.vector)} for each in found]}
 
     async def get_models(self) -> Any:
         bundled = sorted(path.name for path in MODELS.iterdir() if (path / "config.json").is_file())

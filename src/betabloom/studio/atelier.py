@@ -136,7 +136,7 @@ class Atelier:
                 *principal_directions(self.space, DIRECTIONS),
                 *sefa_directions(self.model, self.space, DIRECTIONS),
             ]
-            return distinct(self.space, ranked(self.model, self.space, found))[:DIRECTIONS]
+            return _named_first(distinct(self.space, ranked(self.model, self.space, found)))[:DIRECTIONS]
 
     @property
     def samplers(self) -> list[str]:
@@ -182,14 +182,20 @@ class Atelier:
         direction, place = preferred_direction(self.space, good, bad if len(bad) else None)
         return moved_along(self.space, self.draw(n, seed, 0, 1.0, "auto"), direction, place)
 
+    @cached_property
+    def _whitening(self) -> tuple[np.ndarray, np.ndarray]:
+        """L⁻¹, and squared distances of the model's own codes from their mean in whitened codes, in order."""
+        inverse = np.linalg.inv(self.space.factor)
+        return inverse, np.sort(np.square((self.space.codes - self.space.mean) @ inverse.T).sum(1))
+
     def typical(self, codes: np.ndarray) -> list[dict[str, float]]:
         """How usual codes are: log-density under the Gaussian that the model's codes resemble, and its percentile."""
-        distances = np.square(self.space.whiten(codes)).sum(1)
-        drawn = np.sort(np.square(self.space.whiten(self.space.codes)).sum(1))
+        inverse, drawn = self._whitening
+        distances = np.square((codes - self.space.mean) @ inverse.T).sum(1)
         share = 1 - np.searchsorted(drawn, distances) / len(drawn)
         return [
-            {"nats": -0.5 * float(d), "percentile": round(100 * float(s), 1)}
-            for d, s in zip(distances, share, strict=True)
+            {"nats": -0.5 * float(distance), "percentile": round(100 * float(part), 1)}
+            for distance, part in zip(distances, share, strict=True)
         ]
 
     def map(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -212,3 +218,10 @@ class Atelier:
     def close(self) -> None:
         """Let go of the thread."""
         self.decode.close()
+
+
+def _named_first(directions: Sequence[Direction]) -> list[Direction]:
+    """Those with a name of their own first; of several with one name the strongest."""
+    firsts = {each.name: each for each in reversed(directions)}
+    named = [each for each in directions if each.name != "unnamed" and firsts[each.name] is each]
+    return [*named, *(each for each in directions if each.name == "unnamed")]

@@ -71,7 +71,8 @@ ROUTES = [
     Route("GET", "/health", "Whether the server answers."),
     Route("GET", "/metrics", "Counts for Prometheus.", gives="text/plain"),
     Route("GET", "/openapi.json", "This description."),
-    Route("GET", "/api/model", "The model in use: its size, samplers and directions."),
+    Route("GET", "/api/model", "The model in use: its size and its samplers."),
+    Route("GET", "/api/directions", "The strongest directions of its codes, named by what they change."),
     Route("GET", "/api/models", "The models that can be used."),
     Route("POST", "/api/model", "Use another model.", {"name": TEXT}, ("name",)),
     Route(

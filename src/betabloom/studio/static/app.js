@@ -464,13 +464,26 @@ function view(name) {
   if (name === "plane") drawMap();
   if (name === "train") watch();
 }
+/** Finding what the model's codes mean takes a while the first time: the sliders come when they are known. */
+const findDirections = trying(async (mine) => {
+  $("finding").hidden = false;
+  const { directions } = await ask("api/directions");
+  if (model !== mine) return;
+  $("finding").hidden = true;
+  model.directions = directions;
+  for (const state of [...states, chosen]) if (state) state.offsets = directions.map(() => 0);
+  makeSliders();
+  document.documentElement.dataset.directions = "true";
+});
 const open = trying(async () => {
   const { models, in_use } = await ask("api/models");
   model = await ask("api/model");
   $("model").replaceChildren(...models.map((name) => new Option(name.split("/").slice(-1)[0], name, false, name === in_use)));
   if (![...$("model").options].some((option) => option.selected && option.value === in_use)) $("model").add(new Option(in_use.split("/").slice(-1)[0], in_use, true, true));
   $("sampler").replaceChildren(...["auto", ...model.samplers].map((name) => new Option(name)));
+  model.directions = [];
   makeSliders();
+  findDirections(model);
   chosen = null;
   $("panel").hidden = true;
   kept.length = states.length = 0;
