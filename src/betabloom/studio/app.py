@@ -22,7 +22,7 @@ from betabloom.imaging.png import read_png, save_png
 from betabloom.model.directory import MODELS
 from betabloom.reports.share import PAGE
 from betabloom.studio.atelier import Atelier, Busy
-from betabloom.studio.guard import Guard, Refused
+from betabloom.studio.guard import Guard, Refused, told
 from betabloom.studio.jobs import Jobs
 from betabloom.studio.routes import ROUTES, checked, openapi
 
@@ -80,8 +80,9 @@ class Studio:
         async def handle(request: Request) -> Response:
             try:
                 found = await answer(**await _asked(method, path, request))
-            except Busy as error:
-                raise Refused(429, str(error)) from error
+            except Exception as error:  # whatever it is, the client gets a sentence
+                status, sentence = told(Refused(429, str(error)) if isinstance(error, Busy) else error)
+                return JSONResponse({"error": sentence}, status, {"retry-after": "1"} if status in (429, 503) else None)
             return found if isinstance(found, Response) else JSONResponse(found)
 
         return handle

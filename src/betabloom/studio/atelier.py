@@ -204,7 +204,8 @@ class Atelier:
         centred = self.space.codes - self.space.mean
         axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
         flat = (codes - self.space.mean) @ axes.T
-        return codes, np.clip(flat / np.abs(flat).max(0), -1, 1)
+        ranks = 2 * flat.argsort(0).argsort(0) / max(len(codes) - 1, 1) - 1
+        return codes, 0.6 * ranks + 0.4 * flat / np.abs(flat).max(0)  # ranks spread out what lies close together
 
     def film(self, codes: np.ndarray, frames: int, kind: str, loop: bool) -> bytes:
         """A loop through pictures as GIF or WebP."""

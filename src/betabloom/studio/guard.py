@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-__all__ = ["Guard", "Refused"]
+__all__ = ["Guard", "Refused", "told"]
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Guard:
         except Exception as error:  # whatever it is, the client gets a sentence
             if started:
                 raise
-            await _answer(sending, *_told(error))
+            await _answer(sending, *told(error))
 
     def _check(self, scope: MutableMapping[str, Any]) -> None:
         """Refuse whoever may not ask."""
@@ -166,7 +166,7 @@ def _asked(scope: MutableMapping[str, Any]) -> str:
     return parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def told(error: Exception) -> tuple[int, str]:
     """Status and sentence for an error."""
     if isinstance(error, Refused):
         return error.status, str(error)
