@@ -24,6 +24,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".
 MOST_AT_ONCE = 1
 POINTS = 400  # of a curve
 SAID = 2000  # characters of the log
+_started: dict[int, subprocess.Popen[bytes]] = {}  # by this process, which has to notice their ends
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ class Jobs:
                 [sys.executable, "-m", "betabloom", *words],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+        _started[process.pid] = process
         run.with_name(f"{run.name}.pid").write_text(f"{process.pid} {_born(process.pid)}", encoding="utf-8")
 
     def _pid(self, run: Path) -> int | None:
@@ -143,8 +145,7 @@ class Jobs:
         pid, _, born = file.read_text(encoding="utf-8").partition(" ") if file.is_file() else ("", "", "")
         if not pid:
             return None
-        with_parent = _reaped(int(pid))
-        return int(pid) if with_parent and born and _born(int(pid)) == born else None
+        return int(pid) if _runs(int(pid)) and _born(int(pid)) == born else None
 
     def _state(self, run: Path) -> str:
         if self._pid(run) is not None:
@@ -160,13 +161,11 @@ def _named(name: str) -> str:
     return name
 
 
-def _reaped(pid: int) -> bool:
-    """Whether a process runs; if it was ours and ended, it is let go."""
-    try:
-        ended, _ = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:  # another server started it
-        return Path(f"/proc/{pid}").is_dir() if Path("/proc").is_dir() else _alive(pid)
-    return ended == 0
+def _runs(pid: int) -> bool:
+    """Whether a process runs, whoever started it."""
+    if pid in _started:
+        return _started[pid].poll() is None
+    return _alive(pid)
 
 
 def _alive(pid: int) -> bool:
