@@ -104,18 +104,20 @@ class Jobs:
             "records": records[:: max(1, len(records) // POINTS)],
             "said": said.replace("\r", "\n").strip(),
             "has_model": (run / "model" / "config.json").is_file(),
+            "has_sample": self._sheet(run) is not None,
         }
 
     def sample(self, name: str) -> bytes:
         """The newest sheet of samples, a PNG."""
-        run = self._known(name)
-        sheets = sorted((run / "samples").glob("*.png"))
-        finished = run / "model" / "samples.png"
-        if finished.is_file():
-            return finished.read_bytes()
-        if not sheets:
+        sheet = self._sheet(self._known(name))
+        if sheet is None:
             raise UsageError("There are no pictures yet.")
-        return sheets[-1].read_bytes()
+        return sheet.read_bytes()
+
+    @staticmethod
+    def _sheet(run: Path) -> Path | None:
+        finished = run / "model" / "samples.png"
+        return finished if finished.is_file() else max((run / "samples").glob("*.png"), default=None)
 
     def _place(self, name: str) -> Path:
         return self.folder / "runs" / _named(name)

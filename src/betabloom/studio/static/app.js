@@ -429,9 +429,10 @@ const watch = trying(async () => {
   $("run-use").disabled = !run.has_model;
   $("run-use").dataset.path = run.path;
   curve(run.records);
-  const sample = await ask(`api/runs/${encodeURIComponent(watched)}/sample`).catch(() => null);
-  $("run-sample").hidden = !sample;
-  if (sample) $("run-sample").src = URL.createObjectURL(sample);
+  $("run-sample").hidden = !run.has_sample;
+  if (!run.has_sample) return;
+  const sample = await ask(`api/runs/${encodeURIComponent(watched)}/sample`);
+  $("run-sample").src = URL.createObjectURL(sample);
 });
 function curve(records) {
   const lines = ["train", "validation"].map((split) => records.filter((r) => r.split === split && Number.isFinite(r.distortion)).slice(split === "train" ? 1 : 0));
