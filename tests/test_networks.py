@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from betabloom.errors import UsageError
-from betabloom.networks.build import FAMILIES, count_parameters, make_networks
+from betabloom.networks.build import count_parameters, make_networks
+from betabloom.networks.spec import FAMILIES
 from betabloom.vae.build import build_vae
 
 

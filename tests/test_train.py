@@ -19,12 +19,12 @@ from betabloom.config import Config
 from betabloom.data import Store
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.imaging.png import read_png
-from betabloom.networks.build import FAMILIES
+from betabloom.networks.spec import FAMILIES
 from betabloom.training import loop, run_folder, setup
 from betabloom.training import state as run
 from betabloom.training import step as one_step
-from betabloom.vae.build import PRIORS
 from betabloom.vae.likelihood import LIKELIHOODS
+from betabloom.vae.prior import PRIORS
 
 
 def weights(model) -> dict[str, torch.Tensor]:

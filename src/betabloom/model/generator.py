@@ -37,7 +37,7 @@ class Generator(Protocol):
     def generate(
         self,
         n: int = 16,
-        seed: int = 0,
+        seed: int | None = 0,
         temperature: float = 1.0,
         start: int = 0,
         sampler: str = "auto",

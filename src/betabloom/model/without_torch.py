@@ -15,12 +15,14 @@ import numpy as np
 
 from betabloom.errors import FormatError, UsageError
 from betabloom.model import directory
-from betabloom.networks.fast_numpy import decoder, mean_of
-from betabloom.networks.spec import decoder_layers, vae_entries
-from betabloom.samplers.fast_numpy import draw_flow, draw_mixture, draw_parzen, draw_prior
-from betabloom.seeds import base_noise, check
+from betabloom.networks.fast_numpy import decoder, is_known
+from betabloom.networks.spec import make_network
+from betabloom.samplers.table import SAMPLERS, sampler_entries
+from betabloom.seeds import base_noise, check, new_seed
 from betabloom.system.cores import cores
 from betabloom.system.header import check_file
+from betabloom.vae.fast_numpy import LIKELIHOODS, PRIORS, pictures_of
+from betabloom.vae.posterior import POSTERIORS
 
 if TYPE_CHECKING:
     import os
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from betabloom.config import Config
     from betabloom.data import Pipeline
+    from betabloom.samplers.fast_numpy import Draw
     from betabloom.system.header import Entry
 
 __all__ = ["NumpyModel", "open_without_torch"]
@@ -56,13 +59,13 @@ class NumpyModel:
     training: Mapping[str, Any]
     fingerprint: str
     sampler: str
-    samplers: Mapping[str, Callable[[Array, Array], Array]]
+    samplers: Mapping[str, Draw]
     decode: Callable[[Array], Array] = field(repr=False)
 
     def generate(
         self,
         n: int = 16,
-        seed: int = 0,
+        seed: int | None = 0,
         temperature: float = 1.0,
         start: int = 0,
         sampler: str = "auto",
@@ -71,6 +74,7 @@ class NumpyModel:
         """New pictures, uint8 (n, H, W, C): see `Model.generate`. NumPy computes in fp32 only."""
         if precision != "fp32":
             raise UsageError(f"Without torch pictures are computed in fp32, not in {precision!r}.")
+        seed = new_seed() if seed is None else seed
         draw = self.samplers[directory.sampler_name(sampler, self.sampler, self.samplers)]
         check(n, temperature)
         m = self.config.model
@@ -98,39 +102,33 @@ def open_without_torch(path: str | os.PathLike[str] | None = None) -> NumpyModel
         FormatError: There is one, but it is damaged, foreign or of a newer version.
     """
     about = directory.read_description(path)
-    m, shape = about.config.model, about.config.shape
-    with directory.as_format_error(about.folder):
-        network = (m.family, shape, m.latents, m.widths, m.kernel)
-        layers = decoder_layers(*network, m.enlargers)
-        entries = vae_entries(*network, m.likelihood, m.prior, m.prior_components, about.half, m.enlargers)
-    if layers is None or entries is None or not _known(m):
+    m = about.config.model
+    if not (m.likelihood in LIKELIHOODS and m.prior in PRIORS and m.posterior in POSTERIORS):
         return None
+    likelihood, prior = LIKELIHOODS[m.likelihood], PRIORS[m.prior]
+    with directory.as_format_error(about.folder):
+        network = make_network(m.family, about.config.shape, m.latents, m.widths, m.kernel, m.enlargers)
+        shapes = network.tensors(POSTERIORS[m.posterior].heads(m.latents)) | prior.tensors(
+            m.latents, m.prior_components
+        )
+    if not is_known(network.decoder_layers()):
+        return None
+    shapes |= {"likelihood.log_scale": ()} if likelihood.has_scale else {}
+    entries: dict[str, Entry] = {name: (shape, "F16" if about.half else "F32") for name, shape in shapes.items()}
     weights = dict[str, Array]()
     for name, (file, held) in about.files(entries).items():
         weights |= _read(file, {key: entries[key] for key in held}, about.digests.get(name, ""))
-    samplers = {name: _load_sampler(name, about) for name in about.samplers}
-    finish = mean_of(m.likelihood, float(weights.get("likelihood.log_scale", 0)))
+    finish = pictures_of(likelihood, float(weights.get("likelihood.log_scale", 0)))
+    of_prior = {key: value.astype(np.float32) for key, value in weights.items() if key.startswith("prior.")}
     return NumpyModel(
         about.config,
         about.pipeline,
         about.training,
         about.fingerprint,
         about.sampler,
-        {"prior": draw_prior(m.prior, weights), **samplers},
-        decoder(layers, weights, finish),
+        {"prior": prior.draw(of_prior), **{name: _load_sampler(name, about) for name in about.samplers}},
+        decoder(network.decoder_layers(), weights, finish),
     )
-
-
-LIKELIHOODS = {
-    "bernoulli", "continuous-bernoulli", "gaussian", "gaussian-learned", "gaussian-optimal", "laplace",
-    "laplace-learned", "discretised-logistic",
-}  # fmt: skip
-PRIORS = {"standard", "normal", "normal-learned", "mixture"}  # "vamp" needs the encoder
-POSTERIORS = {"normal", "point"}
-
-
-def _known(m: Any) -> bool:
-    return m.likelihood in LIKELIHOODS and m.prior in PRIORS and m.posterior in POSTERIORS
 
 
 def _read(path: Path, entries: Mapping[str, Entry], digest: str) -> dict[str, Array]:
@@ -157,15 +155,11 @@ def _finite(value: Array) -> bool:
     return bool(np.isfinite(value).all())
 
 
-def _load_sampler(name: str, about: directory.Description) -> Callable[[Array, Array], Array]:
+def _load_sampler(name: str, about: directory.Description) -> Draw:
     """What a fitted sampler makes of noise (n, l) and choices (n,), as its torch namesake does."""
     file = about.base / f"sampler-{name}.safetensors"
-    found = _read(file, about.samplers[name], about.digests.get(name, ""))
-    if "enter" in found:
-        return lambda noise, choice: draw_flow(found, noise)
-    if "factor" in found:
-        return lambda noise, choice: draw_mixture(found["weight"], found["mean"], found["factor"], noise, choice)
-    near = found["near"]
-    directory.check_neighbours(int(near.min()), int(near.max()), len(found["mean"]), file)
-    centre = found["mean"].mean(0, dtype=np.float32)
-    return lambda noise, choice: draw_parzen(found, centre, noise, choice)
+    entries = sampler_entries(name, about.samplers[name], about.config.model.latents)
+    found = _read(file, entries, about.digests.get(name, ""))
+    if flaw := SAMPLERS[name].flaw(found):
+        raise FormatError(f"{file} is damaged: {flaw}.")
+    return SAMPLERS[name].draw(found)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 from betabloom.data.pictures.decode import readable_suffixes
 from betabloom.data.sources.encoded import Encoded, classes_of, natural, stamp_of
 from betabloom.errors import PictureError, SourceError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     import os
@@ -71,7 +72,7 @@ class Archive(Encoded):
 
     def __init__(self, path: str | os.PathLike[str], *, background: str = "white", min_size: int = 0) -> None:
         super().__init__(background=background, min_size=min_size)
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         self.name = self.path.name
         self.splits = {}
         self._unpacked: _Spool | None = None

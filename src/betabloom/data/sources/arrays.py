@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 from betabloom.data.pictures.decode import PictureFacts
 from betabloom.data.sources.source import Source
 from betabloom.errors import SourceError, UsageError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     import os
@@ -68,7 +68,7 @@ class Arrays(Source):
         Raises:
             SourceError: It cannot be read; arrays of Python objects are refused, as loading one could run code.
         """
-        path = Path(path).expanduser()
+        path = local_path(path)
         try:
             content = np.load(path, mmap_mode="r", allow_pickle=False)
             if isinstance(content, np.ndarray):

@@ -11,6 +11,7 @@ from betabloom.data.pictures.decode import readable_suffixes
 from betabloom.data.sources.encoded import Encoded, classes_of, natural, stamp_of
 from betabloom.errors import SourceError
 from betabloom.system.ownership import is_result
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ class Folder(Encoded):
 
     def __init__(self, path: str | os.PathLike[str], *, background: str = "white", min_size: int = 0) -> None:
         super().__init__(background=background, min_size=min_size)
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         if not self.path.is_dir():
             raise SourceError(f"'{self.path}' is not a folder: give the folder that your pictures are in")
         self.name = self.path.resolve().name or "folder"

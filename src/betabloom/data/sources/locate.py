@@ -14,6 +14,7 @@ from betabloom.data.sources.folder import Folder
 from betabloom.data.sources.shards import Shards
 from betabloom.data.sources.table import Table
 from betabloom.errors import SourceError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +68,7 @@ def open_source(
         from betabloom.data.sources.huggingface import HuggingFace
 
         return HuggingFace(text.removeprefix("hf:"), **options)
-    path = Path(text).expanduser()
+    path = local_path(text)
     if path.is_dir():
         return _folder(path, options)
     if path.is_file():

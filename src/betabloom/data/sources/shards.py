@@ -23,6 +23,7 @@ from betabloom.data.sources.archive import MAX_BYTES, is_picture_name
 from betabloom.data.sources.encoded import natural, parse_colour
 from betabloom.data.sources.source import Stream
 from betabloom.errors import SourceError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,7 +114,7 @@ def expand(text: str) -> list[str]:
     for part in text.split("::"):
         for place in _ranges(part):
             if any(sign in place for sign in "*?") and not _is_address(place):
-                places += sorted(glob.glob(str(Path(place).expanduser())), key=natural)  # noqa: PTH207
+                places += sorted(glob.glob(str(local_path(place))), key=natural)  # noqa: PTH207
             else:
                 places.append(place)
     return places

@@ -12,6 +12,7 @@ import numpy as np
 
 from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.errors import PictureError, SourceError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ class Table(Encoded):
 
     def __init__(self, path: str | os.PathLike[str], *, background: str = "white", min_size: int = 0) -> None:
         super().__init__(background=background, min_size=min_size)
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         self.name = self.path.stem
         self.splits = {}
         rows = _rows(self.path)
