@@ -98,3 +98,10 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
     (tmp_path / BUNDLED).mkdir()
     with pytest.raises(betabloom.BetabloomError, match="not a model directory"):
         betabloom.load(BUNDLED)
+
+
+@pytest.mark.parametrize("name", ["oxford128", "flowers128"])
+def test_cards_of_models_that_learned_from_photos_credit_them(name):
+    card = " ".join((MODELS / name / "README.md").read_text(encoding="utf-8").split())
+    for words in ("TensorFlow's `flower_photos`", "Flickr", "CC BY 2.0", "LICENSE.txt of that archive"):
+        assert words in card

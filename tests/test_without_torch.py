@@ -26,6 +26,7 @@ from betabloom.samplers.choose import fit_samplers
 from betabloom.vae import fast_numpy
 from betabloom.vae.build import build_vae
 from betabloom.vae.likelihood import LIKELIHOODS
+from betabloom.vae.posterior import POSTERIORS
 from betabloom.vae.prior import PRIORS
 
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
@@ -37,7 +38,7 @@ def saved(folder, half=False, **settings):
     m = config.model
     torch.manual_seed(3)
     densities = (m.likelihood, m.prior, 0.3, 0.8, 4)
-    vae = build_vae(config.shape, m.latents, m.family, m.widths, m.kernel, *densities, enlargers=m.enlargers)
+    vae = build_vae(config.shape, m.latents, m.family, m.widths, m.kernel, *densities, m.posterior, m.enlargers)
     with torch.no_grad():
         for name, value in vae.state_dict().items():
             if name.startswith(("decoder", "prior")) and value.ndim:
@@ -108,6 +109,12 @@ def expected_tensors(family, shape, latents, widths, kernel, enlargers, likeliho
 def test_every_likelihood_and_prior(likelihood, prior, tmp_path):
     saved(tmp_path / "m", likelihood=likelihood, prior=prior, channels=1, prior_components=4)
     agree(betabloom.load(tmp_path / "m"), open_without_torch(tmp_path / "m"), sampler="prior")
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_every_posterior(posterior, tmp_path):
+    saved(tmp_path / "m", posterior=posterior)
+    agree(betabloom.load(tmp_path / "m"), open_without_torch(tmp_path / "m"))
 
 
 def test_the_layers_are_those_of_the_networks():

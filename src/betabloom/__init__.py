@@ -66,6 +66,18 @@ _HOMES = {
     "pairs": "imaging.sheets",
     "prepare": "library",
 }
-_ROOMS = ("data", "imaging", "metrics", "networks", "vae", "samplers", "model", "training", "refine", "generate")
+_ROOMS = (
+    "data",
+    "imaging",
+    "metrics",
+    "networks",
+    "vae",
+    "samplers",
+    "model",
+    "training",
+    "refine",
+    "generate",
+    "latent",
+)
 
 __getattr__, __dir__ = face(__name__, _HOMES | {room: room for room in _ROOMS})

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli import cache, evaluate, generate, refine, runs, share, studio
+from betabloom.cli import cache, evaluate, generate, landscape, latent, refine, runs, share, studio
 from betabloom.cli import data as cli_data
 from betabloom.cli.options import (
     Device,
@@ -56,6 +56,8 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app)
 app.add_typer(generate.app)
+app.add_typer(latent.app)
+app.add_typer(landscape.app)
 app.add_typer(share.app)
 app.add_typer(studio.app)
 app.add_typer(runs.app)
@@ -138,6 +140,10 @@ def train(
     seed: Annotated[int | None, typer.Option(help="All randomness follows from it.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps …")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    source_note: Annotated[
+        str | None, typer.Option("--source-text", metavar="TEXT", help="Where the pictures come from, for the card.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(metavar="TEXT", help="Their licence, for the card.")] = None,
     log: Annotated[str | None, typer.Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
@@ -157,7 +163,7 @@ def train(
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
         "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size, "log": log,
-        "init_from": start,
+        "init_from": start, "source_note": source_note, "licence": licence,
     }  # fmt: skip
     if size:
         options["height"], options["width"] = parse_size(size)

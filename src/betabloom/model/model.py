@@ -23,6 +23,7 @@ from betabloom.model.directory import (
     read_description,
     sampler_name,
 )
+from betabloom.model.generator import check_pictures
 from betabloom.networks.build import count_parameters
 from betabloom.samplers.choose import empty_sampler, sampler_sizes
 from betabloom.samplers.neighbourhood import DRAWN, NEAREST, sisters
@@ -96,6 +97,21 @@ class Model:
         seed = new_seed() if seed is None else seed
         return inference.generate(self.vae, n, seed, temperature, start, self.density(sampler), precision)
 
+    def draw(
+        self, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto"
+    ) -> np.ndarray:
+        """The codes, float32 (n, l), of the pictures that `generate` makes with the same arguments."""
+        return inference.draw(self.vae, n, seed, temperature, start, self.density(sampler))
+
+    @property
+    def first_layer(self) -> np.ndarray:
+        """Weights (F, l) of the linear layer that the decoder begins with."""
+        layers = [layer for layer in self.vae.decoder.modules() if isinstance(layer, torch.nn.Linear)]
+        if not layers:
+            raise UsageError("The decoder of this model does not begin with a linear layer.")
+        weights: np.ndarray = layers[0].weight.detach().float().cpu().numpy()
+        return weights
+
     def density(self, sampler: str = "auto") -> Prior:
         """Where the codes of a sampler come from; "auto" is the one that was found to be best."""
         name = sampler_name(sampler, self.sampler, self.samplers)
@@ -147,7 +163,7 @@ class Model:
             return inference.sample_posterior(self.vae, prepared[0], n, seed, amount)
         check_count(n)
         (code,), _ = self.encode(prepared)
-        drawn = inference.draw(self.vae, DRAWN, density=self.density())
+        drawn = self.draw(DRAWN)
         return self.decode(sisters(code, drawn, base_noise(seed, n, NEAREST)[0], amount))
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> Model:
@@ -182,11 +198,7 @@ class Model:
 
     def _check(self, pictures: np.ndarray) -> np.ndarray:
         channels, height, width = self.config.shape
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != (height, width, channels):
-            raise UsageError(
-                f"This model reads uint8 pictures of shape (N, {height}, {width}, {channels}), "
-                f"not {pictures.dtype} {pictures.shape}. Use model.prepare(images) to make them."
-            )
+        check_pictures(pictures, (height, width, channels))
         return pictures
 
 

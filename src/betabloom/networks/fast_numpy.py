@@ -1,4 +1,4 @@
-"""Decoders in NumPy: what `build` computes with torch, for a program that starts, draws and ends.
+"""Networks in NumPy: what `build` computes with torch, for a program that starts, draws and ends.
 
 Maps are (B, H, W, C): a convolution is one matrix product of patches, copied side by side, and weights. Everything is
 float32.
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     Op = Callable[["Array"], "Array"]
 
-__all__ = ["decoder", "is_known", "silu"]
+__all__ = ["decoder", "encoder", "is_known", "silu"]
 
 Array = np.ndarray
 
 
 def is_known(layers: Named) -> bool:
-    """Whether all layers of a decoder can be computed here."""
+    """Whether all layers of a network can be computed here."""
     kinds = ["", *(layer.kind for _, layer in layers)]
     if any(kind == "shuffle" and before != "conv" for before, kind in itertools.pairwise(kinds)):
         return False  # channels have to come in the order that `_shuffle` takes
@@ -32,9 +32,7 @@ def is_known(layers: Named) -> bool:
 
 
 def _fits(layer: Layer) -> bool:
-    """Whether a convolution keeps the size, and a transposed one doubles it."""
-    if layer.kind == "conv":
-        return layer.stride == 1 and layer.kernel == 2 * layer.padding + 1
+    """Whether a transposed convolution doubles the size."""
     return layer.kind != "transposed" or (layer.stride == 2 and layer.kernel == 2 * layer.padding + 2)
 
 
@@ -55,6 +53,43 @@ def decoder(layers: Named, weights: Mapping[str, Array], finish: Op) -> Op:
             return finish(z)
 
     return decode
+
+
+def encoder(
+    layers: Named, heads: int, weights: Mapping[str, Array], halvings: int = 0
+) -> Callable[[Array], list[Array]]:
+    """Make a function from pictures, float32 (B, H, W, C) in [0, 1], to what each head says, (B, outputs).
+
+    Arguments:
+        layers: From `Network.encoder_layers`, known here; the heads are the last.
+        heads: How many of them.
+        weights: Arrays by name, of 16 or 32 bits; put in form once, here.
+        halvings: How often pictures are halved first, by means of 2×2 pixels.
+    """
+    body, last = _ops(layers[:-heads], weights), _ops(layers[-heads:], weights)
+
+    def encode(x: Array) -> list[Array]:
+        for _ in range(halvings):
+            count, height, width, channels = x.shape
+            x = x.reshape(count, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+        with np.errstate(over="ignore"):
+            for op in body:
+                x = op(x)
+        features = _flatten(x)
+        return [head(features) for head in last]
+
+    return encode
+
+
+def _flatten(x: Array) -> Array:
+    """Features (B, F) in the order of torch's maps, (C, H, W)."""
+    return x if x.ndim == 2 else x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+
+
+def _centre(x: Array) -> Array:
+    """2x − 1."""
+    y: Array = 2 * x - 1
+    return y
 
 
 def _ops(layers: Named, weights: Mapping[str, Array], shuffled: bool = False) -> Sequence[Op]:
@@ -124,7 +159,7 @@ def _relu(x: Array) -> Array:
 
 
 def _conv(layer: Layer, name: str, weights: Mapping[str, Array], after: str) -> Op:
-    """Convolution with stride 1 that keeps the size; before a shuffle with the order of channels that it takes."""
+    """Convolution with zeros beyond the edge; before a shuffle with the order of channels that it takes."""
     weight, bias = weights[f"{name}.weight"], _floats(weights[f"{name}.bias"])
     outputs, inputs, kernel, _ = weight.shape
     matrix = _floats(weight.reshape(outputs, inputs, -1).transpose(0, 2, 1)).reshape(outputs, -1)
@@ -132,10 +167,10 @@ def _conv(layer: Layer, name: str, weights: Mapping[str, Array], after: str) -> 
         matrix, bias = (np.ascontiguousarray(_by_pixel(each)) for each in (matrix, bias))
 
     def convolved(x: Array) -> Array:
-        size = x.shape[:3]
-        y: Array = (x if kernel == 1 else _patches(x, kernel)).reshape(-1, matrix.shape[1]) @ matrix.T
+        patches = x if kernel == 1 and layer.stride == 1 and not layer.padding else _patches(x, layer)
+        y: Array = patches.reshape(-1, matrix.shape[1]) @ matrix.T
         y += bias
-        return y.reshape(*size, outputs)
+        return y.reshape(*patches.shape[:3], outputs)
 
     return convolved
 
@@ -145,17 +180,17 @@ def _by_pixel(rows: Array) -> Array:
     return rows.reshape(-1, 4, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)
 
 
-def _patches(x: Array, kernel: int) -> Array:
-    """The k×k surroundings of every pixel, zeros beyond the edge: (B, H, W, C) → (B, H, W, k, k·C)."""
+def _patches(x: Array, layer: Layer) -> Array:
+    """The k×k surroundings that a convolution looks at, zeros beyond the edge: (B, H, W, C) → (B, H', W', k, k·C)."""
     count, height, width, channels = x.shape
-    edge = kernel // 2
+    kernel, edge, step = layer.kernel, layer.padding, layer.stride
     padded = np.zeros((count, height + 2 * edge, width + 2 * edge, channels), np.float32)
     padded[:, edge : edge + height, edge : edge + width] = x
     of_picture, of_row, of_pixel, of_channel = padded.strides
     rows = np.lib.stride_tricks.as_strided(  # k neighbours in a row lie side by side already
         padded,
-        (count, height, width, kernel, kernel * channels),
-        (of_picture, of_row, of_pixel, of_row, of_channel),
+        (count, *((side + 2 * edge - kernel) // step + 1 for side in (height, width)), kernel, kernel * channels),
+        (of_picture, step * of_row, step * of_pixel, of_row, of_channel),
         writeable=False,
     )
     return np.ascontiguousarray(rows)
@@ -210,6 +245,8 @@ OPS: dict[str, Callable[[Layer, str, Mapping[str, Array], str], Op]] = {
     "conv": _conv,
     "transposed": _transposed,
     "view": _view,
+    "flatten": _plain(_flatten),
+    "centre": _plain(_centre),
     "shuffle": _plain(_shuffle),
     "relu": _plain(_relu),
     "silu": _plain(silu),

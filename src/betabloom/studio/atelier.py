@@ -19,20 +19,19 @@ import numpy as np
 from PIL import Image
 
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.latent.directions import distinct, principal_directions, property_directions, ranked, sefa_directions
+from betabloom.latent.directions import strongest
 from betabloom.latent.mixing import crossed
 from betabloom.latent.morphing import morph
 from betabloom.latent.preference import moved_along, preferred_direction
 from betabloom.latent.space import code_space
 from betabloom.model.directory import BUNDLED
-from betabloom.model.without_torch import open_without_torch
+from betabloom.model.without_torch import NumpyModel, open_without_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from betabloom.latent.directions import Direction
     from betabloom.latent.space import Space
-    from betabloom.model.generator import Generator
     from betabloom.model.model import Model
 
 __all__ = ["Atelier", "Busy", "Decoder"]
@@ -107,7 +106,7 @@ class Atelier:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = str(path) if path else str(BUNDLED)
-        self.model: Generator = open_without_torch(path) or self._whole(path)
+        self.model: NumpyModel | Model = open_without_torch(path) or self._whole(path)
         self.decode = Decoder(self.model.decode)
         self._lock = threading.Lock()
 
@@ -118,11 +117,6 @@ class Atelier:
         return load(path)
 
     @cached_property
-    def encoder(self) -> Model:
-        """The model with its encoder; torch is loaded for the first photo."""
-        return self._whole(self.path)
-
-    @cached_property
     def space(self) -> Space:
         """Where its codes lie."""
         return code_space(self.model)
@@ -131,12 +125,7 @@ class Atelier:
     def directions(self) -> list[Direction]:
         """The strongest directions that differ, the one that changes most per nat first."""
         with self._lock:
-            found = [
-                *property_directions(self.model, self.space),
-                *principal_directions(self.space, DIRECTIONS),
-                *sefa_directions(self.model, self.space, DIRECTIONS),
-            ]
-            return _named_first(distinct(self.space, ranked(self.model, self.space, found)))[:DIRECTIONS]
+            return strongest(self.model, self.space, DIRECTIONS)
 
     @property
     def samplers(self) -> list[str]:
@@ -157,7 +146,7 @@ class Atelier:
             except BetabloomError as error:
                 raise UsageError(f"This file cannot be read as a picture: {error}") from error
         with self._lock:
-            mean, log_var = self.encoder.encode(prepared[None])
+            mean, log_var = self.model.encode(prepared[None])
         spread = self.space.spread
         told = 0.5 * np.log(np.maximum(spread**2 / np.exp(log_var[0].astype(np.float64)), 1.0))
         return {"code": mean[0], "sigma": np.exp(0.5 * log_var[0]), "nats": told, "picture": prepared}
@@ -171,7 +160,8 @@ class Atelier:
         partner = space.codes[near[rng.integers(0, len(near), n)]]
         angle = 0.5 * np.pi * np.clip(amount * rng.uniform(0.25, 0.55, n), 0, 1)[:, None]
         mixed = space.mean + np.cos(angle) * (code - space.mean) + np.sin(angle) * (partner - space.mean)
-        return mixed.astype(np.float32)
+        varied: np.ndarray = mixed.astype(np.float32)
+        return varied
 
     def breed(self, one: np.ndarray, other: np.ndarray, n: int, seed: int) -> np.ndarray:
         """Codes (n, l) of children of two pictures."""
@@ -219,10 +209,3 @@ class Atelier:
     def close(self) -> None:
         """Let go of the thread."""
         self.decode.close()
-
-
-def _named_first(directions: Sequence[Direction]) -> list[Direction]:
-    """Those with a name of their own first; of several with one name the strongest."""
-    firsts = {each.name: each for each in reversed(directions)}
-    named = [each for each in directions if each.name != "unnamed" and firsts[each.name] is each]
-    return [*named, *(each for each in directions if each.name == "unnamed")]

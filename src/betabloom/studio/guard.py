@@ -163,7 +163,8 @@ class _no_limit:  # noqa: N801
 
 def _asked(scope: MutableMapping[str, Any]) -> str:
     """The token in the address."""
-    return parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
+    query: bytes = scope.get("query_string", b"")
+    return parse_qs(query.decode("latin-1")).get("token", [""])[0]
 
 
 def told(error: Exception) -> tuple[int, str]:

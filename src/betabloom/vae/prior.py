@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from betabloom.errors import UsageError
+from betabloom.vae.divergence import normal_kl
 from betabloom.vae.posterior import normal_log_density
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from betabloom.vae.posterior import DiagonalNormal, Posterior
 
-__all__ = ["PRIORS", "Mixture", "Normal", "Prior", "PriorSettings", "StandardNormal", "VampPrior"]
+__all__ = ["PRIORS", "DiagonalGaussian", "Mixture", "Normal", "Prior", "PriorSettings", "StandardNormal", "VampPrior"]
 
 
 class Prior(nn.Module, abc.ABC):
@@ -60,8 +61,8 @@ class Prior(nn.Module, abc.ABC):
         return None
 
 
-class _DiagonalGaussian(Prior):
-    """N(m, diag s²): the closed forms, for whoever says what `mean` and `log_var` (l,) are."""
+class DiagonalGaussian(Prior):
+    """Abstract N(m, diag s²): the closed forms, for whoever says what `mean` m and `log_var` log s², (l,), are."""
 
     mean: Tensor
     log_var: Tensor
@@ -76,12 +77,10 @@ class _DiagonalGaussian(Prior):
         return self.kl_per_dimension(posterior, z).sum(1) + posterior.dependence()
 
     def kl_per_dimension(self, posterior: Posterior, z: Tensor) -> Tensor:
-        log_ratio = posterior.log_var - self.log_var
-        distance = (posterior.mean - self.mean).square() * torch.exp(-self.log_var)
-        return 0.5 * (torch.exp(log_ratio) + distance - 1 - log_ratio)
+        return normal_kl(posterior.mean, posterior.log_var, self.mean, self.log_var)
 
 
-class StandardNormal(_DiagonalGaussian):
+class StandardNormal(DiagonalGaussian):
     """N(0, I), the prior of the original VAE.
 
     Arguments:
@@ -95,7 +94,7 @@ class StandardNormal(_DiagonalGaussian):
         self.register_buffer("log_var", torch.zeros(latents), persistent=False)
 
 
-class Normal(_DiagonalGaussian):
+class Normal(DiagonalGaussian):
     """N(m, s² I) with fixed or learned means m_i; s is a fixed number.
 
     A constant m is a pure re-parametrisation: the encoder's bias absorbs it, and nothing is gained or lost. It

@@ -85,7 +85,7 @@ class VAE(nn.Module):
         z = posterior.sample(noise)
         rate, per_dimension = self._rate(posterior, z)
         distortion = self.likelihood.distortion(output, x)
-        return Terms(distortion, rate, per_dimension, self.likelihood.floor(x), posterior, z)
+        return Terms(distortion, rate, per_dimension, self.likelihood.floor(x), posterior, z, self.prior)
 
     def _rate(self, posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor | None]:
         if not posterior.has_density:
