@@ -22,7 +22,7 @@ from betabloom.latent.directions import strongest
 from betabloom.latent.space import code_space
 from betabloom.networks.fast_numpy import decoder, is_known
 from betabloom.networks.spec import make_network
-from betabloom.system.atomic import replacing_file
+from betabloom.system.atomic import write_text
 from betabloom.system.cores import cores
 from betabloom.vae import inference
 from betabloom.vae.fast_numpy import LIKELIHOODS, pictures_of
@@ -159,7 +159,7 @@ def share(
     weights = {name: value.float().cpu().numpy() for name, value in model.vae.state_dict().items()}
     drawn = np.asarray(inference.draw(model.vae, codes, seed, density=model.density()))
     numbers, scale = _whole(drawn, 16)
-    drawn = numbers * scale
+    drawn = numbers * scale  # as the page unpacks them
     finish = pictures_of(LIKELIHOODS[m.likelihood], float(weights.get("likelihood.log_scale", 0)))
     exact = _pictures(decoder(layers, weights, finish), drawn, progress, "whole weights")
 
@@ -183,8 +183,7 @@ def share(
         "directions": _directions(model),
     }
     page = _page(facts, np.concatenate(result.numbers), numbers)
-    with replacing_file(Path(path)) as part:
-        Path(part).write_text(page, encoding="utf-8")
+    write_text(Path(path), page)
     return {"bits": result.bits, "levels": levels, "bytes": len(page.encode()), "codes": codes, "seed": seed}
 
 
