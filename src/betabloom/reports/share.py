@@ -239,7 +239,7 @@ def _planes(numbers: np.ndarray) -> str:
 def _page(facts: Mapping[str, Any], weights: np.ndarray, codes: np.ndarray) -> str:
     """The page with all that it needs inside."""
     wasm = base64.b64encode((PAGE / "decoder.wasm").read_bytes()).decode()
-    text = json.dumps(facts, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    text = json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c")
     inside = {
         "STYLE": (PAGE / "style.css").read_text(encoding="utf-8"),
         "FACTS": text,
