@@ -164,7 +164,7 @@ def test_half_transparent_pixels_are_a_blend(tmp_path: Path) -> None:
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[..., 0], rgba[..., 3] = 200, 51  # a fifth
     Image.fromarray(rgba).save(tmp_path / "a.png")
-    result = np.asarray(decode(tmp_path / "a.png", background=(0, 100, 255)))[0, 0]
+    result = np.asarray(decode(tmp_path / "a.png", Reading(background="#0064ff")))[0, 0]
     assert np.abs(result.astype(int) - (40, 80, 204)).max() <= 1
     assert Folder(tmp_path, background="#0064ff").read(0).getpixel((0, 0)) == tuple(result)
 

@@ -69,9 +69,13 @@ class Head(Source):
         """Decode picture `index`; see `Source.read`."""
         return self._stream.decode(self._file(index))
 
+    def read_transparent(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
+        """Decode picture `index` with its transparency; see `Source.read_transparent`."""
+        return self._stream.decode(self._file(index), at_least, alpha=True)
+
     def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
-        return peek(self._file(index))
+        return peek(self._file(index), self._stream.reading)
 
     def fingerprint(self) -> str:
         """Digest the names and the encoded pictures."""
@@ -134,7 +138,7 @@ def _prepared(stream: Stream, pipeline: Pipeline, workers: int) -> Iterator[np.n
 
     def prepare(name: str, file: Path | BinaryIO) -> Result:
         try:
-            return name, pipeline(stream.decode(file, pipeline.enough))
+            return name, pipeline(stream.decode(file, pipeline.enough, alpha=pipeline.channels == 4))
         except PictureError as error:
             return name, error
 
