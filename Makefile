@@ -9,7 +9,9 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
 DATA ?=
 MODEL ?= demo/run
 
-.PHONY: setup demo gallery bench-peers test test-slow check format clean
+WASM := src/betabloom/reports/share_page/decoder.wasm
+
+.PHONY: setup browser wasm demo gallery bench-peers test test-slow check format clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)  ## make the virtual environment with the tested versions
@@ -41,7 +43,17 @@ $(PEERS)/.ready: benchmarks/requirements-peers.txt
 	$(PEERS)/bin/python -c 'import disent.frameworks.vae, lightning, pythae.trainers'
 	touch $@
 
-test: $(READY)  ## the tests (minutes)
+browser:  ## Debian's chromium, which the tests of pages need; where it cannot be installed they are skipped
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+		{ apt-get update -q && apt-get install -q -y chromium; } >/dev/null 2>&1 || \
+		echo "There is no chromium, and it cannot be installed: the tests of pages are skipped."
+
+wasm:  ## compile the decoder for browsers (needs clang and wasm-ld)
+	clang --target=wasm32 -O3 -msimd128 -nostdlib -fno-builtin -Wall -Wl,--no-entry -Wl,--strip-all \
+		-Wl,-z,stack-size=65536 -o $(WASM) tools/wasm/decoder.c
+	chmod 644 $(WASM)
+
+test: $(READY) browser  ## the tests (minutes)
 	$(PYTEST) -n auto -m "not slow"
 
 test-slow: $(READY)  ## the tests that take long, and those of the extras, which are large

@@ -131,11 +131,11 @@ def steps(store: Any, batch: int, roof: float, count: int) -> dict[str, Any]:
     run = set_up(store, Config.preset("flowers64", batch=batch, steps=10**6), None)
     work = arithmetic(run)[0] / 1e3
     recorded = several(run, count)
-    assert run.replay is not None
-    if run.replay.graph is None:
+    assert run.graphed_step is not None
+    if run.graphed_step.graph is None:
         sys.exit("the steps were not recorded")
     kernels, kinds = kernels_of(run, 10)
-    run.replay.graph = None  # from here on one kernel after the other
+    run.graphed_step.graph = None  # from here on one kernel after the other
     plain = several(run, count // 4)
     return {
         "pictures per second": batch / recorded,

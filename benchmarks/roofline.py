@@ -173,13 +173,13 @@ def arithmetic(run: Run) -> tuple[float, float]:
 
     from betabloom.training import loop, optimiser
 
-    crew, run.crew = run.crew, None
+    team, run.team = run.team, None
     with FlopCounterMode(display=False) as counter:
         loop.accumulate(run, *loop.batch(run))
     with FlopCounterMode(display=False) as other, mock.patch.object(run.optimiser, "_share", optimiser._one_by_one):
         run.optimiser.step()
     run.optimiser.zero_grad(set_to_none=True)
-    run.crew = crew
+    run.team = team
     return counter.get_total_flops() / 1e9, other.get_total_flops() / 1e9
 
 

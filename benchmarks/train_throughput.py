@@ -144,10 +144,10 @@ def table(peer: str, theirs: list[float], ours: list[float], runs: list[dict[str
 def flowers(count: int) -> np.ndarray:
     """So many pictures of Oxford flowers at 64 px, evenly spread over the classes."""
     import betabloom
-    from betabloom.data.store.split import some
+    from betabloom.data.store.split import evenly_spaced
 
     pictures = betabloom.prepare(FLOWERS).pictures
-    return np.asarray(pictures[some(np.arange(len(pictures)), count)])
+    return np.asarray(pictures[evenly_spaced(np.arange(len(pictures)), count)])
 
 
 def photos(count: int) -> list[Path]:

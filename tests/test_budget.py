@@ -244,7 +244,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_worked_through_in_parts(small_st
         for state in (whole, parted):
             for state.step in range(3):
                 loop.train_step(state)
-    assert parted.parts == 4
+    assert parted.micro_batches == 4
     assert [r.getMessage() for r in caplog.records] == [
         f"a batch of 16 does not fit in memory: it is worked through in {parts} parts" for parts in (2, 4)
     ]
@@ -265,12 +265,12 @@ def test_other_errors_are_no_lack_of_memory(small_store, tiny_config, monkeypatc
     monkeypatch.setattr(state.vae, "forward", lambda x, noise: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
         loop.train_step(state)
-    assert state.parts == 1
+    assert state.micro_batches == 1
 
 
 def test_memory_that_is_short_in_a_budget_makes_the_batch_smaller(small_store, tiny_config, clock):
     def pace(state):
-        state.parts = 4
+        state.micro_batches = 4
         return 0.01
 
     assert chosen(small_store, tiny_config.replace({"batch": 0}), pace, clock).train.batch == 8
@@ -280,11 +280,11 @@ def test_parts_are_kept_by_a_checkpoint(small_store, tiny_config, tmp_path):
     (tmp_path / "metrics.jsonl").touch()
     state = setup.set_up(small_store, tiny_config, tmp_path)
     loop.train_step(state)
-    state.step, state.parts = 1, 4
+    state.step, state.micro_batches = 1, 4
     resume.save(state)
     again = setup.set_up(small_store, tiny_config, tmp_path)
     resume.restore(again)
-    assert again.parts == 4
+    assert again.micro_batches == 4
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_the_one_of_flower_photos_draws_other_pictures_crisply_and_says_what_it_
     card = (MODELS / "flowers128" / "README.md").read_text(encoding="utf-8")
     for word in ("flower-photos", "keep_decoder", "H100", "limits", "belong to their authors", "Fréchet"):
         assert word in card, word
-    assert photos.config.train.start == BUNDLED
+    assert photos.config.train.init_from == BUNDLED
     pictures = photos.generate(32, seed=1)
     assert pictures.shape == (32, 128, 128, 3)
     assert len({picture.tobytes() for picture in pictures}) == 32

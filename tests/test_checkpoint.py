@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -178,3 +179,26 @@ def test_half_the_space_is_hardly_a_grey_level(model, tmp_path):
     difference = np.abs(whole.generate(8, seed=1).astype(int) - half.generate(8, seed=1))
     assert difference.max() <= 2
     assert half.fingerprint != whole.fingerprint
+
+
+def kept(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_saving_replaces_models_and_nothing_else(model, tmp_path):
+    """A folder of a person's, a run, a file of a person's in a model, a config.json of another program: all stay."""
+    made, folder = model
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "notes.txt").write_text("my thesis")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "config.json").write_text('{"model_type": "bert"}')
+    made.save(tmp_path / "mine")
+    (tmp_path / "mine" / "flowers.png").write_text("mine")
+    shutil.copytree(folder, tmp_path / "run")
+    before = kept(tmp_path)
+    for name, what in (("results", "notes.txt"), ("foreign", "config.json"), ("mine", "flowers.png"), ("run", "model")):
+        with pytest.raises(UsageError, match=f"{name} is not replaced.*{what}"):
+            made.save(tmp_path / name)
+    assert kept(tmp_path) == before
+    made.save(tmp_path / "run" / "model")
+    assert betabloom.load(tmp_path / "run").config == made.config

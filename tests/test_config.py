@@ -120,3 +120,8 @@ def test_sizes_are_width_by_height():
     assert parse_size("96x64") == (64, 96)
     with pytest.raises(UsageError, match="WIDTHxHEIGHT"):
         parse_size("large")
+
+
+def test_settings_written_under_a_former_name_are_read():
+    assert Config.from_dict({"train": {"start": "flowers64"}}).train.init_from == "flowers64"
+    assert Config.preset("tiny", start="flowers64").train.init_from == "flowers64"

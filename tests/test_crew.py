@@ -12,7 +12,7 @@ from betabloom.config import Config
 from betabloom.training import accumulate, loop
 from betabloom.training import step as one_step
 from betabloom.training.setup import set_up
-from betabloom.training.threads import Crew, gather
+from betabloom.training.threads import ThreadTeam, thread_team
 from betabloom.vae.build import build_vae
 
 CHOICES = {
@@ -43,9 +43,9 @@ def prepared(store, config, **settings):
 @pytest.mark.parametrize("name", CHOICES)
 def test_the_gradient_is_that_of_the_whole_batch(name, threads, small_store, tiny_config):
     together, alone = (prepared(small_store, tiny_config, **CHOICES[name]) for _ in range(2))
-    assert together.crew
-    assert together.crew.size == threads
-    alone.crew = None
+    assert together.team
+    assert together.team.size == threads
+    alone.team = None
     one, other = (accumulate.accumulate(run, *one_step.batch(run)) for run in (together, alone))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
     weights = zip(together.vae.named_parameters(), alone.vae.parameters(), strict=True)
@@ -72,7 +72,7 @@ def test_a_run_of_several_cores_that_is_resumed_is_the_uninterrupted_one(threads
             raise KeyboardInterrupt
 
     run = set_up(small_store, config, None)
-    assert run.crew
+    assert run.team
     with pytest.raises(KeyboardInterrupt):
         loop.train(small_store, config, tmp_path / "parts", progress=stop)
     assert steps == 7
@@ -83,15 +83,15 @@ def test_a_run_of_several_cores_that_is_resumed_is_the_uninterrupted_one(threads
 
 def test_torch_has_its_threads_again_after_a_step(threads, small_store, tiny_config):
     run = prepared(small_store, tiny_config)
-    with run.crew.at_work():
-        assert run.crew.map(lambda _: torch.get_num_threads(), range(threads)) == [1] * threads
+    with run.team.at_work():
+        assert run.team.map(lambda _: torch.get_num_threads(), range(threads)) == [1] * threads
     loop.train_step(run)
     assert torch.get_num_threads() == threads
 
 
 def test_parts_work_at_the_same_time_and_errors_come_out_when_all_have_ended():
     torch.set_num_threads(2)
-    pair, met, ended = Crew(2), threading.Barrier(2, timeout=10), []
+    pair, met, ended = ThreadTeam(2), threading.Barrier(2, timeout=10), []
     assert pair.map(lambda part: (met.wait(), part)[1], [3, 4]) == [3, 4]
 
     def fails(part: int) -> None:
@@ -111,7 +111,7 @@ def test_parts_work_at_the_same_time_and_errors_come_out_when_all_have_ended():
 def test_what_is_shared_is_done_once_each():
     torch.set_num_threads(2)
     done: list[int] = []
-    Crew(2).share(done.append, list(range(100)))
+    ThreadTeam(2).share(done.append, list(range(100)))
     assert sorted(done) == list(range(100))
     torch.set_num_threads(1)
 
@@ -119,16 +119,16 @@ def test_what_is_shared_is_done_once_each():
 def test_there_is_no_crew_where_it_would_change_the_step_or_not_pay():
     processor = torch.device("cpu")
     vae = build_vae((3, 16, 16), 4, "conv", (8, 16))
-    assert gather(vae, 32, processor) is None  # one thread
+    assert thread_team(vae, 32, processor) is None  # one thread
     torch.set_num_threads(4)
-    assert gather(vae, 32, processor).size == 4
-    assert gather(vae, 16, processor).size == 2
-    assert gather(vae, 15, processor) is None
-    assert gather(vae, 32, torch.device("meta")) is None
+    assert thread_team(vae, 32, processor).size == 4
+    assert thread_team(vae, 16, processor).size == 2
+    assert thread_team(vae, 15, processor) is None
+    assert thread_team(vae, 32, torch.device("meta")) is None
     for joined in (nn.BatchNorm2d(16), nn.Dropout(0.1)):
         other = build_vae((3, 16, 16), 4, "conv", (8, 16))
         other.encoder.body.append(joined)
-        assert gather(other, 32, processor) is None
+        assert thread_team(other, 32, processor) is None
     torch.set_num_threads(1)
 
 
@@ -140,7 +140,7 @@ def test_a_part_for_which_memory_is_too_small_halves_the_batch(threads, small_st
 
     monkeypatch.setattr(accumulate, "_side_by_side", too_large)
     assert len(accumulate.accumulate(run, *one_step.batch(run))) == 3
-    assert run.parts == 2
+    assert run.micro_batches == 2
 
 
 def test_the_network_of_the_flowers_has_a_crew_and_the_seeds_whose_gradients_take_memory_has_none():
@@ -151,7 +151,7 @@ def test_the_network_of_the_flowers_has_a_crew_and_the_seeds_whose_gradients_tak
         m = config.model
         with torch.device("meta"):
             vae = build_vae(config.shape, m.latents, m.family, m.widths)
-        found.append(gather(vae, 32, torch.device("cpu")))
+        found.append(thread_team(vae, 32, torch.device("cpu")))
     torch.set_num_threads(1)
     assert found[0] is not None
     assert found[1] is None

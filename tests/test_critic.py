@@ -8,8 +8,10 @@ import torch
 
 import betabloom
 from betabloom.errors import UsageError
-from betabloom.refine import critic
-from betabloom.refine.sharpen import sharpen
+from betabloom.refine.adversarial import Shares
+from betabloom.refine.critic import PatchDiscriminator
+from betabloom.refine.repetition import Repetition, repeated_detail
+from betabloom.refine.sharpen import LARGE, decoder_trainer, sharpen
 from betabloom.system.signals import Stop
 
 
@@ -44,12 +46,14 @@ def test_a_narrow_decoder_is_said_to_be_too_narrow(model, pictures, caplog):
     def warnings(steps_of):
         caplog.clear()
         sharpen(steps_of, pictures, steps=1)
-        return [r.getMessage().split(": ")[1] for r in caplog.records if "narrow" in r.getMessage()]
+        return [r.getMessage() for r in caplog.records if "few channels" in r.getMessage()]
 
     store = betabloom.prepare(betabloom.data.Arrays(pictures), size=16)
-    assert warnings(model) == ["give it more channels, --set widths=…, in training"]
+    (advice,) = warnings(model)
+    assert "more channels in training: --set widths=…" in advice
     settings = {"steps": 1, "latents": 4, "family": "residual", "batch": 8}
-    assert warnings(betabloom.fit(store, "tiny", widths=(6, 8), **settings)) == ["give it --wider 3"]
+    (advice,) = warnings(betabloom.fit(store, "tiny", widths=(6, 8), **settings))
+    assert "Try --wider 3." in advice
     assert warnings(betabloom.fit(store, "tiny", widths=(16, 16), **settings)) == []
 
 
@@ -68,26 +72,26 @@ def test_pulled_by_the_pixels_alone_it_is_an_auto_encoder_that_learns(model, pic
     def error(some):
         return np.square(some.reconstruct(pictures).astype(float) - pictures).mean()
 
-    alone = sharpen(model, pictures, steps=40, shares=critic.Shares(1.0, 0.0, 0.0))
+    alone = sharpen(model, pictures, steps=40, shares=Shares(1.0, 0.0, 0.0))
     assert error(alone) < error(model)
 
 
 def test_the_critic_learns_to_tell_pictures_from_what_is_made(model, pictures):
-    lesson = critic.DecoderTrainer(model, pictures, 0, critic.Shares(1.0, 0.0, 0.0))
     torch.manual_seed(0)
+    trainer = decoder_trainer(model, pictures, 0, Shares(1.0, 0.0, 0.0))
     for step in range(40):
-        lesson.step(step, 1.0)
+        trainer.step(step, 1.0)
     with torch.no_grad():
-        real = lesson.critic(betabloom.vae.inference.to_tensor(pictures))[1].mean()
-        made = lesson.critic(betabloom.vae.inference.to_tensor(model.generate(60)))[1].mean()
+        real = trainer.critic.network(betabloom.vae.inference.to_tensor(pictures))[1].mean()
+        made = trainer.critic.network(betabloom.vae.inference.to_tensor(model.generate(60)))[1].mean()
     assert real > made
 
 
 def test_the_pull_has_the_shares_that_were_asked_for(model, pictures):
-    for shares in (critic.Shares(2.0, 0.0, 0.0), critic.Shares(0.0, 0.0, 0.5), critic.Shares(0.0, 3.0, 0.0)):
-        lesson = critic.DecoderTrainer(model, pictures, 0, shares)
-        x, made = lesson._drawn(0)
-        pull = lesson._pull(x, made.detach().requires_grad_())
+    for shares in (Shares(2.0, 0.0, 0.0), Shares(0.0, 0.0, 0.5), Shares(0.0, 3.0, 0.0)):
+        trainer = decoder_trainer(model, pictures, 0, shares)
+        x, made = trainer.batches(0)
+        pull = trainer.critic.gradient(0, x, made.detach())
         assert pull.norm().item() == pytest.approx(max(shares.likelihood, shares.features, shares.verdict), rel=1e-3)
         if not shares.verdict:  # new pictures have no picture to be near to
             assert pull[len(x) :].abs().max() == 0
@@ -98,47 +102,47 @@ def test_a_pattern_repeats_and_noise_does_not():
     noise = torch.rand(8, 3, 128, 128, generator=generator)
     pattern = torch.rand(8, 3, 8, 8, generator=generator).tile(1, 1, 16, 16)
     stripes = torch.tensor([0.2, 0.8]).tile(64).expand(8, 3, 128, 128)
-    assert critic.repeats(noise).item() == pytest.approx(np.log(1 / 16), abs=0.1)
-    assert critic.repeats(stripes).item() == pytest.approx(0, abs=0.05)  # at the edges pictures are mirrored
+    assert repeated_detail(noise).item() == pytest.approx(np.log(1 / 16), abs=0.1)
+    assert repeated_detail(stripes).item() == pytest.approx(0, abs=0.05)  # at the edges pictures are mirrored
     halves = [
-        critic.repeats(noise).item(),
-        critic.repeats(0.5 * noise + 0.5 * pattern).item(),
-        critic.repeats(pattern).item(),
+        repeated_detail(noise).item(),
+        repeated_detail(0.5 * noise + 0.5 * pattern).item(),
+        repeated_detail(pattern).item(),
     ]
     assert halves == sorted(halves)
     slope = torch.linspace(0, 1, 128).expand(8, 3, 128, 128) + 0.1 * noise  # light that changes slowly is no detail
-    assert critic.repeats(slope).item() == pytest.approx(np.log(1 / 16), abs=0.1)
-    assert critic.repeats(noise[:, :, :24, :24]).item() == 0
-    assert critic.repeats(noise[:, :, :100, :70]).isfinite()
-    assert critic.repeats(torch.zeros(1, 3, 64, 64)).item() == 0
+    assert repeated_detail(slope).item() == pytest.approx(np.log(1 / 16), abs=0.1)
+    assert repeated_detail(noise[:, :, :24, :24]).item() == 0
+    assert repeated_detail(noise[:, :, :100, :70]).isfinite()
+    assert repeated_detail(torch.zeros(1, 3, 64, 64)).item() == 0
 
 
-def test_what_repeats_more_than_in_pictures_is_pulled_away_from(model, pictures):
-    lesson = critic.DecoderTrainer(model, pictures, 0)
+def test_what_repeats_more_than_in_pictures_is_pulled_away_from():
+    repetition = Repetition()
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(4, 3, 64, 64, generator=generator)
     striped = noise + torch.tensor([0.0, 0.4]).tile(32)
-    lesson._remember(0, noise)
-    assert lesson.repeats == pytest.approx(critic.repeats(noise).item())
-    pull = lesson._against_repeats(striped)
-    assert critic.repeats(striped - 5 * pull) < critic.repeats(striped) - 0.1
+    repetition.observe(noise)
+    assert repetition.usual == pytest.approx(repeated_detail(noise).item())
+    pull = repetition.gradient(striped)
+    assert repeated_detail(striped - 5 * pull) < repeated_detail(striped) - 0.1
     assert pull.norm().item() == pytest.approx(1)
-    assert not lesson._against_repeats(noise + 0.0).any()  # no more than pictures do
+    assert not repetition.gradient(noise + 0.0).any()  # no more than pictures do
 
 
 def test_a_step_of_larger_pictures_has_fewer_of_them(pictures):
-    large = pictures.repeat(critic.LARGE // pictures.shape[1] + 1, 1).repeat(critic.LARGE // pictures.shape[1] + 1, 2)
+    large = pictures.repeat(LARGE // pictures.shape[1] + 1, 1).repeat(LARGE // pictures.shape[1] + 1, 2)
     store = betabloom.prepare(betabloom.data.Arrays(large[:20]), size=large.shape[1])
     network = {"family": "residual", "widths": (4, 4, 4), "latents": 4}
     model = betabloom.fit(store, "tiny", steps=2, batch=8, **network)
-    lesson = critic.DecoderTrainer(model, np.asarray(store.pictures), 0)
-    x, z = lesson._drawn(0)
+    trainer = decoder_trainer(model, np.asarray(store.pictures))
+    x, z = trainer.batches(0)
     assert (len(x), len(z)) == (16, 28)
-    assert lesson.shares == critic.Shares(1.0, 1.0, 0.2)
+    assert trainer.recipe.shares == Shares(1.0, 1.0, 0.2)
 
 
 def test_a_patch_is_as_large_as_documented():
-    judge = critic.Critic(3).double().eval()
+    judge = PatchDiscriminator(3).double().eval()
     x = torch.rand(1, 3, 128, 128, dtype=torch.double, requires_grad=True)
     features, _ = judge(x)
     for level, side in ((2, 22), (3, 46)):
@@ -161,7 +165,7 @@ def test_who_asks_to_stop_keeps_what_was_learned(model, pictures):
 
 @pytest.mark.parametrize("wrong", [{}, {"steps": 3, "seconds": 1.0}], ids=["neither", "both"])
 def test_how_long_is_said_once(model, pictures, wrong):
-    with pytest.raises(UsageError, match="either how many steps or how many seconds"):
+    with pytest.raises(UsageError, match="either the number of steps"):
         sharpen(model, pictures, **wrong)
 
 

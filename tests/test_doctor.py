@@ -106,7 +106,7 @@ def test_a_few_pictures_and_a_large_model(tmp_path):
     config = Config.preset("tiny", **SETTINGS)
     smaller = config.replace(dict([found["too-few-pictures"].command.removeprefix("--set ").split("=")]))
     state = setup.set_up(few, smaller.replace({"holdout": 0.4}), None)
-    assert "too-few-pictures" not in {each.illness for each in checkup.advise(state)}
+    assert "too-few-pictures" not in {each.illness for each in checkup.checkup(state)}
 
 
 def test_augmented_pictures_that_are_learned_by_heart_all_the_same_mean_stop_earlier():
@@ -200,7 +200,7 @@ def test_after_a_setback_the_run_stands_at_its_averaged_weights_without_momentum
     assert all(bool((value == before[name]).all()) for name, value in state.vae.state_dict().items())  # left out
     assert state.sums.count == 6
     recovery.recover(state)
-    assert (state.setbacks, state.sums.count, state.sums.left_out.item()) == (1, 5, 0)
+    assert (state.rollbacks, state.sums.count, state.sums.skipped_steps.item()) == (1, 5, 0)
     for mine, average in zip(state.vae.parameters(), state.averaged.parameters(), strict=True):
         assert mine.equal(average)
         assert mine.isfinite().all()
@@ -295,7 +295,7 @@ def test_after_three_setbacks_it_gives_up(flowers, tmp_path, monkeypatch):
 def healthy_facts(**settings):
     config = Config.preset("tiny", **{**SETTINGS, **settings}).to_dict()
     flat = {name: value for section in config.values() for name, value in section.items()}
-    return doctor.Facts(flat, numbers=768, images=400, held_out=40, parameters=10_000, progress=1.0)
+    return doctor.RunFacts(flat, numbers=768, images=400, held_out=40, parameters=10_000, progress=1.0)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.1, 0.19])
@@ -354,10 +354,10 @@ def test_on_an_accelerator_the_host_looks_now_and_then_and_at_the_end(flowers):
     state.device = torch.device("cuda")  # nothing is computed
     for state.step in (2, 20, 49):
         recovery.recover(state)
-        assert state.setbacks == 0
+        assert state.rollbacks == 0
     state.step = recovery.LOOK_EVERY
     recovery.recover(state)
-    assert (state.setbacks, state.sums.count) == (1, 0)
+    assert (state.rollbacks, state.sums.count) == (1, 0)
     assert state.sums.values.isfinite().all()
 
 

@@ -13,8 +13,8 @@ from betabloom.errors import UsageError
 from betabloom.model.without_torch import open_without_torch
 from betabloom.networks.build import FAMILIES
 from betabloom.refine import enlarge as enlarging
-from betabloom.refine.critic import Shares
-from betabloom.refine.enlarge import EnlargerTrainer, enlarge, enlarged
+from betabloom.refine.adversarial import Shares
+from betabloom.refine.enlarge import enlarge, enlarged, enlarger_trainer
 from betabloom.refine.widen import widened
 from betabloom.system.signals import Stop
 from betabloom.vae.likelihood import LIKELIHOODS
@@ -44,7 +44,7 @@ def model(pictures):
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr(enlarging, "ALONE", 2)
+    monkeypatch.setattr(enlarging, "HEAD_START", 2)
 
 
 @pytest.fixture
@@ -104,8 +104,8 @@ def test_by_the_pixels_alone_it_draws_edges_that_halves_do_not_have(model, photo
 
 @pytest.mark.usefixtures("_clean")
 def test_what_is_compared_with_photos_is_made_of_their_halves(model, photos):
-    lesson = EnlargerTrainer(model, enlarged(model).vae.decoder.enlargers[0], photos, 0, Shares())
-    x, made = lesson._drawn(0)
+    trainer = enlarger_trainer(model, enlarged(model).vae.decoder.enlargers[0], photos)
+    x, made = trainer.batches(0)
     assert x.shape == made.shape == (enlarging.BATCH, 3, 32, 32)
     halves = F.avg_pool2d(x, 2)
     soft = F.avg_pool2d(F.pad(halves, (1,) * 4, mode="replicate"), 3, 1)
@@ -150,7 +150,7 @@ def test_a_stop_keeps_what_was_learned(model, photos):
 
 @pytest.mark.parametrize("wrong", [{}, {"steps": 1, "seconds": 1.0}])
 def test_either_steps_or_seconds(wrong, model, photos):
-    with pytest.raises(UsageError, match="how many"):
+    with pytest.raises(UsageError, match="either the number of steps"):
         enlarge(model, photos, **wrong)
 
 

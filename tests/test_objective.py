@@ -21,7 +21,7 @@ from betabloom.vae.objective import (
 )
 from betabloom.vae.posterior import DiagonalNormal, Point
 from betabloom.vae.prior import StandardNormal
-from betabloom.vae.schedule import Constant, Linear
+from betabloom.vae.schedule import Constant, LinearSchedule
 
 
 def terms(batch: int = 6, latents: int = 3, seed: int = 0) -> Terms:
@@ -54,7 +54,7 @@ def test_loss_is_affine_in_beta(regulariser):
 
 def test_capacity_holds_the_rate_and_grows():
     t = terms()
-    objective = Objective(Constant(10.0), Capacity(Linear(0.0, 20.0)))
+    objective = Objective(Constant(10.0), Capacity(LinearSchedule(0.0, 20.0)))
     for progress in (0.0, 0.5, 1.0):
         expected = t.distortion.mean() + 10 * (t.rate.mean() - 20 * progress).abs()
         torch.testing.assert_close(objective(t, progress), expected)

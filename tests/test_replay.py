@@ -27,7 +27,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 def ready(store, config, name, **settings):
     run = set_up(store, config.replace({**CHOICES[name], **settings}), None)
     run.vae.train()
-    run.parts = 3 if name == "in parts" else 1
+    run.micro_batches = 3 if name == "in parts" else 1
     run.plan.advance(run.step, 0)
     return run
 
@@ -52,15 +52,15 @@ def same(one, other, **tolerance):
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_step_that_reads_its_schedules_from_memory_is_the_same_step(name, small_store, tiny_config):
     plain, reading = (ready(small_store, tiny_config, name) for _ in range(2))
-    plain.crew = reading.crew = None
+    plain.team = reading.team = None
     objective = reading.objective
     learn(plain, 6)
     for _ in range(6):
         for group in reading.optimiser.param_groups:
             group["lr"] = learning_rate(reading)
-        with from_memory(reading) as fill:
+        with from_memory(reading) as refresh:
             assert all(isinstance(group["lr"], torch.Tensor) for group in reading.optimiser.param_groups)
-            fill()
+            refresh()
             step._learn(reading, *one_step.batch(reading))
         reading.step += 1
         reading.plan.advance(reading.step, 0)
@@ -92,8 +92,8 @@ def test_weights_that_are_changed_together_are_changed_as_one_by_one(decay):
 def test_replayed_steps_are_those_that_would_have_been_taken(name, small_store, tiny_config):
     runs = [ready(small_store, tiny_config, name, device="cuda", ema=0.9) for _ in range(2)]
     told = [learn(runs[0], 12)]
-    assert runs[0].replay
-    assert runs[0].replay.graph
+    assert runs[0].graphed_step
+    assert runs[0].graphed_step.graph
     told.append(plainly(runs[1], 12))
     torch.testing.assert_close(*told, rtol=1e-3, atol=1e-3)
     same(*runs, rtol=1e-3, atol=1e-4)
@@ -104,8 +104,8 @@ def plainly(run, steps):
     told = []
     for _ in range(steps):
         told.append(learn(run, 1))
-        run.replay.taken = 0
-    assert run.replay.graph is None
+        run.graphed_step.taken = 0
+    assert run.graphed_step.graph is None
     return torch.cat(told)
 
 
@@ -115,12 +115,12 @@ def test_a_replayed_step_that_is_not_finite_changes_nothing(small_store, tiny_co
     learn(run, WARM_UP + 2)
     before = {name: value.clone() for name, value in run.vae.state_dict().items()}
     x, noise = one_step.batch(run)
-    assert run.replay
-    good, *_ = run.replay(x * float("nan"), noise)
+    assert run.graphed_step
+    good, *_ = run.graphed_step(x * float("nan"), noise)
     assert not good
     for name, value in run.vae.state_dict().items():
         assert torch.equal(value, before[name]), name
-    assert run.replay(x, noise)[0]
+    assert run.graphed_step(x, noise)[0]
 
 
 @needs_gpu

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from betabloom.errors import UsageError
-from betabloom.vae.schedule import SCHEDULES, Constant, Cosine, Cyclical, Linear, make_schedule
+from betabloom.vae.schedule import SCHEDULES, Constant, Cosine, Cyclical, LinearSchedule, make_schedule
 
 GRID = [i / 200 for i in range(201)]
 
@@ -14,7 +14,7 @@ def test_constant_is_constant():
     assert {Constant(3.0)(t) for t in GRID} == {3.0}
 
 
-@pytest.mark.parametrize("kind", [Linear, Cosine])
+@pytest.mark.parametrize("kind", [LinearSchedule, Cosine])
 def test_warm_up_rises_from_start_to_end_and_stays(kind):
     schedule = kind(1.0, 5.0, until=0.4)
     values = [schedule(t) for t in GRID]
@@ -25,7 +25,7 @@ def test_warm_up_rises_from_start_to_end_and_stays(kind):
 
 
 def test_cosine_is_flat_at_both_ends():
-    schedule, linear = Cosine(0, 1), Linear(0, 1)
+    schedule, linear = Cosine(0, 1), LinearSchedule(0, 1)
     assert schedule(0.01) < 0.1 * linear(0.01)
     assert 1 - schedule(0.99) < 0.1 * (1 - linear(0.99))
 

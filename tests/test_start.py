@@ -17,7 +17,7 @@ from betabloom.config import Config
 from betabloom.errors import UsageError
 from betabloom.training import loop
 from betabloom.training.setup import set_up
-from betabloom.training.warm_start import settled, start
+from betabloom.training.warm_start import warm_start, with_initial_model
 
 
 def drawn(size, channels=3):
@@ -37,9 +37,9 @@ def model(tmp_path_factory):
 
 def begun(model, size, **settings):
     store = drawn(size)
-    config = Config.preset("tiny", height=size, width=size, start=str(model), **settings)
-    run = set_up(store, settled(config), None)
-    start(run.vae, run.config)
+    config = Config.preset("tiny", height=size, width=size, init_from=str(model), **settings)
+    run = set_up(store, with_initial_model(config), None)
+    warm_start(run.vae, run.config)
     return run, store
 
 
@@ -81,7 +81,7 @@ def test_pictures_of_the_same_size_start_from_all_weights(model):
 
 def test_it_knows_more_than_an_untrained_one_from_the_first_step_on(model):
     store = drawn(32)
-    known = betabloom.fit(store, "tiny", start=str(model), steps=1, learning_rate=0.0, beta_schedule="constant")
+    known = betabloom.fit(store, "tiny", init_from=str(model), steps=1, learning_rate=0.0, beta_schedule="constant")
     network = {"family": "residual", "widths": (6, 8, 8), "latents": 5, "prior": "normal-learned"}
     new = betabloom.fit(store, "tiny", steps=1, learning_rate=0.0, beta_schedule="constant", **network)
     assert known.training["validation"]["loss"] < new.training["validation"]["loss"]
@@ -126,7 +126,7 @@ def test_everything_is_trained_on_and_the_run_can_be_stopped_and_resumed(model, 
 )
 def test_what_a_model_cannot_start_is_refused(model, size, settings, words):
     with pytest.raises(UsageError, match=r"draws coloured pictures of 32x32 pixels|leave out") as error:
-        settled(Config.preset("tiny", height=size, width=size, start=str(model), **settings))
+        with_initial_model(Config.preset("tiny", height=size, width=size, init_from=str(model), **settings))
     assert words in str(error.value)
 
 
@@ -144,10 +144,10 @@ def test_the_command_line_starts_from_the_model_that_comes_along(tmp_path):
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     made, theirs = betabloom.load(tmp_path / "run"), betabloom.load()
-    assert made.config.train.start == "flowers64"
+    assert made.config.train.init_from == "flowers64"
     assert made.config.model == theirs.config.model
     about = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
-    assert about["config"]["train"]["start"] == "flowers64"
+    assert about["config"]["train"]["init_from"] == "flowers64"
     refused = CliRunner().invoke(
         app, ["train", "drawn:40", "--from", str(tmp_path / "none"), "-o", str(tmp_path / "r")]
     )
@@ -183,4 +183,4 @@ def test_a_decoder_is_kept_only_where_there_is_one_that_fits(model, tmp_path):
     with pytest.raises(UsageError, match="--from flowers64"):
         betabloom.fit(drawn(32), "tiny", keep_decoder=True, steps=1)
     with pytest.raises(UsageError, match="leave out --size"):
-        betabloom.fit(drawn(64), "tiny", start=str(model), keep_decoder=True, steps=1)
+        betabloom.fit(drawn(64), "tiny", init_from=str(model), keep_decoder=True, steps=1)

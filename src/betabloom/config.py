@@ -47,10 +47,13 @@ class DataConfig:
     source: str = _setting("flowers102", "flowers102, drawn, drawn:COUNT, a folder, archive, table, hf:NAME or shards")
     min_size: int = _setting(0, "leave out pictures with a side of fewer pixels", between=(0, 65536))
     background: str = _setting("white", "colour behind transparent pictures")
+    levels: str = _setting("", "LOW,HIGH: stored values that are black and white; auto, or empty for the kind of file's")
+    pages: str = _setting("first", "first page or frame of a file, or all as pictures of their own", choices=("first", "all"))
+    exclude: str = _setting("", "patterns of file names to leave out, as *_mask.png,old/*")
     pipeline: str = _setting("square", "preprocessing: square, justcrop, enhance, a chain of steps, or a file with one")
     height: int = _setting(64, "height of the prepared pictures in pixels", between=(1, 4096))
     width: int = _setting(64, "width of the prepared pictures in pixels", between=(1, 4096))
-    channels: int = _setting(3, "3 for colour, 1 for grey", choices=(1, 3))
+    channels: int = _setting(3, "3 for colour, 1 for grey, 4 for colour with transparency", choices=(1, 3, 4))
     split: str = _setting("auto", "official splits to train on (train+test …), auto, or all")
     holdout: float = _setting(
         0.1, "share of pictures held out for validation where there is no official split", between=(0.001, 0.9)
@@ -110,7 +113,7 @@ class ObjectiveConfig:
 class TrainConfig:
     """How long, how fast, on what."""
 
-    start: str = _setting("", "a model to start from, whose network it is then; empty for none")
+    init_from: str = _setting("", "a model to start from, whose network it is then; empty for none")
     keep_decoder: bool = _setting(False, "leave the decoder of that model as it is: the rest learns")
     epochs: float = _setting(
         60.0, "passes over the training pictures; used when neither steps nor budget is set", between=(0, 1e9)
@@ -158,6 +161,7 @@ SECTIONS: dict[str, type[Any]] = {
     "train": TrainConfig,
 }
 SECTION_OF = {f.name: name for name, section in SECTIONS.items() for f in dataclasses.fields(section)}
+FORMER_NAMES = {"start": "init_from"}  # in files of models and runs that were written before the name changed
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The default: 64×64 colour pictures. A small β buys sharper pictures with more nats of code, and the samplers that
@@ -216,7 +220,7 @@ class Config:
         config = cls().replace(PRESETS[name]).replace(settings)
         for key in settings:
             section, setting = _locate(key)
-            if config.train.start and section == "model":
+            if config.train.init_from and section == "model":
                 raise UsageError(f"The network is that of the model to start from: leave out '{setting}'.")
         return config
 
@@ -277,6 +281,7 @@ def guess(word: str, known: Iterable[str]) -> str:
 def _locate(key: str) -> tuple[str, str]:
     """Section and name of a setting given as "beta" or "objective.beta"."""
     section, _, name = key.rpartition(".")
+    name = FORMER_NAMES.get(name, name)
     if name not in SECTION_OF or section not in ("", SECTION_OF[name]):
         known = ", ".join(sorted(SECTION_OF))
         raise UsageError(f"Unknown setting {key!r}.{guess(name, SECTION_OF)} The settings are: {known}.")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from betabloom.data.pictures.decode import decode, extent, upright
+from betabloom.data.pictures.reading import Reading
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:

@@ -91,7 +91,7 @@ def test_the_tables_name_every_illness_and_every_log() -> None:
 def test_the_sentence_on_the_page_is_the_doctors() -> None:
     shown = " ".join(blocks("text")[0].split())
     settings = {"posterior": "normal", "beta": 1e4, "beta_schedule": "constant", "latents": 32}
-    facts = doctor.Facts(settings, numbers=3072, images=400, held_out=40, parameters=1, progress=1.0)
+    facts = doctor.RunFacts(settings, numbers=3072, images=400, held_out=40, parameters=1, progress=1.0)
     learned = {"split": "train", "step": 100, "distortion": 0.0}
     record = {"split": "validation", "step": 100, "beta": 1e4, "active_units": 0, "rate": 0.0}
     advice = doctor._collapse(doctor._History([learned, record], facts))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,15 +83,11 @@ def _note(text: str) -> None:
 def _write(found: Evaluation, path: Path) -> None:
     """Write the report, whole or not at all."""
     from betabloom.reports.evaluation import markdown
+    from betabloom.system.atomic import json_text, write_text
 
     as_data = path.suffix.lower() == ".json"
-    text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n" if as_data else markdown(found)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    text = json_text(found.to_dict(), indent=2) + "\n" if as_data else markdown(found)
+    write_text(path, text, synced=False)
 
 
 def _headline(found: Evaluation) -> str:

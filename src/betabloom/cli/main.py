@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli import cache, evaluate, generate, refine, runs
+from betabloom.cli import cache, evaluate, generate, refine, runs, share
 from betabloom.cli import data as cli_data
 from betabloom.cli.options import (
     Device,
@@ -56,6 +56,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app)
 app.add_typer(generate.app)
+app.add_typer(share.app)
 app.add_typer(runs.app)
 app.add_typer(cache.app, name="cache")
 app.add_typer(evaluate.app)
@@ -149,13 +150,13 @@ def train(
     from betabloom.training import loop as training
     from betabloom.training.run_folder import resume_command, run_config, shell_quoted
     from betabloom.training.setup import check_settings
-    from betabloom.training.warm_start import settled
+    from betabloom.training.warm_start import with_initial_model
 
     show_log()
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
         "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size, "log": log,
-        "start": start,
+        "init_from": start,
     }  # fmt: skip
     if size:
         options["height"], options["width"] = parse_size(size)
@@ -166,7 +167,7 @@ def train(
         config, folder = run_config(resume), resume
     else:
         preset = preset or "flowers64"
-        config = settled(Config.preset(preset, **changes))
+        config = with_initial_model(Config.preset(preset, **changes))
         if source:
             config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
         folder = _new_run(out, source or "flowers102", preset)

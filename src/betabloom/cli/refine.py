@@ -154,10 +154,11 @@ def _saved(model: Model, path: Path) -> Model:
 
 def _free_folder(path: Path, force: bool) -> Path:
     """The folder, if a model may be written there: a new one, or with --force an earlier model."""
+    from betabloom.model.directory import MODEL
+
     if not path.exists():
         return path
     if not force:
         raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
-    if not (path / "config.json").is_file():
-        raise UsageError(f"{path} is not a model, so it is not replaced. Choose another name with -o.")
+    MODEL.check(path)
     return path

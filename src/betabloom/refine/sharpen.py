@@ -1,7 +1,4 @@
-"""Sharper pictures: the decoder of a trained model is trained further against a critic.
-
-Critics: `betabloom.refine.critic` and `betabloom.refine.projected_critic`.
-"""
+"""Sharper pictures: the decoder of a trained model is trained further against a critic (`adversarial`)."""
 
 from __future__ import annotations
 
@@ -15,8 +12,10 @@ import torch
 
 from betabloom.errors import UsageError
 from betabloom.networks.build import FAMILIES
-from betabloom.refine.critic import WIDTHS, DecoderTrainer, train_adversarially
-from betabloom.refine.projected_critic import ProjectedDecoderTrainer
+from betabloom.refine.adversarial import AdversarialTrainer, train_adversarially
+from betabloom.refine.batches import DecoderBatches
+from betabloom.refine.critic import LARGE_RECIPE, PATCH_RECIPE, WIDTHS, PatchCritic
+from betabloom.refine.projected_critic import CUDA_RECIPE, PROJECTED_RECIPE, ProjectedCritic
 from betabloom.refine.widen import widened
 from betabloom.system.hardware import keep_memory
 
@@ -26,13 +25,14 @@ if TYPE_CHECKING:
     import numpy as np
 
     from betabloom.model.model import Model
-    from betabloom.refine.critic import Shares
+    from betabloom.refine.adversarial import Recipe, Shares
     from betabloom.system.signals import Stop
 
-__all__ = ["sharpen"]
+__all__ = ["decoder_trainer", "sharpen"]
 
 log = logging.getLogger(__name__)
 
+LARGE = 96  # pixels of a side from which on a step has fewer pictures
 NARROW = 16  # channels; a decoder that draws its largest maps with fewer does not follow the critic (docs/log.md)
 
 
@@ -55,24 +55,24 @@ def sharpen(
         pictures: The pictures that it was trained with, uint8 (N, H, W, C).
         steps: How many steps, or
         seconds: for how long.
-        seed: Of everything that is drawn.
+        seed: Of all random numbers.
         shares: How strongly each term pulls; of the kind of critic if None.
-        eye: Whether the critic looks through EfficientNet-Lite0 (`betabloom.refine.projected_critic`, extra `metrics`).
-            A step takes several times as long, and more is learned from it.
+        eye: Whether the critic sees maps of EfficientNet-Lite0 (`betabloom.refine.projected_critic`, extra `metrics`).
+            A step takes several times as long, and teaches more.
         wider: Factor on the channels of the network, which draws the same at first (`betabloom.refine.widen`).
         progress: Called as progress(step, steps, text).
-        stop: When it is asked, what was learned until then is kept.
+        stop: Ends it early when asked; what was learned until then is kept.
 
     Returns:
         The model with the averaged weights of the decoder; its samplers and their codes are the same.
 
     Raises:
-        UsageError: Neither or both of steps and seconds are given, or pictures are too few, too small or, for the eye,
-            not in colours.
-        BetabloomError: The extra `metrics` is needed for the eye, and not installed.
+        UsageError: Neither or both of steps and seconds are given, or pictures are too few, too small or, with `eye`,
+            not in colour.
+        BetabloomError: `eye` needs the extra `metrics`, which is not installed.
     """
     if bool(steps) == bool(seconds):
-        raise UsageError("Say either how many steps or how many seconds to sharpen for.")
+        raise UsageError("Set either the number of steps or the number of seconds to sharpen for.")
     if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
         raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
     if eye and pictures.shape[3] != 3:
@@ -82,10 +82,10 @@ def sharpen(
     keep_memory()
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
         torch.default_generator.manual_seed(seed)
-        lesson = (ProjectedDecoderTrainer if eye else DecoderTrainer)(model, pictures, seed, shares)
-    taken, spent = train_adversarially(lesson, steps, seconds, progress, stop)
+        trainer = decoder_trainer(model, pictures, seed, shares, eye)
+    taken, spent = train_adversarially(trainer, steps, seconds, progress, stop)
     vae = copy.deepcopy(model.vae)
-    vae.decoder.load_state_dict(lesson.averaged.state_dict())
+    vae.decoder.load_state_dict(trainer.averaged.state_dict())
     before = model.training.get("sharpened", {"steps": 0, "seconds": 0.0})
     facts = {
         "steps": before["steps"] + taken,
@@ -96,10 +96,30 @@ def sharpen(
     return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
 
 
+def decoder_trainer(
+    model: Model, pictures: np.ndarray, seed: int = 0, shares: Shares | None = None, eye: bool = False
+) -> AdversarialTrainer:
+    """A copy of the decoder of a model, and the critic that it learns against. Arguments as of `sharpen`."""
+    vae = copy.deepcopy(model.vae).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = next(vae.parameters()).device
+    recipe = _recipe(min(pictures.shape[1:3]), device, eye)
+    recipe = dataclasses.replace(recipe, shares=shares or recipe.shares)
+    channels = pictures.shape[3]
+    critic = ProjectedCritic(channels, recipe, device, seed) if eye else PatchCritic(channels, recipe, device)
+    batches = DecoderBatches(model, vae, pictures, recipe, seed)
+    return AdversarialTrainer(vae.decoder, batches, critic, recipe)
+
+
+def _recipe(side: int, device: torch.device, eye: bool) -> Recipe:
+    if eye:
+        return CUDA_RECIPE if device.type == "cuda" else PROJECTED_RECIPE
+    return LARGE_RECIPE if side >= LARGE else PATCH_RECIPE
+
+
 def _warn_if_narrow(model: Model) -> None:
     m = model.config.model
     narrow = min(m.widths or FAMILIES[m.family].widths)
     if narrow < NARROW:
         more = math.ceil(NARROW / narrow)
-        advice = f"--wider {more}" if m.family == "residual" else "more channels, --set widths=…, in training"
-        log.warning("this decoder is narrow and does not follow the critic far: give it %s", advice)
+        advice = f"--wider {more}" if m.family == "residual" else "more channels in training: --set widths=…"
+        log.warning("This decoder has few channels and gains little. Try %s.", advice)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from betabloom import metrics
-from betabloom.data.store.split import some
+from betabloom.data.store.split import evenly_spaced
 from betabloom.errors import UsageError
 from betabloom.metrics import Measure
 from betabloom.metrics.extractors import cached_features
@@ -101,14 +101,18 @@ def evaluate(
         )
     with watch("generating", "pictures"):
         generated = model.generate(n, seed, sampler=sampler)
-    pictures = _Pictures(store, some(train, real), some(train, KNOWN), some(held_out, n), generated)
+    pictures = _Pictures(
+        store, evenly_spaced(train, real), evenly_spaced(train, KNOWN), evenly_spaced(held_out, n), generated
+    )
     found = {"generated": _features(generated, extractor, watch, "generated")}
     found |= _reference_features(model, pictures, extractor, cache, watch)
     measures = {"fidelity": _fidelity(found, seed), "novelty": {}}
     near = _novelty(pictures, found, measures["novelty"], watch)
     pairs, pair_facts = _pairs(pictures, *near)
     if len(held_out):
-        measures["likelihood"] = _likelihood(model, store.pictures[some(held_out, LIKELIHOOD_PICTURES)], samples, seed)
+        measures["likelihood"] = _likelihood(
+            model, store.pictures[evenly_spaced(held_out, LIKELIHOOD_PICTURES)], samples, seed
+        )
     measures["latent"] = _latent(model, store.pictures[pictures.real], seed)
     notes = _notes(model, store, measures)
     facts = _facts(model, store, pictures, seed, extractor, sampler, samples)

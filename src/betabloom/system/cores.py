@@ -7,6 +7,7 @@ import os
 __all__ = ["cores"]
 
 
-def cores() -> int:
-    """How many cores this program may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(at_most: int | None = None) -> int:
+    """How many cores this program may use, or `at_most` if that is less."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, at_most or usable)

@@ -41,14 +41,14 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
     Raises:
         OSError: It cannot be written.
     """
+    path.touch()
+    mode = path.stat().st_mode  # safetensors makes files that nobody else can read
     try:
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else OSError(error) from error
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)  # safetensors writes files that nobody else can read
+    path.chmod(mode)
     return sha256(path)
 
 

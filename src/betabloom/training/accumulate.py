@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from betabloom.training.state import Run
-    from betabloom.training.threads import Crew
+    from betabloom.training.threads import ThreadTeam
 
 __all__ = ["accumulate", "is_out_of_memory"]
 
@@ -49,8 +49,8 @@ def accumulate(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
     """
     while True:
         try:
-            if run.crew and run.parts == 1:
-                return _side_by_side(run, run.crew, x, noise)
+            if run.team and run.micro_batches == 1:
+                return _side_by_side(run, run.team, x, noise)
             return _in_parts(run, x, noise)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -60,7 +60,7 @@ def accumulate(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
 
 def _in_parts(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
     sums: list[Tensor] = []
-    size = -(-len(x) // run.parts)
+    size = -(-len(x) // run.micro_batches)
     for part, part_noise in zip(torch.split(x, size), torch.split(noise, size), strict=True):
         with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
             terms = run.vae(part, part_noise)
@@ -73,9 +73,9 @@ def _in_parts(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
     return tuple(sums)
 
 
-def _side_by_side(run: Run, crew: Crew, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+def _side_by_side(run: Run, team: ThreadTeam, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
     """The same as `_in_parts` with one part."""
-    size = -(-len(x) // crew.size)
+    size = -(-len(x) // team.size)
     weights = [weight for weight in run.vae.parameters() if weight.requires_grad]
 
     def forward(part: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
@@ -86,7 +86,7 @@ def _side_by_side(run: Run, crew: Crew, x: Tensor, noise: Tensor) -> tuple[Tenso
         outputs, slopes = part
         return torch.autograd.grad(outputs, weights, slopes, allow_unused=True)
 
-    made = crew.map(forward, list(zip(torch.split(x, size), torch.split(noise, size), strict=True)))
+    made = team.map(forward, list(zip(torch.split(x, size), torch.split(noise, size), strict=True)))
     whole = [torch.cat(parts).detach().requires_grad_() for parts in zip(*made, strict=True)]
     with torch.autocast("cpu", run.dtype, enabled=run.dtype != torch.float32):
         terms = run.vae.terms(x, noise, *whole)
@@ -94,7 +94,7 @@ def _side_by_side(run: Run, crew: Crew, x: Tensor, noise: Tensor) -> tuple[Tenso
     loss.backward()  # type: ignore[no-untyped-call]
     told = [i for i, each in enumerate(whole) if each.grad is not None]  # all, but for the variance of a point
     slopes = zip(*(torch.split(_gradient(whole[i]), size) for i in told), strict=True)
-    found = crew.map(backward, [([part[i] for i in told], list(own)) for part, own in zip(made, slopes, strict=True)])
+    found = team.map(backward, [([part[i] for i in told], list(own)) for part, own in zip(made, slopes, strict=True)])
     for weight, *parts in zip(weights, *found, strict=True):
         for part in parts:
             if part is not None:
@@ -122,13 +122,13 @@ def _halve(run: Run, images: int) -> None:
     run.optimiser.zero_grad(set_to_none=True)
     if run.device.type == "cuda":
         torch.cuda.empty_cache()
-    if run.parts >= images:
+    if run.micro_batches >= images:
         raise BetabloomError(
             "This network does not fit in memory, not even with one picture at a time. Train a smaller one: "
             "--size 64, or --set widths=16,32,64,128"
         )
-    run.parts = min(2 * run.parts, images)
-    log.warning("a batch of %d does not fit in memory: it is worked through in %d parts", images, run.parts)
+    run.micro_batches = min(2 * run.micro_batches, images)
+    log.warning("a batch of %d does not fit in memory: it is worked through in %d parts", images, run.micro_batches)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from betabloom.data.store.split import some
+from betabloom.data.store.split import evenly_spaced
 from betabloom.imaging import curves
 from betabloom.networks.build import FAMILIES
 from betabloom.system.hardware import choose_device
@@ -96,13 +96,13 @@ def _fitting(run: Run, step: Callable[[Run], None], seconds: float) -> tuple[flo
     while len(times) < 3 or time.monotonic() < end:
         begun = time.monotonic()
         step(run)
-        run.sums.left_out.item()  # waits for the device
+        run.sums.skipped_steps.item()  # waits for the device
         run.step += 1
         times.append(time.monotonic() - begun)
         if len(times) > 1 and sum(times) > seconds / 4:
             break
     # The first one also prepares the machine.
-    return seconds / max(statistics.median(times[1:]), 1e-9), run.parts
+    return seconds / max(statistics.median(times[1:]), 1e-9), run.micro_batches
 
 
 def reserve(run: Run, validation: float) -> float:
@@ -129,8 +129,8 @@ def _rehearse(run: Run) -> float:
     held_out = len(run.validation_rows) // REHEARSED_PART
     smaller = dataclasses.replace(
         run,
-        train_rows=some(run.train_rows, max(learned, 2)),
-        validation_rows=some(run.validation_rows, max(held_out, 1)),
+        train_rows=evenly_spaced(run.train_rows, max(learned, 2)),
+        validation_rows=evenly_spaced(run.validation_rows, max(held_out, 1)),
         config=run.config.replace({"flow": math.ceil(run.config.train.flow / REHEARSED_PART)}),
     )
     seconds = REHEARSED_PART * _timed(lambda: fit_sampler(smaller, run.averaged))

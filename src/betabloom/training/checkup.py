@@ -9,15 +9,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from betabloom.networks.build import FAMILIES, count_parameters
+from betabloom.system.atomic import write_json
 from betabloom.system.hardware import free_disk, free_memory
-from betabloom.training.doctor import Advice, Facts, diagnose
+from betabloom.training.doctor import Advice, RunFacts, diagnose
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from betabloom.training.state import Run
 
-__all__ = ["advise", "facts_of", "read_advice"]
+__all__ = ["checkup", "facts_of", "read_advice"]
 
 log = logging.getLogger(__name__)
 
@@ -25,34 +26,31 @@ STATES = 4  # a checkpoint has weights, averaged weights and two moments
 BYTES = 4  # of a number
 
 
-def advise(run: Run) -> list[Advice]:
+def checkup(run: Run) -> list[Advice]:
     """Ask the doctor; log what is new, and keep what holds now in the run's advice.json."""
     found = diagnose(run.records, facts_of(run))
     for advice in found:
-        if advice.illness not in run.told:
+        if advice.illness not in run.reported:
             log.warning("%s Type: %s", advice.sentence, advice.command)
-    run.told |= {advice.illness for advice in found}
+    run.reported |= {advice.illness for advice in found}
     if run.out:
-        text = json.dumps([asdict(advice) for advice in found], indent=2, ensure_ascii=False)
-        part = run.out / ".advice.part"
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(run.out / "advice.json")
+        write_json(run.out / "advice.json", [asdict(advice) for advice in found], synced=False)
     return found
 
 
-def facts_of(run: Run) -> Facts:
+def facts_of(run: Run) -> RunFacts:
     """What the doctor wants to know about a run beside its records."""
     settings = {name: value for section in run.config.to_dict().values() for name, value in section.items()}
     settings["widths"] = settings["widths"] or list(FAMILIES[settings["family"]].widths)
     parameters = count_parameters(run.vae)
-    return Facts(
+    return RunFacts(
         settings=settings,
         numbers=math.prod(run.config.shape),
         images=0 if run.feed else len(run.train_rows),
         held_out=len(run.validation_rows),
         parameters=parameters,
         progress=run.plan.t,
-        setbacks=run.setbacks,
+        rollbacks=run.rollbacks,
         checkpoint=BYTES * STATES * parameters if run.out else 0,
         disk=free_disk(run.out) if run.out else None,
         memory=free_memory(run.device),

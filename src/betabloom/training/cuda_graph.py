@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
     Learn = Callable[[Run, Tensor, Tensor], tuple[Tensor, ...]]
 
-__all__ = ["Replay", "from_memory"]
+__all__ = ["GraphedStep", "from_memory"]
 
 log = logging.getLogger(__name__)
 
 WARM_UP = 3  # steps before one is recorded: kernels are chosen in them, and what optimisers remember is made
 
 
-class Replay:
+class GraphedStep:
     """What takes the steps of a run on a GPU.
 
     Arguments:
@@ -49,9 +49,9 @@ class Replay:
         self.run, self.learn = run, learn
         self.taken = 0
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.given: tuple[Tensor, ...] = ()
-        self.told: tuple[Tensor, ...] = ()
-        self.fill: Callable[[], None] = lambda: None
+        self.inputs: tuple[Tensor, ...] = ()
+        self.outputs: tuple[Tensor, ...] = ()
+        self.refresh: Callable[[], None] = lambda: None
         self.stream = torch.cuda.Stream(run.device)  # type: ignore[no-untyped-call]
 
     def __call__(self, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
@@ -61,11 +61,11 @@ class Replay:
         self.taken += 1
         if self.graph is None:
             return self._plainly(x, noise)
-        for target, source in zip(self.given, (x, noise), strict=True):
+        for target, source in zip(self.inputs, (x, noise), strict=True):
             target.copy_(source)
-        self.fill()
+        self.refresh()
         self.graph.replay()
-        return self.told
+        return self.outputs
 
     def _plainly(self, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         """A step that is not replayed; those before the recording on the stream that it will take place on."""
@@ -73,24 +73,24 @@ class Replay:
             return self.learn(self.run, x, noise)
         self.stream.wait_stream(torch.cuda.current_stream(self.run.device))
         with torch.cuda.stream(self.stream):
-            told = self.learn(self.run, x, noise)
+            outputs = self.learn(self.run, x, noise)
         torch.cuda.current_stream(self.run.device).wait_stream(self.stream)
-        return told
+        return outputs
 
     def _record(self, x: Tensor, noise: Tensor) -> None:
-        self.given = tuple(each.clone(memory_format=torch.preserve_format) for each in (x, noise))
-        graph, parts, why = torch.cuda.CUDAGraph(), self.run.parts, "memory is too small"
+        self.inputs = tuple(each.clone(memory_format=torch.preserve_format) for each in (x, noise))
+        graph, parts, why = torch.cuda.CUDAGraph(), self.run.micro_batches, "memory is too small"
         try:
             here = torch.cuda.stream(torch.cuda.current_stream(self.run.device))  # to be back on, whatever happens
-            with here, from_memory(self.run) as self.fill, torch.cuda.graph(graph, stream=self.stream):
-                self.told = self.learn(self.run, *self.given)
-            if self.run.parts == parts:
+            with here, from_memory(self.run) as self.refresh, torch.cuda.graph(graph, stream=self.stream):
+                self.outputs = self.learn(self.run, *self.inputs)
+            if self.run.micro_batches == parts:
                 self.graph = graph
                 return
         except RuntimeError as error:
             why = str(error).splitlines()[0]
         log.warning("steps are taken slowly, since they could not be recorded: %s", why)
-        self.run.parts = parts
+        self.run.micro_batches = parts
         self.run.optimiser.zero_grad(set_to_none=True)
 
 
@@ -120,12 +120,12 @@ def from_memory(run: Run) -> Iterator[Callable[[], None]]:
         group["lr"] = rate_now
     run.objective = dataclasses.replace(objective, beta=kept(objective.beta), regulariser=regulariser)
 
-    def fill() -> None:
+    def refresh() -> None:
         for memory, value in scalars:
             memory.fill_(value())
 
     try:
-        yield fill
+        yield refresh
     finally:
         run.objective = objective
         for group, rate in zip(groups, rates, strict=True):

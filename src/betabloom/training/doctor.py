@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-__all__ = ["Advice", "Facts", "diagnose"]
+__all__ = ["Advice", "RunFacts", "diagnose"]
 
 # The thresholds. Distortions are compared per number, that is in nats per pixel and channel, so that they mean the same
 # for every size. "Gain" is how much lower the distortion is than that of the untrained network, in the first record.
@@ -58,7 +58,7 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunFacts:
     """What is known about a run beside its records.
 
     Attributes:
@@ -68,7 +68,7 @@ class Facts:
         held_out: Pictures held out for validation.
         parameters: Weights of the model.
         progress: t ∈ [0, 1].
-        setbacks: How often the run went back because the loss was not finite.
+        rollbacks: How often the run went back because the loss was not finite.
         checkpoint: Bytes of a checkpoint; 0 if none is written.
         disk: Bytes free where checkpoints go; None if unknown.
         memory: Bytes free and in all where the model computes; None if unknown.
@@ -80,13 +80,13 @@ class Facts:
     held_out: int
     parameters: int
     progress: float = 0.0
-    setbacks: int = 0
+    rollbacks: int = 0
     checkpoint: int = 0
     disk: float | None = None
     memory: tuple[float, float] | None = None
 
 
-def diagnose(records: Sequence[Mapping[str, Any]], facts: Facts) -> list[Advice]:
+def diagnose(records: Sequence[Mapping[str, Any]], facts: RunFacts) -> list[Advice]:
     """Say what is wrong with a run.
 
     Arguments:
@@ -107,7 +107,7 @@ def diagnose(records: Sequence[Mapping[str, Any]], facts: Facts) -> list[Advice]
 class _History:
     """The records of a run, sorted out."""
 
-    def __init__(self, records: Sequence[Mapping[str, Any]], facts: Facts) -> None:
+    def __init__(self, records: Sequence[Mapping[str, Any]], facts: RunFacts) -> None:
         self.facts = facts
         self.train = [r for r in records if r["split"] == "train"]
         self.held_out = [r for r in records if r["split"] == "validation"]
@@ -135,18 +135,18 @@ def _judged_from(settings: Mapping[str, Any]) -> float:
     return min(1.0, max(JUDGED_FROM, rises + 0.05))
 
 
-def _not_finite(facts: Facts) -> Advice | None:
-    if not facts.setbacks:
+def _not_finite(facts: RunFacts) -> Advice | None:
+    if not facts.rollbacks:
         return None
     return Advice(
         "not-finite",
-        f"The loss was not a finite number {times(facts.setbacks)}, so the run went back to weights that had one and "
-        f"went on with a learning rate of {_step(facts, 3**facts.setbacks)}; start with that.",
-        f"--set learning_rate={_step(facts, 3**facts.setbacks)}",
+        f"The loss was not a finite number {times(facts.rollbacks)}, so the run went back to weights that had one and "
+        f"went on with a learning rate of {_step(facts, 3**facts.rollbacks)}; start with that.",
+        f"--set learning_rate={_step(facts, 3**facts.rollbacks)}",
     )
 
 
-def _too_few(facts: Facts) -> Advice | None:
+def _too_few(facts: RunFacts) -> Advice | None:
     numbers = facts.images * facts.numbers
     if not facts.images or facts.parameters <= numbers:
         return None
@@ -160,7 +160,7 @@ def _too_few(facts: Facts) -> Advice | None:
     )
 
 
-def _disk(facts: Facts) -> Advice | None:
+def _disk(facts: RunFacts) -> Advice | None:
     needed = DISK_SPARE * facts.checkpoint
     if facts.disk is None or facts.disk >= needed:
         return None
@@ -172,7 +172,7 @@ def _disk(facts: Facts) -> Advice | None:
     )
 
 
-def _memory(facts: Facts) -> Advice | None:
+def _memory(facts: RunFacts) -> Advice | None:
     if facts.memory is None or facts.memory[0] >= MEMORY_SPARE * facts.memory[1]:
         return None
     return Advice(
@@ -303,7 +303,7 @@ def _exploding(history: _History) -> Advice | None:
     )
 
 
-def _step(facts: Facts, part: float) -> str:
+def _step(facts: RunFacts, part: float) -> str:
     """The learning rate divided by `part`, as a person would type it."""
     rate = facts.settings["learning_rate"] / part
     return f"{float(f'{rate:.1g}'):g}"

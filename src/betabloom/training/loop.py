@@ -20,17 +20,17 @@ from betabloom.system.console import printable
 from betabloom.system.hardware import precision_name
 from betabloom.system.signals import Interrupted, Stop, stop_requests
 from betabloom.training.budget import choose, counted, reserve
-from betabloom.training.checkup import advise
+from betabloom.training.checkup import checkup
 from betabloom.training.finish import finish, finished_model
 from betabloom.training.recovery import average_anew, recover
 from betabloom.training.resume import restore, save
 from betabloom.training.run_folder import claimed, resume_command, rewind_samples, why_stopped
-from betabloom.training.setup import set_up, sized
+from betabloom.training.setup import set_up, with_picture_size
 from betabloom.training.state import Run, check_finite, fail, record, summary
 from betabloom.training.step import train_step
 from betabloom.training.trackers import open_trackers
 from betabloom.training.validate import validate
-from betabloom.training.warm_start import settled, start
+from betabloom.training.warm_start import warm_start, with_initial_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +81,7 @@ def train(
     started = time.monotonic() - spent
     if resume and not out:
         raise UsageError("Name the folder of the run to go on with: fit(pictures, config, out, resume=True)")
-    config = config if resume else settled(sized(pictures, config))
+    config = config if resume else with_initial_model(with_picture_size(pictures, config))
     run = _set_up(pictures, config, out, config.train.budget - spent, resume)
     if not out:
         _begin(run)
@@ -118,12 +118,12 @@ def _go(run: Run, started: float, stop: Stop, progress: Callable[[int, int, str]
     if run.ended and run.out and (made := finished_model(run, run.out)):
         log.info("%s is finished: it was trained to its end, step %d", run.out, run.step)
         return made
-    advise(run)
+    checkup(run)
     with _tracked(run):
         try:
             _loop(run, started, stop, progress)
         finally:
-            run.replay = None  # and the memory that it holds
+            run.graphed_step = None  # and the memory that it holds
             run.optimiser.let_go()
         if run.out:
             command = resume_command(run.out)
@@ -169,7 +169,7 @@ def _validate(run: Run) -> None:
         average_anew(run)
         if not validate(run) and run.ended:
             fail(run)
-    advise(run)
+    checkup(run)
     if run.plan.budget and not run.ended:
         run.plan.reserve = reserve(run, time.monotonic() - begun)
 
@@ -182,14 +182,14 @@ def _log_train(run: Run) -> None:
     run.sums.clear()
     check_finite(run, means)
     record(run, "train", means)
-    advise(run)
+    checkup(run)
 
 
 def _begin(run: Run) -> None:
     """Take the weights to start from, and start the run directory, settings first: what has them can be resumed."""
-    if run.config.train.start:
+    if run.config.train.init_from:
         for vae in {run.vae, run.averaged}:
-            start(vae, run.config)
+            warm_start(vae, run.config)
     if not (out := run.out):
         return
     write_text(out / "config.yaml", yaml.safe_dump(run.config.to_dict(), sort_keys=False, allow_unicode=True))

@@ -87,7 +87,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: Decoupled, for both.
         momentum: Decay of the gradients' running average, with Nesterov's look ahead.
         fused: Whether AdamW runs its fused kernel.
-        share: Calls a function for each of a list, several at the same time if it can; see `Crew.share`.
+        share: Calls a function for each of a list, several at the same time if it can; see `ThreadTeam.share`.
         large: Layers whose weights are among neither: AdamW learns from the factors of their gradients.
     """
 

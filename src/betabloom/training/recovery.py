@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from betabloom.training.checkup import advise
+from betabloom.training.checkup import checkup
 from betabloom.training.state import SMALLER, fail
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = ["GIVE_UP", "average_anew", "buffers", "guarded_step", "recover"]
 
 log = logging.getLogger(__name__)
 
-GIVE_UP = 3  # setbacks in a run; one more ends it
+GIVE_UP = 3  # rollbacks in a run; one more ends it
 LOOK_EVERY = 50  # steps between looks on an accelerator, where a look waits for the device; on a CPU it is free
 
 
@@ -65,11 +65,11 @@ def recover(run: Run) -> None:
     """
     if run.device.type != "cpu" and run.step > 1 and run.step % LOOK_EVERY and not run.ended:
         return
-    left_out = int(run.sums.left_out.item())
-    if not left_out:
+    skipped_steps = int(run.sums.skipped_steps.item())
+    if not skipped_steps:
         return
-    run.sums.count -= left_out
-    run.sums.left_out.zero_()
+    run.sums.count -= skipped_steps
+    run.sums.skipped_steps.zero_()
     _set_back(run, run.averaged, run.vae, "the loss was not a finite number: back to the averaged weights")
 
 
@@ -85,13 +85,13 @@ def average_anew(run: Run) -> None:
 @torch.no_grad()
 def _set_back(run: Run, good: VAE, bad: VAE, what: str) -> None:
     """Put the good weights in the place of the bad, forget the optimiser's moments, and take smaller steps."""
-    if run.setbacks >= GIVE_UP:
+    if run.rollbacks >= GIVE_UP:
         fail(run)
-    run.setbacks += 1
+    run.rollbacks += 1
     for mine, theirs in zip(bad.state_dict().values(), good.state_dict().values(), strict=True):
         mine.copy_(theirs)
     for moments in run.optimiser.state.values():
         for value in moments.values():
             value.zero_()
-    log.warning("step %d: %s, with a step %d times smaller", run.step, what, round(SMALLER**-run.setbacks))
-    advise(run)
+    log.warning("step %d: %s, with a step %d times smaller", run.step, what, round(SMALLER**-run.rollbacks))
+    checkup(run)

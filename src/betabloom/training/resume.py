@@ -25,6 +25,9 @@ __all__ = ["restore", "save"]
 
 log = logging.getLogger(__name__)
 
+# In checkpoints that were written before the names changed.
+FORMER_NAMES = {"left_out": "skipped_steps", "setbacks": "rollbacks", "parts": "micro_batches"}
+
 
 def save(run: Run) -> None:
     """Write a checkpoint: all that a resumed run needs to be the uninterrupted one."""
@@ -34,10 +37,10 @@ def save(run: Run) -> None:
         tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
     state = {
         "summed": run.sums.count,
-        "left_out": run.sums.left_out.item(),
-        "setbacks": run.setbacks,
+        "skipped_steps": run.sums.skipped_steps.item(),
+        "rollbacks": run.rollbacks,
         "plan": vars(run.plan),
-        "parts": run.parts,
+        "micro_batches": run.micro_batches,
         "seconds": run.seconds,
         "validated": run.validated,
         "config": run.config.to_dict(),
@@ -71,15 +74,16 @@ def restore(run: Run) -> None:
     for complaint in complaints:
         log.warning(complaint)
     try:
+        state = {**state, **{new: state[old] for old, new in FORMER_NAMES.items() if old in state}}
         lines = int(state["records"])
         run.vae.load_state_dict(_part(tensors, "vae."))
         if run.config.train.ema:
             run.averaged.load_state_dict(_part(tensors, "averaged."))
         _restore_optimiser(run, _part(tensors, "optimiser."))
         run.sums.values.copy_(tensors["sums"])
-        run.sums.count, run.parts = int(state["summed"]), int(state["parts"])
-        run.sums.left_out.fill_(float(state.get("left_out", 0)))
-        run.setbacks = int(state.get("setbacks", 0))
+        run.sums.count, run.micro_batches = int(state["summed"]), int(state["micro_batches"])
+        run.sums.skipped_steps.fill_(float(state.get("skipped_steps", 0)))
+        run.rollbacks = int(state.get("rollbacks", 0))
         plan = Plan(**{**state["plan"], "first": (0, 0.0)})  # the pace is that of now
         run.plan, run.step, run.seconds = plan, int(state["step"]), float(state["seconds"])
         run.validated = dict(state["validated"])

@@ -24,8 +24,9 @@ import yaml
 
 from betabloom.config import Config
 from betabloom.errors import BetabloomError, FormatError, UsageError
-from betabloom.system.atomic import is_leftover, replacing, sha256, write_json, write_text
+from betabloom.system.atomic import is_leftover, remove_leftovers, replacing, sha256, write_json, write_text
 from betabloom.system.locks import unless_locked
+from betabloom.system.ownership import FolderKind
 from betabloom.system.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ FORMAT_VERSION = 1
 KEPT_CHECKPOINTS = 2
 LARGEST_SETTINGS = 1 << 16  # bytes of config.yaml
 LARGEST_STATE = 1 << 20  # bytes of state.json; a real one has some thousand
+CHECKPOINT = FolderKind("a checkpoint", r"state\.(safetensors|json)")
 _LOCK = ".lock"
 
 
@@ -82,7 +84,10 @@ def claimed(out: Path, resume: bool) -> Iterator[None]:
             raise UsageError(f"Another process is training in {out}. Wait for it, or choose another name with -o.")
         if not resume and (out / "config.yaml").exists():
             raise UsageError(f"{out} exists already. Choose another name, or type: {resume_command(out)}")
-        _sweep(out)
+        if not resume and not is_free(out):
+            raise UsageError(f"{out} holds other files, and a run has a folder of its own. Choose another name.")
+        for folder in (out, out / "samples", out / "checkpoints", out / "model"):
+            remove_leftovers(folder)
         yield
 
 
@@ -111,17 +116,6 @@ class _PlainYaml(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("settings do not refer to one another with *")
         return super().compose_node(parent, index)
-
-
-def _sweep(out: Path) -> None:
-    """Remove what killed processes left half written."""
-    for folder in (out, out / "samples", out / "checkpoints", out / "model"):
-        for path in list(folder.iterdir()) if folder.is_dir() else []:
-            if is_leftover(path):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
 
 
 def resume_command(out: Path) -> str:
@@ -163,10 +157,10 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
     """
     folder.mkdir(exist_ok=True)  # not its parents: a run whose folder is gone is to stop
     path = folder / f"step-{step:09d}"
-    with replacing(path) as part:
+    with replacing(path, CHECKPOINT.check) as part:
         digest = write_tensors(tensors, part / "state.safetensors")
         state = {**state, "format_version": FORMAT_VERSION, "step": step, "sha256": digest}
-        write_json(part / "state.json", {"state": state, "check": _check(state)})
+        write_json(part / "state.json", {"state": state, "check": _check(state)}, synced=False)
     if not _is_intact(path, state):
         shutil.rmtree(path, ignore_errors=True)
         raise OSError(errno.EIO, "what was read back is not what was written", str(path))

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from betabloom.data import Store
-from betabloom.data.store.split import some
+from betabloom.data.store.split import evenly_spaced
 from betabloom.errors import UsageError
 from betabloom.networks.large_linear import large_layers
 from betabloom.system.hardware import choose_device, choose_precision, keep_memory
 from betabloom.training.optimiser import make_optimiser
 from betabloom.training.plan import Plan
-from betabloom.training.threads import gather
+from betabloom.training.threads import thread_team
 from betabloom.training.trackers import check_trackers
 from betabloom.vae.build import make_vae
 from betabloom.vae.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrelation
-from betabloom.vae.schedule import Linear, make_schedule
+from betabloom.vae.schedule import LinearSchedule, make_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,8 @@ __all__ = [
     "VALIDATION_PICTURES",
     "check_settings",
     "set_up",
-    "sized",
     "usual_batch",
+    "with_picture_size",
 ]
 
 BATCH = 32  # pictures in a step, where neither the settings nor a time budget say otherwise
@@ -69,7 +69,7 @@ def check_settings(config: Config) -> None:
         make_vae(config)
 
 
-def sized(pictures: Store | Streamed, config: Config) -> Config:
+def with_picture_size(pictures: Store | Streamed, config: Config) -> Config:
     """Return the settings with the size, channels and pipeline of the pictures."""
     store = pictures if isinstance(pictures, Store) else pictures.store
     _, height, width, channels = store.pictures.shape
@@ -82,7 +82,7 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     stream = None if isinstance(pictures, Store) else pictures
     store = pictures if isinstance(pictures, Store) else pictures.store
     device = choose_device(config.train.device)
-    config = sized(pictures, config).replace({"batch": config.train.batch or usual_batch(device)})
+    config = with_picture_size(pictures, config).replace({"batch": config.train.batch or usual_batch(device)})
     train_rows, validation_rows = store.split("all" if stream else config.data.split, config.data.holdout)
     keep_memory()
     dtype = choose_precision(config.train.precision, device)
@@ -92,16 +92,16 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
     averaged = copy.deepcopy(vae).requires_grad_(False).eval() if config.train.ema else vae
     t = config.train
     vae.decoder.requires_grad_(not t.keep_decoder)
-    crew = gather(vae, t.batch if stream else min(t.batch, len(train_rows)), device)
+    team = thread_team(vae, t.batch if stream else min(t.batch, len(train_rows)), device)
     if large_layers(vae):
         keep_memory(below=LARGE_BUFFER)
     fused = device.type in ("cpu", "cuda")
-    optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, crew.share if crew else None)
+    optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, team.share if team else None)
     return Run(
         config=config,
         store=store,
         train_rows=train_rows,
-        validation_rows=some(validation_rows if len(validation_rows) else train_rows, VALIDATION_PICTURES),
+        validation_rows=evenly_spaced(validation_rows if len(validation_rows) else train_rows, VALIDATION_PICTURES),
         device=device,
         dtype=dtype,
         vae=vae,
@@ -113,7 +113,7 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
         feed=stream.batches(config.train.batch, config.train.seed, config.data.holdout) if stream else None,
         out=out,
         sums=Sums(device),
-        crew=crew,
+        team=team,
     )
 
 
@@ -131,7 +131,7 @@ def _regulariser(config: Config, images: int) -> Regulariser:
     o = config.objective
     kinds: dict[str, Regulariser] = {
         "elbo": Elbo(),
-        "capacity": Capacity(Linear(0.0, o.capacity, until=0.8)),
+        "capacity": Capacity(LinearSchedule(0.0, o.capacity, until=0.8)),
         "free-bits": FreeBits(o.free_bits),
         "total-correlation": TotalCorrelation(images),
     }

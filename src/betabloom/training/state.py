@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from betabloom.data import Store
     from betabloom.training.optimiser import Muon
     from betabloom.training.plan import Plan
-    from betabloom.training.threads import Crew
+    from betabloom.training.threads import ThreadTeam
     from betabloom.vae.vae import VAE
 
 __all__ = ["Run", "Sums", "check_finite", "fail", "learning_rate", "record", "summary"]
@@ -43,7 +43,7 @@ class Sums:
 
     def __init__(self, device: torch.device) -> None:
         self.values = torch.zeros(len(self.names), device=device)
-        self.left_out = torch.zeros((), device=device)  # steps that were not taken
+        self.skipped_steps = torch.zeros((), device=device)  # steps that were not taken
         self.count = 0
 
     def clear(self) -> None:
@@ -54,7 +54,7 @@ class Sums:
     def add(self, good: Tensor, *values: Tensor) -> None:
         """Add the values of a step, unless it was not `good` and left out."""
         self.values[: len(values)] += torch.where(good, torch.stack(values).detach(), 0.0)
-        self.left_out += ~good
+        self.skipped_steps += ~good
         self.count += 1
 
     def means(self) -> dict[str, float]:
@@ -83,13 +83,13 @@ class Run:
     feed: Iterator[np.ndarray] | None  # batches of a stream
     out: Path | None
     sums: Sums
-    crew: Crew | None = None  # who works through a batch side by side
-    replay: Callable[[Tensor, Tensor], tuple[Tensor, ...]] | None = None  # what takes the steps, on a GPU
+    team: ThreadTeam | None = None  # who works through a batch side by side
+    graphed_step: Callable[[Tensor, Tensor], tuple[Tensor, ...]] | None = None  # what takes the steps, on a GPU
     step: int = 0
-    parts: int = 1  # in which a batch is worked through, where memory does not hold it at once
+    micro_batches: int = 1  # in which a batch is worked through, where memory does not hold it at once
     seconds: float = 0.0
-    setbacks: int = 0  # how often the loss was not a finite number
-    told: set[str] = field(default_factory=set)  # illnesses that were reported
+    rollbacks: int = 0  # how often the loss was not a finite number
+    reported: set[str] = field(default_factory=set)  # illnesses that were reported
     trackers: Trackers = field(default_factory=lambda: Trackers({}))
     rehearsed: float | None = None  # seconds that what comes after the last step will take, once they are measured
     validated: dict[str, float] = field(default_factory=dict)
@@ -107,9 +107,9 @@ class Run:
 
 
 def learning_rate(run: Run) -> float:
-    """Linear warm-up, then constant, then half a cosine to 0; a third of it for every setback."""
+    """Linear warm-up, then constant, then half a cosine to 0; a third of it for every rollback."""
     config, t = run.config.train, run.plan.t
-    peak = config.learning_rate * SMALLER**run.setbacks
+    peak = config.learning_rate * SMALLER**run.rollbacks
     rise = min(1.0, max((run.step + 1) / config.warmup_steps, 10 * t)) if config.warmup_steps else 1.0
     if config.decay_from >= 1 or t <= config.decay_from:
         return peak * rise
@@ -127,10 +127,10 @@ def fail(run: Run) -> NoReturn:
     """Raise `BetabloomError`: the loss is not a finite number, and nothing helped."""
     saved = run.out / "checkpoints" if run.out else None
     hint = f"a checkpoint from before is in {saved}; " if saved and saved.exists() else ""
-    tried = f", and smaller steps did not help ({times(run.setbacks)})" if run.setbacks else ""
+    tried = f", and smaller steps did not help ({times(run.rollbacks)})" if run.rollbacks else ""
     raise BetabloomError(
         f"The loss is no longer a finite number at step {run.step}{tried}: {hint}train again with a smaller step: "
-        f"--set learning_rate={run.config.train.learning_rate * SMALLER ** (run.setbacks + 1):.1g}"
+        f"--set learning_rate={run.config.train.learning_rate * SMALLER ** (run.rollbacks + 1):.1g}"
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from betabloom.training.accumulate import accumulate
 from betabloom.training.batches import batch
-from betabloom.training.cuda_graph import Replay
+from betabloom.training.cuda_graph import GraphedStep
 from betabloom.training.recovery import buffers, guarded_step
 from betabloom.training.state import Run, learning_rate
 
@@ -24,7 +24,7 @@ __all__ = []
 
 def train_step(run: Run) -> None:
     """One step of gradient descent on the objective, and one of the running average of the weights."""
-    with run.crew.at_work() if run.crew else nullcontext():
+    with run.team.at_work() if run.team else nullcontext():
         _step(run)
 
 
@@ -33,13 +33,13 @@ def _step(run: Run) -> None:
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate(run)
     run.vae.train()
-    if run.replay is None and run.device.type == "cuda":
-        run.replay = Replay(run, _learn)
+    if run.graphed_step is None and run.device.type == "cuda":
+        run.graphed_step = GraphedStep(run, _learn)
     x, noise = batch(run)
-    told = run.replay(x, noise) if run.replay else _learn(run, x, noise)
+    outputs = run.graphed_step(x, noise) if run.graphed_step else _learn(run, x, noise)
     if config.ema:
         _average(run.averaged, run.vae, min(config.ema, (1 + run.step) / (10 + run.step)))
-    run.sums.add(*told)
+    run.sums.add(*outputs)
 
 
 def _learn(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:

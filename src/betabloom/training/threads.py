@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from betabloom.vae.vae import VAE
 
-__all__ = ["Crew", "gather"]
+__all__ = ["ThreadTeam", "thread_team"]
 
 SMALLEST_PART = 8  # pictures; with fewer, what operators cost however many there are is most of it
 LARGEST = 16_000_000  # weights; gradients of more take longer to add up, and more memory, than threads save
@@ -32,7 +32,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Crew:
+class ThreadTeam:
     """Threads that work at the same time, each with an equal share of torch's threads for its operators.
 
     Arguments:
@@ -42,7 +42,7 @@ class Crew:
     def __init__(self, size: int) -> None:
         self.size = size
         self.each = max(1, torch.get_num_threads() // size)
-        self._others = ThreadPoolExecutor(size - 1, "crew", torch.set_num_threads, (self.each,))
+        self._others = ThreadPoolExecutor(size - 1, "team", torch.set_num_threads, (self.each,))
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -80,8 +80,8 @@ class Crew:
         self.map(some, range(self.size))
 
 
-def gather(vae: VAE, batch: int, device: torch.device) -> Crew | None:
-    """Make the crew that trains a model with batches of so many pictures; None where it would not pay, or not be exact.
+def thread_team(vae: VAE, batch: int, device: torch.device) -> ThreadTeam | None:
+    """Make the team that trains a model with batches of so many pictures; None where it would not pay, or not be exact.
 
     That is on accelerators and on one core, for very large networks, and where batch normalisation or dropout make the
     parts of a batch differ from the whole.
@@ -90,4 +90,4 @@ def gather(vae: VAE, batch: int, device: torch.device) -> Crew | None:
     joined = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
     if device.type != "cpu" or size < 2 or count_parameters(vae) > LARGEST:
         return None
-    return None if any(isinstance(module, joined) for module in vae.modules()) else Crew(size)
+    return None if any(isinstance(module, joined) for module in vae.modules()) else ThreadTeam(size)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import UsageError
+from betabloom.system.atomic import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -228,4 +229,4 @@ def _remembered(out: Path, name: str) -> str | None:
 def _remember(out: Path, name: str, identity: str) -> None:
     others = {other: _remembered(out, other) for other in TRACKERS}
     known = {other: value for other, value in others.items() if value} | {name: identity}
-    (out / "trackers.json").write_text(json.dumps(known) + "\n", encoding="utf-8")
+    write_json(out / "trackers.json", known, synced=False)

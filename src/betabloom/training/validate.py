@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from betabloom.data.store.split import some
+from betabloom.data.store.split import evenly_spaced
 from betabloom.imaging import png, sheets
 from betabloom.metrics import active_units
 from betabloom.metrics.latent import spread
@@ -102,7 +102,7 @@ def _draw(run: Run, vae: VAE, codes: Tensor, out: Path) -> None:
     with _autocast(run):
         generated = sheets.grid(inference.generate(vae, 64, density=density), columns=8)
     png.save_png(generated, folder / f"step-{run.step:09d}.png", {"verb": "train-sample", **record})
-    originals = np.asarray(run.store.pictures[some(run.validation_rows, 32)])
+    originals = np.asarray(run.store.pictures[evenly_spaced(run.validation_rows, 32)])
     with _autocast(run):
         sheet = sheets.pairs(originals, inference.reconstruct(vae, originals))
     png.save_png(sheet, out / "reconstructions.png", {"verb": "train-reconstruction", **record})

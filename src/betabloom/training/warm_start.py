@@ -33,28 +33,28 @@ if TYPE_CHECKING:
     from betabloom.config import Config
     from betabloom.vae.vae import VAE
 
-__all__ = ["settled", "start"]
+__all__ = ["warm_start", "with_initial_model"]
 
 
-def settled(config: Config) -> Config:
+def with_initial_model(config: Config) -> Config:
     """Return the settings with the network of the model that training starts from, if it starts from one.
 
     Raises:
         UsageError: The model is not there, or has no use for pictures of this size.
         FormatError: It is damaged.
     """
-    if not config.train.start:
+    if not config.train.init_from:
         if config.train.keep_decoder:
             raise UsageError("'keep_decoder' keeps the decoder of a model to start from. Name one: --from flowers64")
         return config
-    about = read_description(config.train.start)
+    about = read_description(config.train.init_from)
     more, widths = _levels(config, about.config), _widths(about.config)
     if more and config.train.keep_decoder:
         raise UsageError("The decoder that is kept draws pictures of its own size: leave out --size.")
     network = {**about.config.to_dict()["model"], "widths": (*[widths[0]] * more, *widths)}
-    path = Path(config.train.start)
-    name = str(path.resolve()) if path.exists() else config.train.start
-    return config.replace({**{f"model.{key}": value for key, value in network.items()}, "start": name})
+    path = Path(config.train.init_from)
+    name = str(path.resolve()) if path.exists() else config.train.init_from
+    return config.replace({**{f"model.{key}": value for key, value in network.items()}, "init_from": name})
 
 
 def _levels(config: Config, theirs: Config) -> int:
@@ -68,8 +68,8 @@ def _levels(config: Config, theirs: Config) -> int:
     sizes = [f"{narrow << i}x{low << i}" for i in range(3 if grows else 1)]
     kind, mine = ("grey" if count == 1 else "coloured" for count in (own, channels))
     raise UsageError(
-        f"{config.train.start} draws {kind} pictures of {narrow}x{low} pixels. Training can start from it with --size "
-        f"{', '.join(sizes)}{' …' if grows else ''}, not with {mine} pictures of {width}x{height}."
+        f"{config.train.init_from} draws {kind} pictures of {narrow}x{low} pixels. Training can start from it with "
+        f"--size {', '.join(sizes)}{' …' if grows else ''}, not with {mine} pictures of {width}x{height}."
     )
 
 
@@ -78,14 +78,14 @@ def _widths(config: Config) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def start(vae: VAE, config: Config) -> None:
-    """Give an untrained model the weights that it starts from; `config` is `settled`.
+def warm_start(vae: VAE, config: Config) -> None:
+    """Give an untrained model the weights that it starts from; `config` comes from `with_initial_model`.
 
     Raises:
         UsageError: The model is not there any more, or another.
         FormatError: It is damaged.
     """
-    model = load(config.train.start)
+    model = load(config.train.init_from)
     more = _levels(config, model.config)
     given, mine = dict(model.vae.state_dict()), vae.state_dict()
     if more:
@@ -93,7 +93,7 @@ def start(vae: VAE, config: Config) -> None:
         if model.config.model.prior == "vamp":  # its components are pictures
             given["prior.logits"] = F.interpolate(given["prior.logits"], scale_factor=2**more)
     if not all(_fits(name, value, mine) for name, value in given.items()):
-        raise UsageError(f"{config.train.start} is not the model any more that this training was to start from.")
+        raise UsageError(f"{config.train.init_from} is not the model any more that this training was to start from.")
     for name, value in given.items():
         mine[name].copy_(value)
 
@@ -105,8 +105,8 @@ def _fits(name: str, value: Tensor, weights: Mapping[str, Tensor]) -> bool:
 def _decoders(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All but the encoder's body and the decoder's layer to pixels, which has the same names in a deeper network."""
     to_pixels = max(int(name.split(".")[2]) for name in found if name.startswith("decoder.body."))
-    left_out = ("encoder.body.", f"decoder.body.{to_pixels}.")
-    return {name: value for name, value in found.items() if not name.startswith(left_out)}
+    new = ("encoder.body.", f"decoder.body.{to_pixels}.")
+    return {name: value for name, value in found.items() if not name.startswith(new)}
 
 
 def _encoders(found: Mapping[str, Tensor], mine: Mapping[str, Tensor], more: int, channels: int) -> dict[str, Tensor]:

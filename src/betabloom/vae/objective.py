@@ -80,7 +80,7 @@ class Capacity:
     """ρ = |R − C(t)|: the rate is held at a capacity C that grows during training; β takes the place of γ.
 
     Arguments:
-        capacity: C(t) in nats per image, such as `Linear(0, 25, until=0.8)`.
+        capacity: C(t) in nats per image, such as `LinearSchedule(0, 25, until=0.8)`.
     """
 
     capacity: Schedule

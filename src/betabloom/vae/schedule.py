@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from betabloom.errors import UsageError
 
-__all__ = ["SCHEDULES", "Constant", "Cosine", "Cyclical", "Linear", "Schedule", "make_schedule"]
+__all__ = ["SCHEDULES", "Constant", "Cosine", "Cyclical", "LinearSchedule", "Schedule", "make_schedule"]
 
 Schedule = Callable[[float], float]
 
@@ -29,7 +29,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearSchedule:
     """Straight line from `start` at t = 0 to `end` at t = `until`, then `end` (warm-up, Bowman et al. 2015)."""
 
     start: float
@@ -84,7 +84,7 @@ def make_schedule(kind: str, value: float, warmup: float) -> Schedule:
     if kind == "constant":
         return Constant(value)
     if kind == "linear":
-        return Linear(0.0, value, warmup)
+        return LinearSchedule(0.0, value, warmup)
     if kind == "cosine":
         return Cosine(0.0, value, warmup)
     if kind == "cyclical":

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from betabloom.data.inspection.duplicates import Look, exact_groups, look_at, ne
 from betabloom.data.inspection.report import Report
 from betabloom.data.pictures.decode import PictureFacts
 from betabloom.errors import PictureError, UsageError
+from betabloom.system.atomic import write_text
+from betabloom.system.cores import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,10 +83,8 @@ def summary_of(store: Store, source: Source) -> str:
         return kept.read_text(encoding="utf-8")
     text = inspect(source, store.pictures.shape[1:3], quick=True).text()
     if kept is not None:
-        part = kept.with_name(f".report.{os.getpid()}.part")
         with contextlib.suppress(OSError):  # it is only there to save time
-            part.write_text(text, encoding="utf-8")
-            part.replace(kept)
+            write_text(kept, text, synced=False)
     return text
 
 
@@ -96,7 +95,7 @@ def _findings(
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[_Finding]:
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
+    with ThreadPoolExecutor(workers or cores(8)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files
         for start in range(0, len(indices), _AT_ONCE):
             chosen = indices[start : start + _AT_ONCE]

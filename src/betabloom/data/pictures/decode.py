@@ -269,9 +269,6 @@ def _without_the_rest(file: Path | BinaryIO) -> Image.Image | None:
 
 def _loaded(image: Image.Image, file: Path | BinaryIO, reading: Reading) -> Image.Image:
     """Decode the pixels, and where they are needed also the lower eight bits of 16 that Pillow leaves out."""
-    if image.format == "PNG":
-        with _bytes_of(file) as opened:
-            check_sums(opened)
     packing, page = _packing(image), image.tell()
     try:
         image.load()
@@ -282,6 +279,9 @@ def _loaded(image: Image.Image, file: Path | BinaryIO, reading: Reading) -> Imag
         image = rest
         image.seek(page)
         image.load()
+    if image.format == "PNG":
+        with _bytes_of(file) as opened:
+            check_sums(opened)
     image.info[PACKING] = packing
     if has_sixteen(image) and (reading.levels or image.info.get("transparency") is not None):
         image.info[LOW] = _lower_bits(file, page)

@@ -52,7 +52,8 @@ class Window:
         """Return round(255 · (v − low) / (high − low)) as uint8, of any shape; what is not finite counts as `low`."""
         values = np.where(np.isfinite(values), values, self.low)
         levels = np.rint(((values - self.low) * (255 / ((self.high - self.low) or 1))).clip(0, 255)).astype(np.uint8)
-        return np.subtract(255, levels, dtype=np.uint8) if self.inverted else levels
+        inverted: np.ndarray = ~levels
+        return inverted if self.inverted else levels
 
 
 def is_deep(image: Image.Image) -> bool:

@@ -1,7 +1,7 @@
 """The steps that pictures are prepared with: small pure functions.
 
-Geometry works on Pillow pictures (mode RGB, L or RGBa); tone and colour work on float32 arrays of shape (H, W, C) with values
-in [0, 1] and return the same. The colour operations follow the definitions that torchvision publishes in
+Geometry works on Pillow pictures (mode RGB, L or RGBa); tone and colour work on float32 arrays of shape (H, W, C) with
+values in [0, 1] and return the same. The colour operations follow the definitions that torchvision publishes in
 `transforms.functional`; each docstring gives the formula, where clip(x) = min(max(x, 0), 1).
 """
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from betabloom.data.pictures.reading import DEFAULT
 from betabloom.data.sources.beside import METADATA, ignored_as
-from betabloom.data.sources.encoded import Encoded, natural
+from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.data.sources.labels import labels_of
 from betabloom.data.sources.tar import MAX_BYTES, link_target, open_tar
 from betabloom.errors import PictureError, SourceError
@@ -91,8 +91,7 @@ class Archive(Encoded):
         """List the archive; of two pictures with one name the last counts, as in unpacking."""
         found: dict[str, _Member] = {}
         try:
-            status = self.path.stat()
-            self._stat = status.st_size, status.st_mtime_ns
+            self._stat = stamp_of(self.path.stat())
             for name, member in self._list():
                 if why := ignored_as(name, self.reading):
                     others[why] += 1
@@ -121,9 +120,11 @@ class Archive(Encoded):
             return self._unpacked.read(member.start, member.size)
         try:
             content = self._unzipped(member.info) if member.info else self._cut_out(member)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+        except zipfile.BadZipFile as error:
+            raise PictureError(f"damaged in the archive: its header or checksum is wrong ({error})") from error
+        except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise PictureError(f"damaged in the archive: {error or type(error).__name__}") from error
-        except (NotImplementedError, RuntimeError) as error:
+        except (NotImplementedError, RuntimeError) as error:  # an unknown method, or a password
             raise PictureError(f"packed in a way that is not supported: {error}") from error
         if len(content) != member.size:
             raise PictureError("damaged in the archive: the end is missing")
@@ -143,10 +144,11 @@ class Archive(Encoded):
             return file.read(member.size)
 
     def fingerprint(self) -> str:
-        """Digest the names and labels in the archive, its size and its modification time."""
+        """Digest the names, labels and checksums in the archive, and what tells it from other files."""
         classes = "" if self.labels is None else f":{self.label_names}{self.labels.tolist()}"
-        stats = [(self._members[name].size, self._members[name].start) for name in self.names]
-        return self._digest(f"archive:{self._stat}{classes}", stats)
+        members = [self._members[name] for name in self.names]
+        stamps = [(each.size, each.start, each.info.CRC if each.info else 0) for each in members]
+        return self._digest(f"archive:{self._stat}{classes}", stamps)
 
     def _list(self) -> Iterator[tuple[str, _Member]]:
         """Yield the files and links in the archive."""

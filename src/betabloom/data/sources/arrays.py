@@ -39,7 +39,7 @@ class Arrays(Source):
 
     Arguments:
         array: A NumPy array or torch tensor of shape (N, H, W, C), (N, C, H, W) or (N, H, W) with 1, 3 or 4 channels
-            (the fourth is alpha), or one picture of shape (H, W, C) or (H, W); uint8, bool, or floating point from 0 to
+            (the fourth is alpha), or one picture of shape (H, W, C); uint8, bool, or floating point from 0 to
             1, other numbers with `levels`. It is not copied, and should not change afterwards.
         labels: N class indices, or N names of classes.
         names: N different names; "0", "1", … if left out.
@@ -167,7 +167,7 @@ def _numpy(array: Any, name: str) -> np.ndarray:
 
 def _channels_last(array: np.ndarray, layout: str | None) -> np.ndarray:
     """Return a view of shape (N, H, W, C)."""
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS and array.shape[1] > _CHANNELS[-1]):
+    if array.ndim == 3 and array.shape[2] in _CHANNELS and array.shape[1] > _CHANNELS[-1]:
         array = array[None]  # one picture
     if array.ndim == 3:
         if array.shape[0] in _CHANNELS[1:]:
@@ -179,13 +179,15 @@ def _channels_last(array: np.ndarray, layout: str | None) -> np.ndarray:
         layout = "NHWC"
     if array.ndim != 4 or 0 in array.shape:
         raise UsageError(f"'array' should have the shape {_LAYOUT}, not {array.shape}")
-    last, first = array.shape[3] in _CHANNELS, array.shape[1] in _CHANNELS
+    last, first = (array.shape[axis] in _CHANNELS[:2] for axis in (3, 1))
+    if not last and not first:  # then four may be meant
+        last, first = (array.shape[axis] == _CHANNELS[-1] for axis in (3, 1))
     if layout is None and last and first:
         raise UsageError(f"an array of shape {array.shape} can be read in two ways: add layout='NHWC' or layout='NCHW'")
     layout = layout or ("NHWC" if last else "NCHW")
     if layout not in ("NHWC", "NCHW"):
         raise UsageError(f"'layout' should be 'NHWC' or 'NCHW', not {layout!r}")
-    if not (last if layout == "NHWC" else first):
+    if array.shape[3 if layout == "NHWC" else 1] not in _CHANNELS:
         raise UsageError(f"'array' should have the shape {_LAYOUT}, not {array.shape}")
     return array if layout == "NHWC" else array.transpose(0, 2, 3, 1)
 

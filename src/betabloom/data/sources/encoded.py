@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import hashlib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,10 +15,11 @@ from betabloom.data.pictures.decode import VERSION, decode, peek
 from betabloom.data.pictures.jpeg import scales
 from betabloom.data.pictures.reading import Reading
 from betabloom.data.sources.source import Source
+from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
-    from pathlib import Path
     from typing import BinaryIO
 
     from PIL import Image
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
     from betabloom.data.pictures.decode import PictureFacts
     from betabloom.data.pictures.reading import ReadingOptions
 
-__all__ = ["Encoded", "classes_of", "natural"]
+__all__ = ["Encoded", "classes_of", "natural", "stamp_of"]
+
+_SAMPLES = 16  # pictures of which the beginning is part of the fingerprint
+_SAMPLE = 1 << 16  # bytes
 
 
 class Encoded(Source):
@@ -65,16 +71,37 @@ class Encoded(Source):
         """Read the header of picture `index`; see `Source.facts`."""
         return peek(self.open(index), self.reading)
 
-    def _digest(self, kind: str, stats: Sequence[tuple[int, int]]) -> str:
-        """Digest options, names, and pictures told apart by size in bytes and time of change in nanoseconds."""
+    def _digest(self, kind: str, stamps: Sequence[tuple[int, ...]]) -> str:
+        """Digest options, names, what tells files apart (see `stamp_of`), and how some of the pictures begin."""
         digest = hashlib.sha256(f"{kind}:{self._how()}".encode())
-        for name, (size, modified) in zip(self.names, stats, strict=True):
-            digest.update(f"\0{name}\0{size}\0{modified}".encode("utf-8", "surrogatepass"))
+        for name, stamp in zip(self.names, stamps, strict=True):
+            digest.update(f"\0{name}\0{stamp}".encode("utf-8", "surrogatepass"))
+        digest.update(self._beginnings())
         return digest.hexdigest()
+
+    def _beginnings(self) -> bytes:
+        """Digest how a few pictures begin: not every file system tells files apart that have the same size and date."""
+        digest = hashlib.sha256()
+        for place in range(min(_SAMPLES, len(self))):
+            with contextlib.suppress(OSError, ValueError, PictureError):
+                file = self.open(place * len(self) // min(_SAMPLES, len(self)))
+                with file.open("rb") if isinstance(file, Path) else file as opened:
+                    digest.update(opened.read(_SAMPLE))
+            digest.update(b"\0")
+        return digest.digest()
 
     def _how(self) -> str:
         """Say what, beside the files, the pixels depend on."""
         return f"{VERSION}:{scales()}:{self.reading}"
+
+
+def stamp_of(status: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from others without reading it: size, two times in nanoseconds, number on its disk.
+
+    The time of modification is often set to a fixed value when an archive is unpacked, and is kept when a file is
+    copied over another; the time of the last change of any kind (`ctime`; on Windows the time of creation) is not.
+    """
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def natural(name: str) -> tuple[list[list[str | int]], str]:

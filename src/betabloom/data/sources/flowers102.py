@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from betabloom.data.sources.encoded import Encoded
+from betabloom.data.sources.encoded import Encoded, stamp_of
 from betabloom.errors import SourceError
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ class Flowers102(Encoded):
         return self.path / self.names[index]
 
     def fingerprint(self) -> str:
-        """Digest names, sizes and modification times of the pictures, and the sizes of the lists beside them."""
+        """Digest names of the pictures, what tells their files apart, and the sizes of the lists beside them."""
         with os.scandir(self.path / "jpg") as entries:
             found = {f"jpg/{entry.name}": entry.stat() for entry in entries}
-        stats = [(found[n].st_size, found[n].st_mtime_ns) if n in found else (-1, 0) for n in self.names]
+        stats = [stamp_of(found[n]) if n in found else (-1, 0) for n in self.names]
         splits = ",".join(f"{split}={len(indices)}" for split, indices in self.splits.items())
         return self._digest(f"flowers102:{splits}", stats)
 

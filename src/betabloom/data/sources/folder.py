@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betabloom.data.sources.beside import METADATA, ignored_as
-from betabloom.data.sources.encoded import Encoded, natural
+from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.data.sources.labels import labels_of
 from betabloom.errors import SourceError
+from betabloom.system.ownership import is_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Folder"]
 
-Found = tuple[str, tuple[int, int]]
+Found = tuple[str, tuple[int, ...]]
 
 
 class Folder(Encoded):
     """All pictures in a folder and its subfolders, found by their endings, in the order in which people sort.
 
-    Hidden files and folders are left out, and those that systems keep for thumbnails and deleted files; links are
-    followed, each folder at most once. A `metadata.jsonl`, `metadata.csv` or `dataset.json` gives the classes; else,
-    where all pictures lie in subfolders, the first level of these does. Files that turn out not to be pictures are
-    reported when they are read. Nothing is ever written there.
+    Hidden files and folders are left out, those that systems keep for thumbnails and deleted files, and runs and models
+    that betabloom wrote there; links are followed, each folder at most once. A `metadata.jsonl`, `metadata.csv` or
+    `dataset.json` gives the classes; else, where all pictures lie in subfolders, the first level of these does. Files
+    that turn out not to be pictures are reported when they are read. Nothing is ever written there.
 
     Arguments:
         path: The folder.
@@ -62,7 +63,7 @@ class Folder(Encoded):
         return self.path / self.names[index]
 
     def fingerprint(self) -> str:
-        """Digest names, labels, sizes and modification times as they were when the folder was listed."""
+        """Digest names, labels and what told the files apart when the folder was listed."""
         classes = "" if self.labels is None else f":{self.label_names}{self.labels.tolist()}"
         return self._digest(f"folder{classes}", self._stats)
 
@@ -90,6 +91,9 @@ def _walk(root: Path, reading: Reading, left_alone: collections.Counter[str], ab
                 continue
             seen.add((status.st_dev, status.st_ino))
             entries = sorted(os.scandir(root / name), key=lambda entry: entry.name)
+            if name and is_result({entry.name for entry in entries}):
+                left_alone["made by betabloom"] += len(entries)
+                continue
         except OSError:
             yield name, (0, 0)
             continue
@@ -124,12 +128,14 @@ def _file(entry: os.DirEntry[str], folder: str) -> Iterator[Found]:
         yield folder + entry.name, (0, 0)
         return
     if entry.is_file():
-        yield folder + entry.name, (status.st_size, status.st_mtime_ns)
+        yield folder + entry.name, stamp_of(status)
 
 
 def _nothing_in(path: Path, left_alone: collections.Counter[str]) -> str:
     others = left_alone.total() - left_alone["hidden"]
     found = f"there are no pictures among the {others} files in it" if others else "it is empty"
+    if left_alone["made by betabloom"]:
+        found += f" (of which {left_alone['made by betabloom']} are made by betabloom)"
     if left_alone["hidden"]:
         found += f", but for {left_alone['hidden']} hidden files or folders, which are not read"
     return f"no pictures in '{path}': {found}. Pictures end in .jpg, .png, .webp, .gif, .tif, .bmp or the like"

@@ -12,7 +12,7 @@ from PIL import Image
 from betabloom.data.pictures.decode import PictureFacts, upright
 from betabloom.data.pictures.reading import Reading
 from betabloom.data.sources.arrays import Arrays
-from betabloom.data.sources.encoded import Encoded
+from betabloom.data.sources.encoded import Encoded, stamp_of
 from betabloom.data.sources.source import Source
 from betabloom.errors import SourceError, UsageError
 
@@ -71,12 +71,11 @@ class Files(Encoded):
         return self._digest("files", [_stat(path) for path in self._paths])
 
 
-def _stat(path: Path) -> tuple[int, int]:
+def _stat(path: Path) -> tuple[int, ...]:
     try:
-        status = path.stat()
+        return stamp_of(path.stat())
     except OSError:
         return -1, 0
-    return status.st_size, status.st_mtime_ns
 
 
 class InMemory(Source):
@@ -134,8 +133,7 @@ def _picture(item: Any, index: int, options: ReadingOptions) -> Image.Image | So
     if hasattr(item, "__array__") or hasattr(item, "detach"):
         shape = tuple(item.shape)
         first = len(shape) == 3 and shape[2] not in _CHANNELS and shape[0] in _CHANNELS
-        if len(shape) == 3 or len(shape) == 2:
-            own = item[None] if len(shape) == 3 else item
-            return Arrays(own, layout=("NCHW" if first else "NHWC") if len(shape) == 3 else None, **options)
+        if len(shape) in (2, 3):
+            return Arrays(item[None], layout="NCHW" if first else "NHWC", **options)
     what = f"an array of shape {tuple(item.shape)}" if hasattr(item, "shape") else type(item).__name__
     raise UsageError(f"picture {index} should be a path, a Pillow picture or an array (H, W, C), not {what}")

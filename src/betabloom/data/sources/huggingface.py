@@ -65,8 +65,8 @@ class HuggingFace(Encoded):
         return _file(self._dataset[index][self._image], self._roots)
 
     def fingerprint(self) -> str:
-        """Digest what `datasets` keeps to tell data sets apart."""
-        facts = (self._how(), self.name, len(self), self._image, self._dataset._fingerprint)
+        """Digest what `datasets` keeps to tell data sets apart, and how some of the pictures begin."""
+        facts = (self._how(), self.name, len(self), self._image, self._dataset._fingerprint, self._beginnings())
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 

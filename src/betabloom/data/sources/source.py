@@ -99,7 +99,7 @@ class Source(abc.ABC):
     def fingerprint(self) -> str:
         """Return a hexadecimal digest that changes when the pictures, their order or their names change.
 
-        It must be cheap: files are told apart by path, size and modification time, not by reading them.
+        It must be cheap: files are told apart by what the system knows of them and a few samples, not by reading all.
         """
 
 

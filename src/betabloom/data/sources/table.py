@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from betabloom.data.pictures.decode import readable_suffixes
-from betabloom.data.sources.encoded import Encoded, natural
+from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.errors import PictureError, SourceError
 
 if TYPE_CHECKING:
@@ -92,16 +92,16 @@ class Table(Encoded):
         return _existing(self.path.parent, path)
 
     def fingerprint(self) -> str:
-        """Digest the rows, and the sizes and modification times of the files they name."""
+        """Digest the rows, and what tells the files apart that they name."""
         classes = "" if self.labels is None else f"{self.label_names}{self.labels.tolist()}"
         return self._digest(f"table:{classes}", [self._stat(index) for index in range(len(self))])
 
-    def _stat(self, index: int) -> tuple[int, int]:
+    def _stat(self, index: int) -> tuple[int, ...]:
         try:
             status = self.open(index).stat()
         except (OSError, ValueError, PictureError):
             return -1, 0
-        return status.st_size, status.st_mtime_ns
+        return stamp_of(status)
 
 
 def _existing(folder: Path, path: str) -> Path:

@@ -13,7 +13,6 @@ import hashlib
 import itertools
 import json
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL
 
-from betabloom.data.sources.encoded import Encoded
+from betabloom.data.sources.encoded import Encoded, stamp_of
 from betabloom.data.store.cache import cache_folder, lock_of, part_of, remove, sweep
 from betabloom.data.store.partial import Partial, Skip
 from betabloom.data.store.pieces import in_order, piece_size, prepare_one
@@ -36,6 +35,8 @@ from betabloom.data.store.store import (
     write_skipped,
 )
 from betabloom.errors import BetabloomError, FormatError, PictureError, SourceError
+from betabloom.system.atomic import sync
+from betabloom.system.cores import cores
 from betabloom.system.locks import locked
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def prepare(
         try:
             stores.mkdir(parents=True, exist_ok=True)
             with locked(lock_of(final), lambda: _log.info("waiting: another process prepares the same pictures")):
-                return _prepare(final, source, pipeline, workers or _processors(), progress)
+                return _prepare(final, source, pipeline, workers or cores(_MOST), progress)
         except OSError as error:
             raise BetabloomError(
                 f"the prepared pictures cannot be written to '{stores}' ({error.strerror or error}): make room there, "
@@ -128,12 +129,6 @@ def _still_refused(source: Source, indices: list[int]) -> bool:
             source.read(index)
             return False
     return True
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return min(_MOST, len(os.sched_getaffinity(0)))
-    return min(_MOST, os.cpu_count() or 1)
 
 
 def _prepare(
@@ -209,10 +204,9 @@ def _state_now(source: Source) -> str:
 
 def _stamp(file: Path) -> bytes:
     try:
-        status = file.stat()
+        return repr(stamp_of(file.stat())).encode()
     except OSError:
         return b"gone;"
-    return f"{status.st_size},{status.st_mtime_ns},{status.st_ino};".encode()
 
 
 def _changed(source: Source, before: str) -> bool:
@@ -265,20 +259,9 @@ def _places(kept: np.ndarray, indices: np.ndarray) -> np.ndarray:
 def _publish(part: Path, final: Path) -> None:
     """Give the finished store its final name once it is on the disk; put a damaged or outdated one out of the way."""
     for path in (part / "store").iterdir():
-        _sync(path)
-    _sync(part / "store")
+        sync(path)
+    sync(part / "store")
     remove(final)
     (part / "store").rename(final)
-    _sync(final.parent)
+    sync(final.parent)
     remove(part)
-
-
-def _sync(path: Path) -> None:
-    """Have the operating system put a file, or the entries of a folder, on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows does so by itself
-    opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_BINARY", 0))
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["some", "split_pictures"]
+__all__ = ["evenly_spaced", "split_pictures"]
 
 
 def split_pictures(
@@ -82,7 +82,7 @@ def _by_content(digests: np.ndarray, chosen: np.ndarray, holdout: float) -> tupl
     return chosen[~held], chosen[held]
 
 
-def some(rows: np.ndarray, count: int) -> np.ndarray:
+def evenly_spaced(rows: np.ndarray, count: int) -> np.ndarray:
     """At most `count` rows, evenly spread, so that every class of a sorted source is among them."""
     chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
     return chosen

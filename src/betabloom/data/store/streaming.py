@@ -17,6 +17,7 @@ import numpy as np
 from betabloom.data.pictures.decode import peek
 from betabloom.data.sources.source import Source
 from betabloom.errors import PictureError, SourceError, UsageError
+from betabloom.system.cores import cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -126,7 +127,7 @@ def stream_batches(
     if batch < 1 or buffer < 1:
         raise UsageError(f"'batch' and 'buffer' should be 1 or more, not {batch} and {buffer}")
     ordered = stream.reordered(seed) if buffer > 1 else stream
-    pictures = _shuffled(_prepared(ordered, pipeline, workers or min(8, os.cpu_count() or 1)), buffer, seed)
+    pictures = _shuffled(_prepared(ordered, pipeline, workers or cores(8)), buffer, seed)
     while chosen := list(itertools.islice(pictures, batch)):
         if len(chosen) == batch or keep_last:
             yield np.stack(chosen)

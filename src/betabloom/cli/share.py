@@ -1,0 +1,37 @@
+"""`share`: a model as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from betabloom.cli.options import AnyModel, Force, Json, Out, free_path, print_result
+from betabloom.cli.plain import Plain
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command(cls=Plain)
+def share(
+    model: AnyModel = None,
+    out: Out = None,
+    codes: Annotated[int, typer.Option(min=16, help="How many codes the file holds.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Of those codes.")] = 0,
+    title: Annotated[str, typer.Option(help="What stands above the pictures.")] = "",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML file that draws, varies and morphs pictures in any browser, offline, with nothing installed."""
+    from betabloom.model.model import load
+    from betabloom.reports.share import share as write
+    from betabloom.system.console import progress
+
+    path = free_path(out or Path("shared.html"), force, suffix=".html")
+    with progress("packing", "pictures") as report:
+        facts = write(load(model), path, codes, seed, title, report)
+    size = facts["bytes"] / 1e6
+    print_result(as_json, f"A page of {size:.1f} MB: {path}. Open it in a browser.", made=str(path), **facts)

@@ -1,0 +1,216 @@
+r"""A decoder learns against a critic, which learns to tell pictures from what the decoder draws.
+
+A likelihood with independent pixels has its optimum at the mean of all pictures that a code may stand for, and that
+mean is blurred. So, after training, the decoder alone goes on for a while against a critic (Larsen et al. 2016,
+"Autoencoding beyond pixels using a learned similarity metric", https://arxiv.org/abs/1512.09300). Encoder, prior and
+fitted samplers, and with them the rate, stay what they are; the loss is now
+
+    −log p(x|z)  +  Σ_l ‖D_l(x) − D_l(x̂)‖₁  −  D(x̂),        x̂ = E[x|z],
+
+with D_l the features of the critic and D its verdict, which learns by the hinge loss to tell x from x̂. Those are
+reconstructions, z ~ q(z|x), and new pictures, z ~ the sampler of `generate`, which have the last term only. The
+gradients of the terms with respect to x̂ are scaled to given norms (Défossez et al. 2022,
+https://arxiv.org/abs/2210.13438, section 3.4), so that no weight depends on the scale of a term.
+
+A trainer is composed of three parts: the student, which draws; `batches`, which lets it draw; and a critic, either the
+one of `betabloom.refine.critic` or that of `betabloom.refine.projected_critic`. The price: reconstructions are further
+from their pictures, so the likelihood is lower. Results are in docs/log.md.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from betabloom.refine.repetition import Repetition
+from betabloom.system.hardware import choose_precision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from betabloom.system.signals import Stop
+
+    Batches = Callable[[int], tuple[Tensor, Tensor]]
+    """step → pictures x (B, C, H, W), and x̂ (B + B', C, H, W) by the student: those of x, then new ones."""
+
+__all__ = [
+    "AdversarialTrainer",
+    "Critic",
+    "CriticOptimiser",
+    "Recipe",
+    "Shares",
+    "autocast",
+    "pixel_gradient",
+    "train_adversarially",
+]
+
+AVERAGING = 0.999
+TINY = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """How strongly each term pulls at a picture: the norms that its gradients are scaled to.
+
+    Attributes:
+        likelihood: Towards the picture that was encoded, pixel by pixel.
+        features: Towards it in the critic's features.
+        verdict: Towards what the critic takes for a picture.
+    """
+
+    likelihood: float = 1.0
+    features: float = 1.0
+    verdict: float = 0.15
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The numbers that a student and its critic learn with.
+
+    Attributes:
+        shares: How strongly each term pulls.
+        rate: Learning rate of the student.
+        critic_rate: Learning rate of the critic, which has to be ahead.
+        momentum: Adam's β₁ of the critic.
+        warm_up: Steps in which both rates rise to their values.
+        real: Pictures in a step, with as many reconstructions.
+        fresh: New pictures in a step.
+    """
+
+    shares: Shares
+    rate: float = 3e-4
+    critic_rate: float = 1e-3
+    momentum: float = 0.5
+    warm_up: int = 1
+    real: int = 32
+    fresh: int = 16
+
+
+class CriticOptimiser:
+    """Adam on the hinge loss of a critic.
+
+    Attributes:
+        accuracy: Running average of how well the critic tells pictures from the student's: 1 is always, 0 never.
+    """
+
+    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+        learned = [weight for weight in network.parameters() if weight.requires_grad]
+        self._adam = torch.optim.Adam(learned, recipe.critic_rate, (recipe.momentum, 0.99))
+        self._rate = recipe.critic_rate
+        self.accuracy = 0.0
+
+    def scale_rate(self, factor: float) -> None:
+        """Set the learning rate to `factor` times the usual one."""
+        _set_rate(self._adam, factor * self._rate)
+
+    def step(self, verdicts: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """One step down the hinge loss of each head's verdicts on real pictures and on drawn ones."""
+        losses = [F.relu(1 - real).mean() + F.relu(1 + drawn).mean() for real, drawn in verdicts]
+        loss = torch.stack(losses).mean()  # 0 where it is always right, 2 where it knows nothing
+        self._adam.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self._adam.step()
+        self.accuracy = 0.99 * self.accuracy + 0.01 * (1 - 0.5 * loss.item())
+
+
+class Critic(Protocol):
+    """What a student learns against."""
+
+    optimiser: CriticOptimiser
+
+    def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
+        """Learn from x (B, C, H, W) and x̂ (B + B', C, H, W); the gradient of the terms at x̂, or None at first."""
+
+
+class AdversarialTrainer:
+    """A student that draws pictures, what it draws, and the critic of it.
+
+    Arguments:
+        student: What is taught; its weights are changed.
+        batches: Pictures, and what the student draws, of every step.
+        critic: What it learns against.
+        recipe: The numbers that both learn with.
+
+    Attributes:
+        averaged: The student with a running average of its weights, which is the result.
+    """
+
+    def __init__(self, student: nn.Module, batches: Batches, critic: Critic, recipe: Recipe) -> None:
+        self.averaged = copy.deepcopy(student).requires_grad_(requires_grad=False)
+        self.student = student.requires_grad_(requires_grad=True)
+        self.batches, self.critic, self.recipe = batches, critic, recipe
+        self.optimiser = torch.optim.Adam(student.parameters(), recipe.rate, (0.5, 0.99))
+        self.repetition = Repetition()
+
+    def step(self, step: int, rate: float) -> None:
+        """One step of the critic and one of the student, both with `rate` times the learning rate."""
+        rate *= min(1.0, (step + 1) / self.recipe.warm_up)
+        _set_rate(self.optimiser, rate * self.recipe.rate)
+        self.critic.optimiser.scale_rate(rate)
+        x, made = self.batches(step)
+        gradient = self.critic.gradient(step, x, made.detach())
+        self.repetition.observe(x)
+        if gradient is None:
+            return
+        gradient += self.repetition.gradient(made)
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(made, gradient)
+        self.optimiser.step()
+        decay = min(AVERAGING, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_([*self.averaged.parameters()], [*self.student.parameters()], 1 - decay)
+
+
+def train_adversarially(
+    trainer: AdversarialTrainer,
+    steps: int,
+    seconds: float,
+    progress: Callable[[int, int, str], None] | None = None,
+    stop: Stop | None = None,
+) -> tuple[int, float]:
+    """Take steps until the end, or until asked to stop; the learning rate falls to 0 over the second half.
+
+    Arguments:
+        trainer: Its student is changed.
+        steps: How many steps; 0 if `seconds` says for how long.
+        seconds: For how long, if `steps` is 0.
+        progress: Called as progress(step, steps, text).
+        stop: Ends it early when asked.
+
+    Returns:
+        How many steps were taken, and in how many seconds.
+    """
+    begun, step, t = time.monotonic(), 0, 0.0
+    while t < 1 and not (stop and stop.asked):
+        trainer.step(step, min(1.0, 2 * (1 - t)))
+        step += 1
+        t = step / steps if steps else (time.monotonic() - begun) / seconds
+        if progress:
+            progress(step, steps or math.ceil(step / t), f"critic {trainer.critic.optimiser.accuracy:.2f}")
+    return step, time.monotonic() - begun
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """The context in which networks compute on this device: bf16 where it has arithmetic for it."""
+    dtype = choose_precision("auto", device)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def pixel_gradient(x: Tensor, made: Tensor, norm: float) -> Tensor:
+    """The gradient of ½‖x̂ − x‖² at x̂ (B + B', …), scaled to a norm; 0 for the B' new pictures."""
+    gradient = torch.zeros_like(made)
+    gradient[: len(x)] = made.detach()[: len(x)] - x
+    gradient *= norm / gradient.norm().clamp_min(TINY)
+    return gradient
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate

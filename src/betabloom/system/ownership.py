@@ -1,0 +1,71 @@
+"""Whose a folder is: only what betabloom wrote is ever replaced or removed.
+
+A folder that betabloom writes as a whole is described by a `FolderKind`. It is told from a person's folder by what is
+in it: a file that says what it is, and no file that betabloom does not write.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from betabloom.errors import UsageError
+from betabloom.system.atomic import is_leftover
+from betabloom.system.console import listed, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+__all__ = ["FolderKind", "is_result"]
+
+_OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """A kind of folder that betabloom writes.
+
+    Attributes:
+        name: What a message calls it, as "a model".
+        files: A regular expression that the names of all files in it match, and those of no others.
+        is_one: Tells whether a folder is of this kind by what a file in it says.
+    """
+
+    name: str
+    files: str
+    is_one: Callable[[Path], bool] = lambda folder: True
+
+    def others(self, folder: Path) -> list[str]:
+        """Names of what is in a folder and was not written there by betabloom."""
+        names = sorted(path.name for path in folder.iterdir() if not is_leftover(path))
+        return [name for name in names if not re.fullmatch(self.files, name) and name not in _OF_THE_SYSTEM]
+
+    def check(self, path: Path) -> None:
+        """Refuse to replace what is at `path`, unless it is empty or a folder of this kind with nothing else in it.
+
+        Raises:
+            UsageError: Something of a person's is there; the message names it.
+        """
+        name = printable(str(path), 200)
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{name} is a file, and {self.name} is a folder. Choose another name.")
+        if not path.exists() or not any(path.iterdir()):
+            return
+        others = self.others(path)
+        if not self.is_one(path):
+            found = listed(map(printable, others or sorted(each.name for each in path.iterdir())))
+            raise UsageError(
+                f"{name} is not replaced, because it is not {self.name}: it holds {found}. Choose another name."
+            )
+        if others:
+            raise UsageError(
+                f"{name} is not replaced, because betabloom did not write all that is in it: "
+                f"{listed(map(printable, others))}. Move that elsewhere, or choose another name."
+            )
+
+
+def is_result(names: Collection[str]) -> bool:
+    """Whether a folder with entries of these names is a run or a model: what is in it was made, not given."""
+    return {"config.yaml", "metrics.jsonl"} <= set(names) or {"config.json", "model.safetensors"} <= set(names)
