@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,8 +17,9 @@ from betabloom.errors import UsageError
 from betabloom.latent import traverse
 from betabloom.model.model import load
 from betabloom.reports import charts
-from betabloom.reports.run_page import read_records, report_html
+from betabloom.reports.run_page import report_html
 from betabloom.training import loop
+from betabloom.training.run_folder import read_records
 from betabloom.vae import inference
 
 
@@ -166,6 +168,17 @@ def test_all_numbers_of_an_axis_are_written_in_one_way(values, text):
 ])  # fmt: skip
 def test_numbers_on_axes_are_short(value, text):
     assert charts._short(value) == text
+
+
+def test_settings_that_refer_to_one_another_are_refused_at_once(run, tmp_path):
+    """Each level of references is nine times as many values: a small file would take all time and memory."""
+    shutil.copytree(run, tmp_path / "run")
+    levels = [f"l{i}: &l{i} [{', '.join(9 * [f'*l{i - 1}'])}]" for i in range(1, 12)]
+    (tmp_path / "run" / "config.yaml").write_text("\n".join(["l0: &l0 [x, x]", *levels, "train: *l11"]))
+    started = time.process_time()
+    with pytest.raises(UsageError, match=r"config.yaml is damaged: settings do not refer to one another"):
+        report_html(tmp_path / "run")
+    assert time.process_time() - started < 2
 
 
 def test_records_that_cannot_be_read_are_left_out(run, tmp_path):

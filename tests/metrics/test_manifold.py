@@ -75,7 +75,7 @@ def test_dropped_modes_cost_recall_and_coverage_only():
 def test_blocks_change_nothing(monkeypatch):
     x, y = normal(50, 4, 1), normal(45, 4, 2)
     whole = [*precision_recall(x, y), *density_coverage(x, y)]
-    monkeypatch.setattr("betabloom.metrics.manifold.BLOCK", 8)
+    monkeypatch.setattr("betabloom.metrics.neighbours.BLOCK", 8)
     assert [*precision_recall(x, y), *density_coverage(x, y)] == whole
 
 

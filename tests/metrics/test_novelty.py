@@ -76,6 +76,7 @@ def test_smooth_pictures_are_near_everything_and_still_no_copies(flowers, known,
 
 def test_blocks_change_nothing(monkeypatch, flowers, known):
     whole = look(flowers[300:340], known)
+    monkeypatch.setattr("betabloom.metrics.neighbours.BLOCK", 7)
     monkeypatch.setattr(novelty, "BLOCK", 7)
     parts = look(flowers[300:340], known)
     assert (parts.index == whole.index).all()

@@ -54,8 +54,8 @@ def report(
 
 def _figures(run: Path) -> dict[str, Any]:
     """What is known about a run, from its small files."""
-    from betabloom.reports.run_page import read_records
     from betabloom.training.checkup import read_advice
+    from betabloom.training.run_folder import read_records
 
     records = read_records(run)
     last: Mapping[str, Any] = next((r for r in reversed(records) if r["split"] == "validation"), {})

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from betabloom.metrics.gaussian import shrunk_covariance
 from betabloom.seeds import check
 from betabloom.vae import inference
 
@@ -117,9 +118,7 @@ class CodeSearch:
         """Learn from codes (N, l) that the density draws, and their pictures."""
         count, latents = codes.shape
         mean, covariance = codes.mean(0), np.cov(codes.T).reshape(latents, latents)
-        # As if l more codes had been seen, independent of one another: few of them cannot make it singular.
-        typical = np.diag(np.diag(covariance) + TINY)
-        factor = np.linalg.cholesky((count * covariance + latents * typical) / (count + latents))
+        factor = np.linalg.cholesky(shrunk_covariance(count * covariance, count))
         white = np.linalg.solve(factor, (codes - mean).T).T
         measured = _measure(targets, pictures)
         slope = np.linalg.solve(white.T @ white + latents * np.eye(latents), white.T @ (measured - measured.mean(0)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from betabloom.faces import face
 
 if TYPE_CHECKING:
+    from betabloom.metrics import disentanglement as disentanglement
     from betabloom.metrics.extractors import Extractor, best_extractor, features, open_extractor
     from betabloom.metrics.fidelity import frechet_distance, kernel_distance
     from betabloom.metrics.latent import active_units, aggregate_gap
@@ -24,6 +25,7 @@ __all__ = [
     "best_extractor",
     "bounds",
     "density_coverage",
+    "disentanglement",
     "features",
     "frechet_distance",
     "importance_bound",
@@ -44,6 +46,7 @@ _HOMES = {
     "best_extractor": "extractors",
     "bounds": "nll",
     "density_coverage": "manifold",
+    "disentanglement": "disentanglement",
     "features": "extractors",
     "frechet_distance": "fidelity",
     "importance_bound": "nll",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from betabloom.errors import UsageError
+from betabloom.metrics.gaussian import shrunk_covariance
 from betabloom.metrics.measure import Measure, of_mean
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ def aggregate_gap(codes: np.ndarray, log_prior: Callable[[np.ndarray], np.ndarra
 def _gaussian(known: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Log-density at `codes` (M, l) of a Gaussian fitted to the `known` ones and l more that are uncorrelated."""
     mean, count, latents = known.mean(0), *known.shape
-    covariance = np.cov(known.T).reshape(latents, latents)
-    diagonal = np.diag(np.maximum(np.diag(covariance), 1e-8))
-    factor = np.linalg.cholesky((count * covariance + latents * diagonal) / (count + latents))
+    factor = np.linalg.cholesky(shrunk_covariance(count * np.cov(known.T).reshape(latents, latents), count))
     white = np.linalg.solve(factor, (codes - mean).T)
     log_density: np.ndarray = (
         -0.5 * (np.square(white).sum(0) + latents * np.log(2 * np.pi)) - np.log(np.diag(factor)).sum()

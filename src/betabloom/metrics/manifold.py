@@ -24,6 +24,7 @@ import numpy as np
 
 from betabloom.errors import UsageError
 from betabloom.metrics.measure import Measure, interval, wilson
+from betabloom.metrics.neighbours import distance_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["density_coverage", "precision_recall"]
 
 GROUPS = 10
-BLOCK = 512  # rows of a matrix of distances that are in memory at once
 
 
 def precision_recall(real: Array, generated: Array, k: int = 3, seed: int = 0) -> tuple[Measure, Measure]:
@@ -45,22 +45,22 @@ def precision_recall(real: Array, generated: Array, k: int = 3, seed: int = 0) -
         k: Which nearest neighbour a ball reaches to.
         seed: Of the groups that the intervals leave out.
     """
-    x, y = _checked(real, generated, k)
-    among_real = _balls(x, y, k, seed)
-    among_generated = _balls(y, x, k, seed)
+    _check(real, generated, k)
+    among_real = _balls(real, generated, k, seed)
+    among_generated = _balls(generated, real, k, seed)
     return (
-        _measure("precision", among_real.inside, x, y, k, seed, len(y)),
-        _measure("recall", among_generated.inside, x, y, k, seed, len(x)),
+        _measure("precision", among_real.inside, real, generated, k, seed, len(generated)),
+        _measure("recall", among_generated.inside, real, generated, k, seed, len(real)),
     )
 
 
 def density_coverage(real: Array, generated: Array, k: int = 5, seed: int = 0) -> tuple[Measure, Measure]:
     """Density ≥ 0, about 1 where the sets are alike, and coverage in [0, 1]. Arguments as of `precision_recall`."""
-    x, y = _checked(real, generated, k)
-    balls = _balls(x, y, k, seed)
+    _check(real, generated, k)
+    balls = _balls(real, generated, k, seed)
     return (
-        _measure("density", balls.density, x, y, k, seed),
-        _measure("coverage", balls.coverage, x, y, k, seed, len(x)),
+        _measure("density", balls.density, real, generated, k, seed),
+        _measure("coverage", balls.coverage, real, generated, k, seed, len(real)),
     )
 
 
@@ -87,10 +87,7 @@ def _balls(centres: Array, others: Array, k: int, seed: int) -> _Balls:
     radii = _radii(centres, k, group)  # (1 + G, N); 0 in row 1 + g for the members of g, whose balls are gone
     hits = np.zeros((1 + GROUPS, len(others)), np.int64)  # balls that hold each of the others
     nearest = np.full((GROUPS, len(centres)), np.inf, np.float32)  # of each group of the others, to each centre
-    norms = np.square(centres).sum(1)
-    for first in range(0, len(others), BLOCK):
-        rows = slice(first, min(first + BLOCK, len(others)))
-        distances = _squared(others[rows], centres, norms)
+    for rows, distances in distance_blocks(others, centres):
         for case in range(1 + GROUPS):
             hits[case, rows] = (distances <= radii[case]).sum(1)
         for g in np.unique(other_group[rows]):
@@ -125,11 +122,8 @@ def _radii(points: Array, k: int, group: Array) -> Array:
     """Squared distances to the k-th nearest neighbour, (1 + G, N): of all points, and without each group (−1 in it)."""
     n = len(points)
     radii = np.empty((1 + GROUPS, n), np.float32)
-    norms = np.square(points).sum(1)
-    for first in range(0, n, BLOCK):
-        rows = slice(first, min(first + BLOCK, n))
-        distances = _squared(points[rows], points, norms)
-        distances[np.arange(rows.stop - first), np.arange(first, rows.stop)] = np.inf
+    for rows, distances in distance_blocks(points, points):
+        distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = np.inf
         kept = min(n - 1, 4 * k + 16)  # nearest neighbours that are kept: k of them are nearly always in other groups
         order = np.argpartition(distances, kept - 1, 1)[:, :kept]
         near = np.take_along_axis(distances, order, 1)
@@ -139,16 +133,6 @@ def _radii(points: Array, k: int, group: Array) -> Array:
             radii[1 + g, rows] = np.partition(left, k - 1, 1)[:, k - 1]
     radii[1 + group, np.arange(n)] = -1
     return radii
-
-
-def _squared(a: Array, b: Array, norms: Array) -> Array:
-    """Squared distances (A, B) of rows of a and of b, whose squared lengths are `norms`."""
-    distances: Array = a @ b.T
-    distances *= -2
-    distances += np.square(a).sum(1)[:, None]
-    distances += norms
-    np.maximum(distances, 0, out=distances)
-    return distances
 
 
 def _measure(
@@ -168,13 +152,10 @@ def _measure(
     return Measure(name, estimate.value, max(low, 0.0), high, n, method, seed, warning)
 
 
-def _checked(real: Array, generated: Array, k: int) -> tuple[Array, Array]:
-    """Both sets as float32 around their common mean, where rounding hurts least."""
+def _check(real: Array, generated: Array, k: int) -> None:
     if real.ndim != 2 or generated.ndim != 2 or real.shape[1] != generated.shape[1]:
         raise UsageError(f"Features of shapes {real.shape} and {generated.shape} cannot be compared: (N, F), (M, F).")
     if k < 1 or min(len(real), len(generated)) <= k:
         raise UsageError(
             f"Neighbourhoods of {k} need more than {k} pictures on each side, not {len(real)} and {len(generated)}."
         )
-    mean = real.mean(0, dtype=np.float64)
-    return (real - mean).astype(np.float32), (generated - mean).astype(np.float32)

@@ -22,6 +22,7 @@ import numpy as np
 from betabloom.errors import UsageError
 from betabloom.metrics.extractors import shrink
 from betabloom.metrics.measure import Measure, of_share
+from betabloom.metrics.neighbours import distance_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ __all__ = ["Limits", "Nearest", "near_copies", "nearest", "pixel_rows"]
 SIDE = 16
 NEXT = 50
 QUANTILE = 0.01
-BLOCK = 512  # rows of a matrix of distances that are in memory at once
+BLOCK = 512  # pictures at once
 
 
 @dataclass(frozen=True)
@@ -103,40 +104,26 @@ def nearest(
     """
     if rows.ndim != 2 or known.ndim != 2 or rows.shape[1] != known.shape[1] or not len(known):
         raise UsageError(f"Rows of shapes {rows.shape} and {known.shape} cannot be compared.")
-    centre = known.mean(0, dtype=np.float64).astype(np.float32)
-    known = np.asarray(known - centre, np.float32)
-    norms = np.square(known).sum(1)
-    parts = []
-    for first in range(0, len(rows), BLOCK):
-        block = slice(first, first + BLOCK)
-        plain = _nearest(np.asarray(rows[block] - centre, np.float32), known, norms)
-        mirror = plain if mirrored is None else _nearest(np.asarray(mirrored[block] - centre, np.float32), known, norms)
-        parts.append(_nearer(plain, mirror))
+    index, distance, ratio = _nearest(rows, known, progress)
+    flipped = np.zeros(len(rows), bool)
+    if mirrored is not None:
+        mirror = _nearest(mirrored, known, None)
+        flipped = mirror[1] < distance
+        plain = (index, distance, ratio)
+        index, distance, ratio = (np.where(flipped, b, a) for a, b in zip(plain, mirror, strict=True))
+    return Nearest(index, distance, ratio, flipped)
+
+
+def _nearest(rows: np.ndarray, known: np.ndarray, progress: Callable[[int, int], None] | None) -> list[np.ndarray]:
+    """Index, distance and ratio of the nearest known row of each row, each (N,)."""
+    parts, count = [], min(NEXT + 1, len(known))
+    for part, squared in distance_blocks(rows, known):
+        index = squared.argmin(1)
+        near = np.sqrt(np.partition(squared, count - 1, 1)[:, :count] / rows.shape[1])
+        distance = np.sqrt(np.square(rows[part] - known[index]).mean(1))  # without the rounding of the product
+        others = (near.sum(1) - near.min(1)) / max(count - 1, 1)
+        ratio = np.divide(distance, others, out=np.ones_like(distance), where=others > 0)
+        parts.append((index, distance, ratio))
         if progress:
-            progress(min(first + BLOCK, len(rows)), len(rows))
-    return Nearest(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Index, distance and ratio of each row of a block."""
-
-
-def _nearest(rows: np.ndarray, known: np.ndarray, norms: np.ndarray) -> Found:
-    squared = rows @ known.T
-    squared *= -2
-    squared += norms
-    index = squared.argmin(1)
-    count = min(NEXT + 1, len(known))
-    near = np.partition(squared, count - 1, 1)[:, :count] + np.square(rows).sum(1)[:, None]
-    near = np.sqrt(np.maximum(near, 0) / rows.shape[1])
-    distance = np.sqrt(np.square(rows - known[index]).mean(1))  # without the rounding of the product
-    others = (near.sum(1) - near.min(1)) / max(count - 1, 1)
-    ratio = np.divide(distance, others, out=np.ones_like(distance), where=others > 0)
-    return index, distance, ratio
-
-
-def _nearer(plain: Found, mirror: Found) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of each row and its mirror image, the one that is nearer to a known row."""
-    flipped = mirror[1] < plain[1]
-    index, distance, ratio = (np.where(flipped, b, a) for a, b in zip(plain, mirror, strict=True))
-    return index, distance, ratio, flipped
+            progress(part.stop, len(rows))
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]

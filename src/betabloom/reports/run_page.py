@@ -5,23 +5,21 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import json
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from betabloom.config import SECTIONS, Config
-from betabloom.errors import UsageError
 from betabloom.imaging import sheets
 from betabloom.latent import traverse
 from betabloom.model.model import load
 from betabloom.reports import charts
 from betabloom.reports.style import PAGE, STYLE
 from betabloom.training.checkup import read_advice
+from betabloom.training.run_folder import read_records, run_config
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
     from betabloom.model.model import Model
 
-__all__ = ["read_records", "report_html"]
+__all__ = ["report_html"]
 
 SHOWN_SAMPLES = 8  # pictures of every sheet in the table of samples over time
 SHOWN_LATENTS = 8  # most active latents that are traversed
@@ -40,10 +38,10 @@ def report_html(run: str | Path) -> str:
     """Make the page about the run directory `run`, finished or not.
 
     Raises:
-        UsageError: It is no run directory.
+        UsageError: It is not a run directory, or its settings are damaged.
     """
     run = Path(run)
-    config, records = _config(run), read_records(run)
+    config, records = run_config(run), read_records(run)
     model = load(run) if (run / "model" / "config.json").is_file() else None
     parts = [
         _headline(config, records, model),
@@ -62,28 +60,6 @@ def report_html(run: str | Path) -> str:
         body="\n".join(part for part in parts if part),
         made=escape(f"betabloom {__version__} · betabloom report {run}"),
     )
-
-
-def _config(run: Path) -> Config:
-    try:
-        return Config.from_dict(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{run} is not a run directory: it has no config.yaml.") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"{run / 'config.yaml'} is damaged: {error}") from error
-
-
-def read_records(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl that can be read."""
-    path, records = run / "metrics.jsonl", []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and {"step", "split", "distortion", "rate", "seconds"} <= entry.keys():
-            records.append(entry)
-    return records
 
 
 def _headline(config: Config, records: Sequence[Mapping[str, Any]], model: Model | None) -> str:

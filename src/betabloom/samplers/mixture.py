@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from betabloom.errors import UsageError
+from betabloom.metrics.gaussian import shrunk_covariance
 from betabloom.vae.posterior import LOG_2PI
 from betabloom.vae.prior import Prior
 
@@ -80,7 +81,7 @@ def fit_mixture(z: Tensor, components: int, seed: int = 0, iterations: int = ITE
     if len(z) < 2 or components < 1:
         raise UsageError(f"A mixture needs at least 2 codes and 1 component, not {len(z)} and {components}.")
     share = torch.nn.functional.one_hot(_first_assignment(z, components, seed), components).float()
-    typical = _shrunk(torch.cov(z.T).reshape(z.shape[1], z.shape[1]), len(z))
+    typical = shrunk_covariance(len(z) * torch.cov(z.T).reshape(z.shape[1], z.shape[1]), len(z), smallest=TINY)
     likelihood = -math.inf
     for _ in range(iterations if components > 1 else 1):
         mixture = _maximise(z, share, typical)
@@ -99,28 +100,20 @@ def _maximise(z: Tensor, share: Tensor, typical: Tensor) -> GaussianMixture:
 
     Covariances are shrunk towards the `typical` one, (l, l).
     """
-    count, latents = z.shape
     size = share.sum(0)
     means = (share.T @ z + TINY * z.mean(0)) / (size + TINY)[:, None]
     factors = []
     for k, mean in enumerate(means):
         centred = z - mean
         scatter = (share[:, k, None] * centred).T @ centred
-        factors.append(_factor((scatter + latents * typical) / (size[k] + latents)))
-    return GaussianMixture((size + TINY) / (count + TINY * len(size)), means, torch.stack(factors))
+        factors.append(_factor(shrunk_covariance(scatter, size[k].item(), typical)))
+    return GaussianMixture((size + TINY) / (len(z) + TINY * len(size)), means, torch.stack(factors))
 
 
 def _factor(covariance: Tensor) -> Tensor:
     """Lower Cholesky factor; of the diagonal alone where rounding made the covariance singular: of a diverged model."""
     factor, failed = torch.linalg.cholesky_ex(covariance)
     return torch.diag(covariance.diagonal().nan_to_num(TINY).clamp_min(TINY).sqrt()) if failed else factor
-
-
-def _shrunk(covariance: Tensor, count: int) -> Tensor:
-    """A covariance of `count` codes, shrunk towards its diagonal as if l more had been seen."""
-    latents = len(covariance)
-    diagonal = torch.diag(covariance.diagonal().clamp_min(TINY))
-    return (count * covariance + latents * diagonal) / (count + latents)
 
 
 def _first_assignment(z: Tensor, components: int, seed: int, iterations: int = 8) -> Tensor:

@@ -39,6 +39,7 @@ __all__ = [
     "claimed",
     "is_free",
     "latest_checkpoint",
+    "read_records",
     "resume_command",
     "rewind_metrics",
     "rewind_samples",
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 KEPT_CHECKPOINTS = 2
+RECORDED = {"step", "split", "distortion", "rate", "seconds"}  # what every line of metrics.jsonl has
 LARGEST_SETTINGS = 1 << 16  # bytes of config.yaml
 LARGEST_STATE = 1 << 20  # bytes of state.json; a real one has some thousand
 CHECKPOINT = FolderKind("a checkpoint", r"state\.(safetensors|json)")
@@ -246,20 +248,27 @@ def _checkpoints(folder: Path) -> list[Path]:
 def rewind_metrics(path: Path, count: int) -> list[dict[str, Any]]:
     """Drop the lines of metrics.jsonl that were written after the checkpoint, and those that cannot be read."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    records = [entry for entry in map(_entry, text.splitlines()[:count]) if entry]
+    records = _records(text.splitlines()[:count])
     if len(records) < count:
         log.warning("%s is damaged: %d of %d lines are left", path, len(records), count)
     write_text(path, "".join(json.dumps(entry) + "\n" for entry in records))
     return records
 
 
-def _entry(line: str) -> dict[str, Any] | None:
-    """A line of metrics.jsonl, or None if it is none."""
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return entry if isinstance(entry, dict) and {"step", "split"} <= entry.keys() else None
+def read_records(out: Path) -> list[dict[str, Any]]:
+    """Read the lines of a run's metrics.jsonl, but those that are damaged."""
+    path = out / "metrics.jsonl"
+    return _records(path.read_text(encoding="utf-8", errors="replace").splitlines()) if path.is_file() else []
+
+
+def _records(lines: list[str]) -> list[dict[str, Any]]:
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if isinstance(record, dict) and record.keys() >= RECORDED:
+                found.append(record)
+    return found
 
 
 def rewind_samples(folder: Path, step: int) -> None:

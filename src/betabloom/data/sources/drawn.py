@@ -29,7 +29,7 @@ from betabloom.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FACTORS", "Drawn", "Factor", "draw", "sample_factors"]
+__all__ = ["FACTORS", "Drawn", "Factor", "draw", "pictures_with_factors", "sample_factors"]
 
 VERSION = 1  # of the drawing itself: raise it whenever a pixel changes, so that prepared copies are made again
 
@@ -259,6 +259,22 @@ def sample_factors(count: int, seed: int, start: int = 0) -> np.ndarray:
     rows = (np.random.default_rng([seed, index]).random(len(FACTORS)) for index in range(start, start + count))
     table = [[factor.at(u) for factor, u in zip(FACTORS, row, strict=True)] for row in rows]
     return np.array(table, dtype=np.float64).reshape(count, len(FACTORS))
+
+
+def pictures_with_factors(count: int, seed: int, size: int | tuple[int, int] = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Draw flowers together with what caused them, as disentanglement is measured on.
+
+    Arguments:
+        count: How many, 1 or more.
+        seed: 0 or more; picture i depends on (seed, i) only.
+        size: Side of a square picture, or (height, width), in pixels.
+
+    Returns:
+        Pictures, uint8, shape (count, height, width, 3), and their factors, float64, shape (count, 8), columns in the
+        order of `FACTORS`.
+    """
+    factors = sample_factors(count, seed)
+    return np.stack([draw(row, size) for row in factors]), factors
 
 
 class Drawn(Source):
