@@ -47,8 +47,12 @@ class DataConfig:
     source: str = _setting("flowers102", "flowers102, drawn, drawn:COUNT, a folder, archive, table, hf:NAME or shards")
     min_size: int = _setting(0, "leave out pictures with a side of fewer pixels", between=(0, 65536))
     background: str = _setting("white", "colour behind transparent pictures")
-    levels: str = _setting("", "LOW,HIGH: stored values that are black and white; auto, or empty for the kind of file's")
-    pages: str = _setting("first", "first page or frame of a file, or all as pictures of their own", choices=("first", "all"))
+    levels: str = _setting(
+        "", "LOW,HIGH: stored values that are black and white; auto, or empty for the kind of file's"
+    )
+    pages: str = _setting(
+        "first", "first page or frame of a file, or all as pictures of their own", choices=("first", "all")
+    )
     exclude: str = _setting("", "patterns of file names to leave out, as *_mask.png,old/*")
     pipeline: str = _setting("square", "preprocessing: square, justcrop, enhance, a chain of steps, or a file with one")
     height: int = _setting(64, "height of the prepared pictures in pixels", between=(1, 4096))

@@ -14,27 +14,31 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from typing_extensions import Unpack
+
     from betabloom.model.model import Model
 
 __all__ = ["fit", "prepare"]
 
 
 def prepare(
-    source: str | os.PathLike[str] | data.Source | None = None,
+    source: Any = None,
     size: int | str | tuple[int, int] = 64,
     pipeline: str = "square",
     channels: int = 3,
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[data.ReadingOptions],
 ) -> data.Store:
     """Prepare pictures for training, once; later calls with the same arguments open the result at once.
 
     Arguments:
-        source: "flowers102" (also None), "drawn", "drawn:COUNT", a folder, archive, table or "hf:NAME" (see
-            `betabloom.data.open_source`), or a `betabloom.data.Source`, such as `betabloom.data.Arrays(array)`.
+        source: "flowers102" (also None), "drawn", "drawn:COUNT", a folder, archive, table or "hf:NAME"; an array, a
+            list of paths, Pillow pictures or arrays; or a `betabloom.data.Source`. See `betabloom.data.open_source`.
         size: Side of the square in pixels, "WIDTHxHEIGHT", or (height, width).
         pipeline: "square", "justcrop", "enhance", a chain of steps, or a file with one.
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for colour, 1 for grey, 4 for colour with transparency.
         progress: Called as progress(done, total).
+        options: How pictures are read: background, min_size, levels, pages, exclude. See `betabloom.data.Reading`.
 
     Returns:
         The prepared pictures: `.pictures` is uint8 (N, H, W, C).
@@ -43,7 +47,7 @@ def prepare(
         SourceError: There are no usable pictures.
         FetchError: Flowers102 is not on this machine and cannot be downloaded.
     """
-    opened = source if isinstance(source, data.Source) else data.open_source(source)
+    opened = data.open_source(source, **options)
     shape = size if isinstance(size, tuple) else parse_size(str(size))
     return data.prepare(opened, data.Pipeline.parse(pipeline, shape, channels), progress=progress)
 

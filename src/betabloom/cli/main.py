@@ -20,16 +20,22 @@ import typer
 from betabloom.cli import cache, evaluate, generate, refine, runs, share
 from betabloom.cli import data as cli_data
 from betabloom.cli.options import (
+    Background,
+    Channels,
     Device,
+    Exclude,
     Force,
     Json,
+    Levels,
     ModelArgument,
     Out,
+    Pages,
     Pictures,
     Seed,
     free_path,
     print_lines,
     print_result,
+    reading_options,
     refuse_overwriting_input,
 )
 from betabloom.cli.pictures import load_model, read_pictures, record_of, write_pictures
@@ -127,6 +133,11 @@ def train(
     size: Annotated[str | None, typer.Option(help="Side in pixels, or WIDTHxHEIGHT.")] = None,
     pipeline: Annotated[str | None, typer.Option(help="square, justcrop, enhance, a chain of steps, a file.")] = None,
     min_size: Annotated[int | None, typer.Option(help="Leave out pictures with a side of fewer pixels.")] = None,
+    channels: Channels = None,
+    background: Background = None,
+    levels: Levels = None,
+    pages: Pages = None,
+    exclude: Exclude = None,
     beta: Annotated[float | None, typer.Option(help="Weight of the rate; 1 is the VAE.")] = None,
     latents: Annotated[int | None, typer.Option(help="Number of latent dimensions.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the pictures.")] = None,
@@ -146,6 +157,7 @@ def train(
     """Train on pictures; leaves a run directory with model/ in it."""
     started = time.monotonic()
     from betabloom.config import Config, parse_size
+    from betabloom.data import resolved
     from betabloom.system.console import progress, show_log
     from betabloom.training import loop as training
     from betabloom.training.run_folder import resume_command, run_config, shell_quoted
@@ -155,8 +167,8 @@ def train(
     show_log()
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
-        "device": device, "precision": precision, "pipeline": pipeline, "min_size": min_size, "log": log,
-        "init_from": start,
+        "device": device, "precision": precision, "pipeline": pipeline, "channels": channels, "log": log,
+        "init_from": start, **reading_options(background, min_size, levels, pages, exclude),
     }  # fmt: skip
     if size:
         options["height"], options["width"] = parse_size(size)
@@ -169,7 +181,7 @@ def train(
         preset = preset or "flowers64"
         config = with_initial_model(Config.preset(preset, **changes))
         if source:
-            config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
+            config = config.replace({"source": resolved(source)})
         folder = _new_run(out, source or "flowers102", preset)
     check_settings(config)
     store = _prepare_again(config, resume) if resume else _prepare(config)
@@ -227,10 +239,10 @@ def _prepare(config: Config) -> Store | Streamed:
     d = config.data
     pipeline = data.Pipeline.parse(d.pipeline, (d.height, d.width), d.channels)
     if data.is_stream(d.source):
-        return data.Streamed(data.open_stream(d.source, min_size=d.min_size, background=d.background), pipeline)
+        return data.Streamed(data.open_stream(d.source, **data.Reading.of(d).options()), pipeline)
     try:
         with progress("downloading", "bytes") as report:
-            source = data.open_source(d.source, min_size=d.min_size, background=d.background, progress=report)
+            source = data.open_source(d.source, progress=report, **data.Reading.of(d).options())
     except FetchError as error:  # nothing was asked for but the default, and it is not to be had
         raise SourceError(str(error)) from error
     print(data.inspect(source, (d.height, d.width), quick=True).text(), file=sys.stderr)  # noqa: T201

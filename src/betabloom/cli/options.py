@@ -13,17 +13,23 @@ from betabloom.errors import UsageError
 
 __all__ = [
     "AnyModel",
+    "Background",
+    "Channels",
     "Device",
+    "Exclude",
     "Force",
     "Json",
+    "Levels",
     "ModelArgument",
     "Out",
+    "Pages",
     "Pictures",
     "Seed",
     "aligned",
     "free_path",
     "print_lines",
     "print_result",
+    "reading_options",
     "refuse_overwriting_input",
 ]
 
@@ -42,7 +48,23 @@ Out = Annotated[Path | None, typer.Option("-o", "--out", help="Where the result 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Names the pictures: same seed, same model, same pictures.")]
+Channels = Annotated[int | None, typer.Option(help="3 for colour (default), 1 for grey, 4 with transparency.")]
+Background = Annotated[str | None, typer.Option(help="Colour behind transparent pixels; white if left out.")]
+Levels = Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Stored values of black and white, or auto.")]
+Pages = Annotated[str | None, typer.Option(help="first, or all pages and frames as pictures of their own.")]
+Exclude = Annotated[
+    list[str] | None, typer.Option(metavar="GLOB", help="Leave out files, as '*_mask.png' or 'old/*'; repeatable.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps …")]
+
+
+def reading_options(
+    background: str | None, min_size: int | None, levels: str | None, pages: str | None, exclude: list[str] | None
+) -> dict[str, Any]:
+    """What was asked about how pictures are read, as settings; what was not asked is left out."""
+    given = {"background": background, "min_size": min_size, "levels": levels, "pages": pages}
+    given["exclude"] = ",".join(exclude) if exclude else None
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def print_result(as_json: bool, sentence: str, /, **facts: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from betabloom.errors import PictureError, UsageError
 from betabloom.imaging.files import write_each
 
 if TYPE_CHECKING:
@@ -38,23 +37,15 @@ def read_pictures(
     from betabloom import data
     from betabloom.system.console import progress
 
-    if len(given) > 1 or Path(given[0]).is_file():
-        chosen = list(given[:limit])
-        return np.stack([_read_file(Path(name), model) for name in chosen]), chosen, None
+    reading = data.Reading.of(model.config.data)
+    source = data.open_pictures(given, **reading.options())
+    if isinstance(source, data.Files):  # named one by one: each of them has to be usable
+        names = list(source.names[:limit])
+        return data.prepare_few(names, model.pipeline, reading), names, None
     with progress("preparing", "pictures") as report:
-        store = data.prepare(data.open_source(given[0]), model.pipeline, progress=report)
+        store = data.prepare(source, model.pipeline, progress=report)
     labels = None if store.labels is None else store.labels[:limit]
     return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
-
-
-def _read_file(path: Path, model: Generator) -> np.ndarray:
-    """One picture file, prepared as the model's pictures were."""
-    if not path.is_file():
-        raise UsageError(f"There is no picture {path}.")
-    try:
-        return model.pipeline.load(path)
-    except PictureError as error:
-        raise PictureError(f"{path}: {error}") from error
 
 
 def record_of(model: Generator, path: Path | None, facts: dict[str, Any]) -> dict[str, Any]:

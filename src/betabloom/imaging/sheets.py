@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from betabloom.errors import UsageError
+from betabloom.imaging.alpha import straight
 
 __all__ = ["grid", "pairs"]
 
@@ -18,21 +19,29 @@ def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2) -> Image.Image:
     """Arrange pictures in rows, left to right.
 
     Arguments:
-        pictures: uint8 (N, H, W, C) with 1 or 3 channels, N ≥ 1.
+        pictures: uint8 (N, H, W, C) with 1, 3 or 4 channels, N ≥ 1. Four are premultiplied; the sheet is then
+            transparent where they are.
         columns: Pictures in a row; 0 for the squarest sheet.
-        gap: White pixels between and around pictures.
+        gap: White or transparent pixels between and around pictures.
     """
-    if pictures.ndim != 4 or len(pictures) == 0 or pictures.shape[3] not in (1, 3):
-        raise UsageError(f"A grid needs pictures of shape (N, H, W, 1 or 3), not {pictures.shape}.")
+    if pictures.ndim != 4 or len(pictures) == 0 or pictures.shape[3] not in (1, 3, 4):
+        raise UsageError(f"A grid needs pictures of shape (N, H, W, 1, 3 or 4), not {pictures.shape}.")
     n, height, width, channels = pictures.shape
     columns = min(n, columns or math.ceil(math.sqrt(n * height / width)))
     rows = math.ceil(n / columns)
-    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), BACKGROUND, np.uint8)
+    size = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
+    sheet = np.full(size, _empty(channels), np.uint8)
     for index, picture in enumerate(pictures):
         top = gap + index // columns * (height + gap)
         left = gap + index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = picture
+    if channels == 4:
+        return Image.fromarray(straight(sheet))
     return Image.fromarray(sheet if channels == 3 else sheet[:, :, 0])
+
+
+def _empty(channels: int) -> int:
+    return 0 if channels == 4 else BACKGROUND
 
 
 def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> Image.Image:
@@ -40,7 +49,7 @@ def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> Image.Image
     if above.shape != below.shape:
         raise UsageError(f"Pairs need equal shapes, not {above.shape} and {below.shape}.")
     columns = min(columns, len(above))
-    blank = np.full_like(above[:1], BACKGROUND)
+    blank = np.full_like(above[:1], _empty(above.shape[3]))
     rows = []
     for first in range(0, len(above), columns):
         parts = (above[first : first + columns], below[first : first + columns])

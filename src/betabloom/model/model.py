@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from betabloom.data import Reading, prepare_few
 from betabloom.errors import UsageError
 from betabloom.model.card import model_card
 from betabloom.model.directory import (
@@ -36,9 +37,8 @@ from betabloom.version import __version__
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from PIL import Image
     from torch import Tensor
 
     from betabloom.config import Config
@@ -98,9 +98,12 @@ class Model:
         name = sampler_name(sampler, self.sampler, self.samplers)
         return self.vae.prior if name == "prior" else self.samplers[name]
 
-    def prepare(self, images: Iterable[Image.Image]) -> np.ndarray:
-        """Prepare pictures of any size as the training pictures were: uint8 (N, H, W, C)."""
-        return np.stack([self.pipeline(image) for image in images])
+    def prepare(self, images: Any) -> np.ndarray:
+        """Prepare pictures of any size exactly as the training pictures were: uint8 (N, H, W, C).
+
+        `images` are Pillow pictures, paths or arrays, in a list or one alone: see `betabloom.data.prepare_few`.
+        """
+        return prepare_few(images, self.pipeline, Reading.of(self.config.data))
 
     def encode(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Posterior means and log-variances (N, l) of prepared pictures, uint8 (N, H, W, C)."""

@@ -57,7 +57,7 @@ class Files(Encoded):
     def __init__(self, paths: Sequence[str | os.PathLike[str]], **options: Unpack[ReadingOptions]) -> None:
         options["min_size"] = 0
         super().__init__(**options)
-        self._paths = [Path(path).expanduser() for path in paths]
+        self._paths = [Path(os.path.expanduser(path)) for path in paths]  # noqa: PTH111  # where there is no such user
         self.name = self._paths[0].name if len(self._paths) == 1 else f"{len(self._paths):,} files"
         self.names = [os.fspath(path) for path in paths]
         self.splits = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -208,7 +209,8 @@ class Streamed:
                 f"'{name}' ({reason})" for name, reason in itertools.islice(stream.skipped.reasons.items(), 3)
             )
             raise SourceError(f"no usable picture in '{stream.name}'" + (f": {some}" if some else ": it is empty"))
-        self.store = Store.from_array(np.concatenate(parts)[:keep], source_name=stream.name, pipeline=pipeline)
+        kept = Store.from_array(np.concatenate(parts)[:keep], source_name=stream.name, pipeline=pipeline)
+        self.store = dataclasses.replace(kept, reading=stream.reading)
 
     def batches(self, size: int, seed: int = 0, holdout: float = 0.1, buffer: int = 2048) -> Iterator[np.ndarray]:
         """Yield batches without end, pass after pass, each in another order.
