@@ -1,8 +1,9 @@
 """Networks and losses of other projects, written again from their descriptions, for our own training loop.
 
-Importing this module adds them to `betabloom.networks.build.FAMILIES` and `betabloom.vae.likelihood.LIKELIHOODS`;
-`RECIPES` then says with which settings each is trained: its published network, loss, β and batch; optimiser schedule,
-averaged weights and mirroring are ours, for all of them alike.
+Importing this module adds them to `betabloom.networks.spec.FAMILIES` and `betabloom.vae.likelihood.LIKELIHOODS`, and
+kinds of layers that only they have to `betabloom.networks.build.MODULES`; `RECIPES` then says with which settings each
+is trained: its published network, loss, β and batch; optimiser schedule, averaged weights and mirroring are ours, for
+all of them alike.
 """
 
 from __future__ import annotations
@@ -13,80 +14,81 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from betabloom.networks.build import FAMILIES, Decoder, Encoder, Family
-from betabloom.networks.cpu_layers import Transposed, View
+from betabloom.networks.build import MODULES
+from betabloom.networks.cpu_layers import Transposed
+from betabloom.networks.spec import CENTRE, FAMILIES, FLATTEN, RELU, Family, Layer
 from betabloom.vae.likelihood import LIKELIHOODS, Gaussian
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from betabloom.networks.build import Shape
+    from betabloom.networks.spec import Layers, Shape
 
 __all__ = ["RECIPES"]
 
 
-class Scale(nn.Module):
-    """x → a·x + b."""
-
-    def __init__(self, a: float, b: float = 0.0) -> None:
-        super().__init__()
-        self.a, self.b = a, b
+class Double(nn.Module):
+    """x → 2·x."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.a * x + self.b
+        return 2 * x
 
 
-def pytorch_vae(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tuple[Encoder, Decoder]:
+def _one_larger(layer: Layer) -> nn.Module:
+    return Transposed(layer.inputs, layer.outputs, layer.kernel, layer.stride, layer.padding, output_padding=1)
+
+
+MODULES["batch-norm"] = lambda layer: nn.BatchNorm2d(layer.outputs)
+MODULES["leaky-relu"] = lambda layer: nn.LeakyReLU()
+MODULES["double"] = lambda layer: Double()
+MODULES["transposed-one-larger"] = _one_larger
+LEAKY, DOUBLE = Layer("leaky-relu"), Layer("double")
+
+
+def _normalised(layer: Layer, activation: Layer) -> list[Layer]:
+    return [layer, Layer("batch-norm", layer.outputs, layer.outputs), activation]
+
+
+def _down(shape: Shape, widths: Sequence[int], kernel: int, padding: int) -> list[Layer]:
+    pairs = itertools.pairwise([shape[0], *widths])
+    return [Layer("conv", before, after, kernel, 2, padding) for before, after in pairs]
+
+
+def pytorch_vae(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> Layers:
     """AntixK/PyTorch-VAE's `VanillaVAE` for 64×64: five strided 3×3 convolutions with BatchNorm and LeakyReLU.
 
     It works on [−1, 1] and ends in tanh(η) = 2·sigmoid(2η) − 1, hence the scales at both ends.
     """
-    down: list[nn.Module] = [Scale(2, -1)]
-    for before, after in itertools.pairwise([shape[0], *widths]):
-        down += [nn.Conv2d(before, after, kernel, stride=2, padding=1), nn.BatchNorm2d(after), nn.LeakyReLU()]
     features = widths[-1] * 4
-    up: list[nn.Module] = [nn.Linear(latents, features), View((widths[-1], 2, 2))]
+    down = [CENTRE, *(each for layer in _down(shape, widths, kernel, 1) for each in _normalised(layer, LEAKY))]
+    up = [Layer("linear", latents, features), Layer("view", shape=(widths[-1], 2, 2))]
     for before, after in itertools.pairwise([*reversed(widths), widths[0]]):
-        up += [
-            Transposed(before, after, kernel, stride=2, padding=1, output_padding=1),
-            nn.BatchNorm2d(after),
-            nn.LeakyReLU(),
-        ]
-    up += [nn.Conv2d(widths[0], shape[0], kernel, padding=1), Scale(2)]
-    return Encoder(nn.Sequential(*down), features, latents), Decoder(nn.Sequential(*up))
+        up += _normalised(Layer("transposed-one-larger", before, after, kernel, 2, 1), LEAKY)
+    return down, features, [*up, Layer("conv", widths[0], shape[0], kernel, padding=1), DOUBLE]
 
 
-def pythae_celeba(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tuple[Encoder, Decoder]:
+def pythae_celeba(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> Layers:
     """pythae's `Encoder_Conv_VAE_CELEBA` and `Decoder_Conv_AE_CELEBA` (4×4 down, 5×5 up, BatchNorm, ReLU)."""
-    down: list[nn.Module] = []
-    for before, after in itertools.pairwise([shape[0], *widths]):
-        down += [nn.Conv2d(before, after, kernel, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-    up: list[nn.Module] = [nn.Linear(latents, widths[3] * 64), View((widths[3], 8, 8))]
-    for before, after, padding, extra in (
-        (widths[3], widths[2], 2, 0),
-        (widths[2], widths[1], 1, 0),
-        (widths[1], widths[0], 2, 1),
+    down = [each for layer in _down(shape, widths, kernel, 1) for each in _normalised(layer, RELU)]
+    up = [Layer("linear", latents, widths[3] * 64), Layer("view", shape=(widths[3], 8, 8))]
+    for kind, before, after, padding in (
+        ("transposed", widths[3], widths[2], 2),
+        ("transposed", widths[2], widths[1], 1),
+        ("transposed-one-larger", widths[1], widths[0], 2),
     ):
-        up += [
-            Transposed(before, after, 5, stride=2, padding=padding, output_padding=extra),
-            nn.BatchNorm2d(after),
-            nn.ReLU(),
-        ]
-    up += [Transposed(widths[0], shape[0], 5, padding=1)]
-    return Encoder(nn.Sequential(*down), widths[3] * 16, latents), Decoder(nn.Sequential(*up))
+        up += _normalised(Layer(kind, before, after, 5, 2, padding), RELU)
+    return down, widths[3] * 16, [*up, Layer("transposed", widths[0], shape[0], 5, padding=1)]
 
 
-def disent_conv64(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> tuple[Encoder, Decoder]:
+def disent_conv64(shape: Shape, latents: int, widths: Sequence[int], kernel: int) -> Layers:
     """disent's `EncoderConv64` and `DecoderConv64`: 4×4 strided convolutions, two linear layers, ReLU."""
-    down: list[nn.Module] = []
-    for before, after in itertools.pairwise([shape[0], *widths]):
-        down += [nn.Conv2d(before, after, kernel, stride=2, padding=2), nn.ReLU(inplace=True)]
-    down += [nn.Flatten(), nn.Linear(widths[-1] * 25, 256), nn.ReLU(inplace=True)]
-    up: list[nn.Module] = [nn.Linear(latents, 256), nn.ReLU(inplace=True)]
-    up += [nn.Linear(256, widths[-1] * 16), nn.ReLU(inplace=True), View((widths[-1], 4, 4))]
+    down = [each for layer in _down(shape, widths, kernel, 2) for each in (layer, RELU)]
+    down += [FLATTEN, Layer("linear", widths[-1] * 25, 256), RELU]
+    up = [Layer("linear", latents, 256), RELU, Layer("linear", 256, widths[-1] * 16), RELU]
+    up += [Layer("view", shape=(widths[-1], 4, 4))]
     for before, after in zip(reversed(widths), [*reversed(widths[:-1]), shape[0]], strict=True):
-        up += [Transposed(before, after, kernel, stride=2, padding=1), nn.ReLU(inplace=True)]
-    return Encoder(nn.Sequential(*down), 256, latents), Decoder(nn.Sequential(*up[:-1]))
+        up += [Layer("transposed", before, after, kernel, 2, 1), RELU]
+    return down, 256, up[:-1]
 
 
 FAMILIES["disent-conv64"] = Family(disent_conv64, (32, 32, 64, 64), 4)

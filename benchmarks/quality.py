@@ -6,10 +6,11 @@
 Everybody trains from nothing on the training and test pictures of Oxford 102 Flowers at 64 px with our own loop, on
 one core for cores × minutes of processor time: what neighbours on the machine are doing then matters little. The time
 contains the samplers. `table` draws n pictures of each with its published sampler (ours: the default) and compares them
-with the training pictures by three feature networks, which no recipe was trained with (reconstructions and pictures
-from the prior by the first only). What was measured of other models, and by other features, stays in the table. Needs
-the extra `metrics`, and the official layout of the data set in $BETABLOOM_TEST_DATA/flowers-102 or
-../shared/data/flowers-102. Models lie in runs/quality/NAME; the table goes to benchmarks/results/quality.json too.
+with the training pictures by their detail (band, combs, speckles) and by three feature networks, which no recipe was
+trained with (reconstructions and pictures from the prior by the first only). What was measured of other models, and by
+other features, stays in the table. Needs the extra `metrics`, and the official layout of the data set in
+$BETABLOOM_TEST_DATA/flowers-102 or ../shared/data/flowers-102. Models lie in runs/quality/NAME; the table goes to
+benchmarks/results/quality.json too.
 
 Other pictures: `--data flower-photos --size 128 --preset flowers128`, a folder beside flowers-102, or `--data drawn`.
 Their models lie in runs/quality-DATA/NAME, their table in benchmarks/results/quality-DATA.json.
@@ -97,6 +98,9 @@ def row(name: str, path: Path, given: argparse.Namespace) -> dict[str, Any]:
         "sampler": model.sampler if name not in RECIPES else "published", "n": n, "seed": 1,
         "pictures seen": model.training["images_seen"], "seconds": model.training["seconds"],
     }  # fmt: skip
+    spectra = [metrics.power_spectra(each) for each in (known, pictures["generated"])]
+    for each in (*metrics.bands(*spectra), *metrics.combs(*spectra), metrics.speckled(pictures["generated"])):
+        result[f"generated, {each.name}"] = [round(x, 5) for x in (each.value, each.low, each.high)]
     for kind in given.features:
         extractor = metrics.open_extractor(kind)
         real = cached_features(store.pictures, rows, extractor, store.fingerprint, cache_folder())

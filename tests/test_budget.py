@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from betabloom.errors import BetabloomError
-from betabloom.networks.build import FAMILIES
+from betabloom.networks.spec import FAMILIES
 from betabloom.training import budget, finish, loop, resume, setup
 
 

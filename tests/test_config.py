@@ -64,7 +64,7 @@ def test_text_is_converted_and_both_spellings_work():
     [
         ({"betta": 4}, r"Unknown setting 'betta'\. Did you mean 'beta'\? The settings are: background, batch"),
         ({"sead": 4}, r"Did you mean 'seed'\?"),
-        ({"posterior": "cauchy"}, r"Unknown posterior 'cauchy'\. Choose one of: normal, point\."),
+        ({"optimiser": "adm"}, r"Unknown optimiser 'adm'\. Did you mean 'adam'\? Choose one of: muon, adam\."),
         ({"budget": "0s"}, "leaves no time to train"),
         ({"channels": 2}, "'channels' must be one of 1, 3, not 2"),
         ({"data.beta": 4}, "Unknown setting 'data.beta'"),

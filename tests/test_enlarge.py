@@ -11,7 +11,7 @@ import betabloom
 from betabloom.data import Pipeline
 from betabloom.errors import UsageError
 from betabloom.model.without_torch import open_without_torch
-from betabloom.networks.build import FAMILIES
+from betabloom.networks.spec import FAMILIES
 from betabloom.refine import enlarge as enlarging
 from betabloom.refine.adversarial import Shares
 from betabloom.refine.enlarge import enlarge, enlarged, enlarger_trainer

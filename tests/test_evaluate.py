@@ -165,7 +165,8 @@ def test_a_plain_auto_encoder_has_a_distortion_and_no_likelihood(small_store):
     plain = fit(small_store, "tiny", steps=5, posterior="point", **TINY)
     found = evaluate(plain, small_store, n=8, samples=2)
     assert [each.name for each in found.measures["likelihood"]["held-out"]] == ["distortion"]
-    assert [each.name for each in found.measures["latent"]["training"]] == ["active_units"]
+    continuity = ["decoder_jump", "decoder_path", "encoder_stretch"]
+    assert [each.name for each in found.measures["latent"]["training"]] == ["active_units", *continuity]
 
 
 def test_discrete_likelihoods_have_bits(small_store):
@@ -173,6 +174,18 @@ def test_discrete_likelihoods_have_bits(small_store):
     found = evaluate(model, small_store, n=8, samples=3)
     bits, bound = (found.measure("likelihood", "held-out", name) for name in ("bits_per_dimension", "bound_3"))
     assert_allclose(bits.value, -bound.value / (16 * 16 * 3 * np.log(2)), rtol=1e-6)
+
+
+def test_a_bernoulli_has_bits_for_black_and_white_alone(small_store):
+    """On grey levels it gives no probability, however low its cross-entropy is."""
+    model = fit(small_store, "tiny", steps=5, likelihood="bernoulli", **TINY)
+    black_and_white = type(small_store).from_array(
+        np.where(np.asarray(small_store.pictures) < 128, 0, 255).astype(np.uint8)
+    )
+    for store, expected in ((small_store, False), (black_and_white, True)):
+        found = evaluate(model, store, n=8, samples=1).measures["likelihood"]["held-out"]
+        assert ("bits_per_dimension" in [each.name for each in found]) == expected
+    assert "bits_per_dimension" not in model.training["validation"]
 
 
 def test_too_few_pictures_are_refused_and_strangers_noted(model, small_store):

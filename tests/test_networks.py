@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+import betabloom
+from betabloom.config import Config
 from betabloom.errors import UsageError
-from betabloom.networks.build import FAMILIES, count_parameters, make_networks
+from betabloom.networks.build import count_parameters, make_networks
+from betabloom.networks.spec import FAMILIES
 from betabloom.vae.build import build_vae
 
 
@@ -83,6 +86,26 @@ def test_other_kernels_and_widths_work():
     for family, kernel, widths in (("seed", 3, (4, 4, 4)), ("conv", 6, (4, 8)), ("residual", 5, (4, 8))):
         encoder, decoder = make_networks(family, (3, 24, 24), 4, widths, kernel)
         assert decoder(encoder(torch.rand(1, 3, 24, 24))[0]).shape == (1, 3, 24, 24)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_table_of_layers_is_what_the_layers_do(family):
+    """Shapes and numbers of weights are those of the modules, from pictures to features and from codes to pictures."""
+    enlargers = "" if family == "seed" else "5"
+    config = Config.preset("tiny", family=family, height=32, width=64, widths="4,8", enlargers=enlargers)
+    rows = {row["name"]: row for row in betabloom.describe_layers(config)}
+    vae = build_vae(config.shape, config.model.latents, family, (4, 8), enlargers=config.model.enlargers)
+    seen = {}
+    for name, module in vae.named_modules():
+        if name in rows:
+            module.register_forward_hook(
+                lambda module, given, out, name=name: seen.update({name: tuple(out.shape[1:])})
+            )
+    vae(torch.rand(1, *config.shape), torch.randn(1, config.model.latents))
+    heads = {"encoder.mean", "encoder.log_var"}  # computed together
+    assert seen == {name: row["shape"] for name, row in rows.items() if name not in heads}
+    assert {rows[name]["shape"] for name in heads} == {(config.model.latents,)}
+    assert sum(row["parameters"] for row in rows.values()) == count_parameters(vae)
 
 
 def test_upsampling_starts_without_a_checkerboard():

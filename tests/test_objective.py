@@ -9,10 +9,14 @@ import pytest
 import torch
 
 from betabloom.errors import UsageError
+from betabloom.vae.build import build_vae
+from betabloom.vae.divergence import geometric_jensen_shannon, mmd, mmd_to_standard_normal, normal_kl
 from betabloom.vae.objective import (
     Capacity,
     Elbo,
     FreeBits,
+    JensenShannon,
+    MeanDiscrepancy,
     Objective,
     Terms,
     TotalCorrelation,
@@ -128,3 +132,66 @@ def test_normalised_beta_is_beta_times_latents_over_inputs():
 
 def rows(posterior: DiagonalNormal):
     return zip(posterior.mean, posterior.log_var, strict=True)
+
+
+def test_the_discrepancy_of_two_samples_of_one_law_is_nearly_nothing_and_unbiased():
+    generator = torch.Generator().manual_seed(1)
+    x, y = (torch.randn(2000, 6, generator=generator) for _ in range(2))
+    assert abs(mmd(x, y)) < 2e-3
+    assert abs(mmd_to_standard_normal(x)) < 2e-3
+    small = torch.randn(400, 8, 6, generator=generator)
+    estimates = torch.stack([mmd_to_standard_normal(z) for z in small])
+    assert abs(estimates.mean()) < 4 * estimates.std() / 20  # of eight codes each: often below 0, right on average
+    assert estimates.min() < 0
+
+
+@pytest.mark.parametrize("change", [lambda x: x + 0.5, lambda x: 0.5 * x, lambda x: x.abs()])
+def test_the_discrepancy_tells_laws_apart_and_its_closed_form_is_that_of_samples(change):
+    generator = torch.Generator().manual_seed(2)
+    x, y = (torch.randn(3000, 4, generator=generator) for _ in range(2))
+    apart = mmd_to_standard_normal(change(x))
+    assert apart > 0.01
+    torch.testing.assert_close(mmd(change(x), y), apart, atol=4e-3, rtol=0.03)
+
+
+def test_two_codes_at_least():
+    with pytest.raises(UsageError, match="at least 2"):
+        mmd_to_standard_normal(torch.zeros(1, 3))
+
+
+def test_the_geometric_jensen_shannon_divergence_lies_between_the_two_of_kullback_and_leibler():
+    """Deasy et al. 2020: a = 0 is KL(q‖p), a = 1 is KL(p‖q); by its definition at what lies between."""
+    generator = torch.Generator().manual_seed(3)
+    mean, other = (torch.randn(7, generator=generator, dtype=torch.float64) for _ in range(2))
+    log_var, other_log_var = (torch.randn(7, generator=generator, dtype=torch.float64) for _ in range(2))
+    q = torch.distributions.Normal(mean, (0.5 * log_var).exp())
+    p = torch.distributions.Normal(other, (0.5 * other_log_var).exp())
+    kl = torch.distributions.kl_divergence
+    of = (mean, log_var, other, other_log_var)
+    torch.testing.assert_close(normal_kl(*of), kl(q, p))
+    torch.testing.assert_close(geometric_jensen_shannon(*of, skew=0), kl(q, p))
+    torch.testing.assert_close(geometric_jensen_shannon(*of, skew=1), kl(p, q))
+    a = 0.3
+    x = torch.linspace(-30, 30, 60001, dtype=torch.float64)[:, None]
+    log_g = a * q.log_prob(x) + (1 - a) * p.log_prob(x)
+    log_g = log_g - torch.logsumexp(log_g, 0) - math.log(1e-3)
+    expected = [(each.log_prob(x).exp() * (each.log_prob(x) - log_g)).sum(0) * 1e-3 for each in (q, p)]
+    torch.testing.assert_close(geometric_jensen_shannon(*of, skew=a), (1 - a) * expected[0] + a * expected[1])
+    torch.testing.assert_close(geometric_jensen_shannon(mean, log_var, mean, log_var), torch.zeros_like(mean))
+
+
+def test_jensen_shannon_with_skew_0_is_the_elbo_and_names_what_it_needs():
+    vae = build_vae((3, 16, 16), 4, "conv", (4, 8))
+    terms = vae(torch.rand(3, 3, 16, 16), torch.randn(3, 4))
+    elbo = Objective(Constant(2.0))(terms)
+    torch.testing.assert_close(Objective(Constant(2.0), JensenShannon(0.0))(terms), elbo)
+    found = Objective(Constant(1e3), MeanDiscrepancy())(terms) - terms.distortion.mean()
+    torch.testing.assert_close(found, 1e3 * mmd_to_standard_normal(terms.z))
+    for prior, posterior in (("mixture", "normal"), ("standard", "full")):
+        vae = build_vae((3, 16, 16), 4, "conv", (4, 8), prior=prior, posterior=posterior)
+        terms = vae(torch.rand(3, 3, 16, 16), torch.randn(3, 4))
+        with pytest.raises(UsageError, match="jensen-shannon objective needs"):
+            JensenShannon()(terms, 0.0)
+        if prior != "standard":
+            with pytest.raises(UsageError, match="needs the prior 'standard'"):
+                MeanDiscrepancy()(terms, 0.0)

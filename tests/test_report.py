@@ -14,13 +14,12 @@ import pytest
 from betabloom.config import Config
 from betabloom.data import Store
 from betabloom.errors import UsageError
-from betabloom.latent import traverse
+from betabloom.latent.traversal import traverse
 from betabloom.model.model import load
 from betabloom.reports import charts
 from betabloom.reports.run_page import report_html
 from betabloom.training import loop
 from betabloom.training.run_folder import read_records
-from betabloom.vae import inference
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +112,16 @@ def test_an_unfinished_and_a_damaged_run_have_a_page_too(run, tmp_path):
 
 
 def test_a_traversal_changes_one_latent_at_a_time(run):
-    vae = load(run).vae
+    model = load(run)
     code = np.random.default_rng(0).standard_normal(6).astype(np.float32)
-    sheet = traverse.traverse(vae, code, [4, 1], [-2.0, 0.0, 3.0])
+    sheet = traverse(model, code, [4, 1], [-2.0, 0.0, 3.0])
     assert sheet.shape == (2, 3, 16, 16, 3)
     assert np.array_equal(sheet[0, 1], sheet[1, 1])  # no change
     for row, dimension in enumerate((4, 1)):
         for column, offset in enumerate((-2.0, 0.0, 3.0)):
             moved = code.copy()
             moved[dimension] += offset
-            one = inference.decode(vae, moved[None])[0].astype(int)
+            one = model.decode(moved[None])[0].astype(int)
             assert np.abs(one - sheet[row, column]).max() <= 1  # other company in the batch may round a level away
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from betabloom.metrics import open_extractor
-from betabloom.model.directory import sampler_entries
 from betabloom.networks.build import Decoder
-from betabloom.samplers import choose
+from betabloom.samplers import parzen
 from betabloom.samplers.choose import choose_sampler, empty_sampler, fit_samplers, sampler_sizes
+from betabloom.samplers.table import sampler_entries
 from betabloom.vae.build import build_vae
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def test_parzen_windows_are_widened_until_they_draw_new_pictures(painter):
     generator = torch.Generator().manual_seed(4)
     known, held_out = torch.randn(40, 4, generator=generator), torch.randn(200, 4, generator=generator)
     _, measured, fitted = chosen(painter, known, held_out)
-    assert measured["parzen"]["near_copies"] <= 0.02 or fitted["parzen"].bandwidth == choose.BANDWIDTHS[-1]
+    assert measured["parzen"]["near_copies"] <= 0.02 or fitted["parzen"].bandwidth == parzen.BANDWIDTHS[-1]
 
 
 def test_a_sampler_that_repeats_training_pictures_is_left_out(painter, monkeypatch):
-    monkeypatch.setattr(choose, "BANDWIDTHS", (1e-6,))
+    monkeypatch.setattr(parzen, "BANDWIDTHS", (1e-6,))
     best, measured, _ = chosen(painter, curve(600, 0), curve(200, 1), log_var=-20.0)
     assert measured["parzen"]["near_copies"] > 0.5
     assert best != "parzen"
@@ -96,7 +96,7 @@ def test_sizes_make_a_sampler_of_the_same_shapes():
     assert fitted.keys() >= {"gaussian", "parzen", "flow"}
     for name, density in fitted.items():
         with torch.device("meta"):
-            empty = empty_sampler(sampler_entries(sampler_sizes(density), 4))
+            empty = empty_sampler(name, sampler_sizes(name, density), 4)
         shapes = {key: (value.shape, value.dtype) for key, value in density.state_dict().items()}
         assert {key: (value.shape, value.dtype) for key, value in empty.state_dict().items()} == shapes, name
 
@@ -112,18 +112,19 @@ def test_a_flow_is_judged_by_its_pictures_only(painter):
 
 
 @pytest.mark.parametrize(
-    "sizes",
+    ("name", "sizes"),
     [
-        {},
-        {"kernels": 3},
-        {"width": 4},
-        {"width": 1 << 20, "blocks": 1},
-        {"waves": 1},
-        {"components": 0},
-        {"components": True},
-        {"components": "2"},
+        ("parzen", {}),
+        ("parzen", {"kernels": 3}),
+        ("flow", {"width": 4}),
+        ("flow", {"components": 3}),
+        ("flow", {"width": 1 << 20, "blocks": 1}),
+        ("gaussian", {"waves": 1}),
+        ("gaussian", {"components": 0}),
+        ("mixture", {"components": True}),
+        ("mixture", {"components": "2"}),
     ],
 )
-def test_sizes_that_no_sampler_has_are_refused(sizes):
-    with pytest.raises(ValueError, match="a sampler with"):
-        sampler_entries(sizes, 4)
+def test_sizes_that_no_sampler_has_are_refused(name, sizes):
+    with pytest.raises(ValueError, match="a sampler"):
+        sampler_entries(name, sizes, 4)

@@ -19,12 +19,14 @@ from betabloom.config import Config
 from betabloom.data import Store
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.imaging.png import read_png
-from betabloom.networks.build import FAMILIES
+from betabloom.networks.spec import FAMILIES
 from betabloom.training import loop, run_folder, setup
 from betabloom.training import state as run
 from betabloom.training import step as one_step
-from betabloom.vae.build import PRIORS
 from betabloom.vae.likelihood import LIKELIHOODS
+from betabloom.vae.objective import REGULARISERS
+from betabloom.vae.posterior import POSTERIORS
+from betabloom.vae.prior import PRIORS
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -203,8 +205,8 @@ def test_a_budget_ends_in_time_with_the_schedule_complete(small_store, tiny_conf
 @pytest.mark.parametrize("name", ["family", "likelihood", "prior", "regulariser", "posterior"])
 def test_every_choice_trains(name, small_store, tiny_config):
     choices = {
-        "family": FAMILIES, "likelihood": LIKELIHOODS, "prior": PRIORS, "posterior": ["point"],
-        "regulariser": ["capacity", "free-bits", "total-correlation"],
+        "family": FAMILIES, "likelihood": LIKELIHOODS, "prior": PRIORS, "posterior": POSTERIORS,
+        "regulariser": REGULARISERS,
     }[name]  # fmt: skip
     for choice in choices:
         settings = {name: choice, "steps": 3, "prior_components": 3, "beta_warmup": 0.0}

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from betabloom.errors import UsageError
-from betabloom.networks.build import FAMILIES, Decoder, Encoder
-from betabloom.vae.build import PRIORS, build_vae
+from betabloom.networks.build import Decoder, Encoder
+from betabloom.networks.spec import FAMILIES
+from betabloom.vae.build import build_vae
 from betabloom.vae.likelihood import LIKELIHOODS, Gaussian
 from betabloom.vae.objective import Objective
 from betabloom.vae.posterior import Point
-from betabloom.vae.prior import StandardNormal
+from betabloom.vae.prior import PRIORS, StandardNormal
 from betabloom.vae.schedule import Constant
 from betabloom.vae.vae import VAE, bits_per_dimension
 

@@ -19,12 +19,15 @@ from betabloom.data import Pipeline
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.model.model import Model
 from betabloom.model.without_torch import open_without_torch
-from betabloom.networks.build import FAMILIES as NETWORKS
-from betabloom.networks.spec import FAMILIES, decoder_layers, vae_entries
+from betabloom.networks.build import make_networks
+from betabloom.networks.fast_numpy import is_known
+from betabloom.networks.spec import FAMILIES, make_network
 from betabloom.samplers.choose import fit_samplers
-from betabloom.system.tensors import entry_of
-from betabloom.vae.build import PRIORS, build_vae
+from betabloom.vae import fast_numpy
+from betabloom.vae.build import build_vae
 from betabloom.vae.likelihood import LIKELIHOODS
+from betabloom.vae.posterior import POSTERIORS
+from betabloom.vae.prior import PRIORS
 
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
 
@@ -35,7 +38,7 @@ def saved(folder, half=False, **settings):
     m = config.model
     torch.manual_seed(3)
     densities = (m.likelihood, m.prior, 0.3, 0.8, 4)
-    vae = build_vae(config.shape, m.latents, m.family, m.widths, m.kernel, *densities, enlargers=m.enlargers)
+    vae = build_vae(config.shape, m.latents, m.family, m.widths, m.kernel, *densities, m.posterior, m.enlargers)
     with torch.no_grad():
         for name, value in vae.state_dict().items():
             if name.startswith(("decoder", "prior")) and value.ndim:
@@ -89,8 +92,16 @@ def test_the_networks_of_the_presets_are_known_without_torch(name, tmp_path):
     agree(betabloom.load(tmp_path / "m"), open_without_torch(tmp_path / "m"))
     with torch.device("meta"):
         vae = build_vae(preset.shape, m.latents, m.family, m.widths, m.kernel)
-    known = vae_entries(m.family, preset.shape, m.latents, m.widths, m.kernel, m.likelihood, m.prior, 1, False)
-    assert known == {name: entry_of(value) for name, value in vae.state_dict().items()}
+    known = expected_tensors(m.family, preset.shape, m.latents, m.widths, m.kernel, (), m.likelihood, m.prior, 1)
+    assert known == {name: tuple(value.shape) for name, value in vae.state_dict().items()}
+
+
+def expected_tensors(family, shape, latents, widths, kernel, enlargers, likelihood, prior, components):
+    """Names and shapes of all tensors of a model, as they are known without torch."""
+    network = make_network(family, shape, latents, widths, kernel, enlargers)
+    scale = {"likelihood.log_scale": ()} if fast_numpy.LIKELIHOODS[likelihood].has_scale else {}
+    of_prior = fast_numpy.PRIORS[prior].tensors(latents, components)
+    return network.tensors({"mean": latents, "log_var": latents}) | scale | of_prior
 
 
 @pytest.mark.parametrize(("likelihood", "prior"), [*((name, "standard") for name in LIKELIHOODS),
@@ -100,24 +111,32 @@ def test_every_likelihood_and_prior(likelihood, prior, tmp_path):
     agree(betabloom.load(tmp_path / "m"), open_without_torch(tmp_path / "m"), sampler="prior")
 
 
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_every_posterior(posterior, tmp_path):
+    saved(tmp_path / "m", posterior=posterior)
+    agree(betabloom.load(tmp_path / "m"), open_without_torch(tmp_path / "m"))
+
+
 def test_the_layers_are_those_of_the_networks():
     """Names, order, shapes and types of all tensors, for every family, prior and likelihood."""
-    for family, widths, prior, enlargers in itertools.product(FAMILIES, ((), (4,), (3, 5, 7)), PRIORS, ((), (6, 4))):
+    priors = fast_numpy.PRIORS
+    for family, widths, prior, enlargers in itertools.product(FAMILIES, ((), (4,), (3, 5, 7)), priors, ((), (6, 4))):
         likelihood = list(LIKELIHOODS)[len(prior) % len(LIKELIHOODS)]
         shape = (3, 32, 16) if not enlargers else (3, 128, 64)
         with torch.device("meta"):
             vae = build_vae(shape, 7, family, widths, 0, likelihood, prior, prior_components=3, enlargers=enlargers)
-        expected = {name: entry_of(value) for name, value in vae.state_dict().items()}
-        assert vae_entries(family, shape, 7, widths, 0, likelihood, prior, 3, False, enlargers) == expected
-    for family, kind in FAMILIES.items():
-        network = NETWORKS[family]
-        assert (kind.widths, kind.kernel, kind.even) == (network.widths, network.kernel, network.even)
+        found = {name: tuple(value.shape) for name, value in vae.state_dict().items()}
+        assert expected_tensors(family, shape, 7, widths, 0, enlargers, likelihood, prior, 3) == found
+
+
+def test_nothing_in_the_numpy_tables_is_unknown_to_torch():
+    assert fast_numpy.LIKELIHOODS.keys() == LIKELIHOODS.keys()
+    assert fast_numpy.PRIORS.keys() == PRIORS.keys() - {"vamp"}
 
 
 @pytest.mark.parametrize(
     ("family", "shape", "latents", "widths", "kernel", "enlargers"),
     [
-        ("seed", (3, 32, 32), 4, (), 0, ()),
         ("conv", (3, 30, 32), 4, (), 0, ()),
         ("conv", (2, 32, 32), 4, (), 0, ()),
         ("conv", (3, 32, 32), 0, (), 0, ()),
@@ -131,11 +150,16 @@ def test_the_layers_are_those_of_the_networks():
         ("residual", (3, 16, 16), 4, (), 0, (8,) * 100),
     ],
 )
-def test_networks_that_are_unknown_or_impossible_are_left_to_torch(family, shape, latents, widths, kernel, enlargers):
-    assert decoder_layers(family, shape, latents, widths, kernel, enlargers) is None
-    if family != "seed":
+def test_networks_that_are_impossible_are_refused(family, shape, latents, widths, kernel, enlargers):
+    for make in (make_network, make_networks):
         with pytest.raises(UsageError):
-            build_vae(shape, latents, family, widths, kernel, enlargers=enlargers)
+            make(family, shape, latents, widths, kernel, enlargers)
+
+
+def test_networks_that_are_unknown_are_left_to_torch():
+    layers = make_network("seed", (3, 32, 32), 4).decoder_layers()
+    assert not is_known(layers)
+    assert is_known(make_network("conv", (3, 32, 32), 4).decoder_layers())
 
 
 def test_a_model_that_is_unknown_here_is_left_to_torch(tmp_path):

@@ -27,16 +27,22 @@ if TYPE_CHECKING:
     from betabloom.imaging.sheets import grid, pairs
     from betabloom.library import fit, prepare
     from betabloom.model.model import Model, load
+    from betabloom.networks.describe import describe_layers
     from betabloom.vae.build import build_vae
+    from betabloom.vae.likelihood import Bernoulli
+    from betabloom.vae.prior import StandardNormal
     from betabloom.vae.vae import VAE
 
 __all__ = [
     "VAE",
+    "Bernoulli",
     "BetabloomError",
     "Config",
     "Model",
+    "StandardNormal",
     "build_vae",
     "curves",
+    "describe_layers",
     "fit",
     "grid",
     "load",
@@ -45,6 +51,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Bernoulli": "vae.likelihood",
+    "StandardNormal": "vae.prior",
+    "describe_layers": "networks.describe",
     "BetabloomError": "errors",
     "Config": "config",
     "Model": "model.model",
@@ -57,6 +66,18 @@ _HOMES = {
     "pairs": "imaging.sheets",
     "prepare": "library",
 }
-_ROOMS = ("data", "imaging", "metrics", "networks", "vae", "samplers", "model", "training", "refine", "generate")
+_ROOMS = (
+    "data",
+    "imaging",
+    "metrics",
+    "networks",
+    "vae",
+    "samplers",
+    "model",
+    "training",
+    "refine",
+    "generate",
+    "latent",
+)
 
 __getattr__, __dir__ = face(__name__, _HOMES | {room: room for room in _ROOMS})

@@ -88,7 +88,7 @@ class ModelConfig:
     prior_mean: float = _setting(0.0, "m of the prior N(m, s²)", between=(-1e3, 1e3))
     prior_std: float = _setting(1.0, "s of the prior N(m, s²)", between=(1e-3, 1e3))
     prior_components: int = _setting(32, "components of the mixture and vamp priors", between=(1, 65536))
-    posterior: str = _setting("normal", "normal, or point for a plain auto-encoder", choices=("normal", "point"))
+    posterior: str = _setting("normal", "normal, full or low-rank covariances, or point for a plain auto-encoder")
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,16 @@ class ObjectiveConfig:
     beta_warmup: float = _setting(0.1, "part of the training during which β rises", between=(0, 1))
     regulariser: str = _setting(
         "elbo",
-        "elbo, capacity, free-bits or total-correlation",
-        choices=("elbo", "capacity", "free-bits", "total-correlation"),
+        "elbo, capacity, free-bits, total-correlation, mmd or jensen-shannon",
     )
     capacity: float = _setting(
         25.0, "nats per image that the capacity regulariser reaches at the end", between=(0, 1e9)
     )
     free_bits: float = _setting(
         0.1, "nats per dimension that the free-bits regulariser does not charge for", between=(0, 1e9)
+    )
+    skew: float = _setting(
+        0.5, "of the jensen-shannon regulariser: 0 is the rate KL(q||p), 1 is KL(p||q)", between=(0, 1)
     )
 
 

@@ -1,11 +1,13 @@
 """The pictures of a seed: the noise that each is made from, and their numbers.
 
-Picture i of seed s is made from the same noise however many are made together.
+Picture i of seed s is made from the same noise however many are made together. What it is decoded to can differ by one
+grey level, since processors add up numbers in an order that depends on how many pictures they work on.
 """
 
 from __future__ import annotations
 
 import math
+import secrets
 from typing import TYPE_CHECKING
 
 from betabloom.errors import UsageError
@@ -18,7 +20,17 @@ if TYPE_CHECKING:
     Draw = Callable[[int, int], np.ndarray]
     Piece = tuple[np.ndarray, list[int]]
 
-__all__ = ["MOST", "base_noise", "check", "check_count", "numbers_text", "parse_numbers", "pieces_of"]
+__all__ = [
+    "BATCH", "MOST", "base_noise", "check", "check_count", "new_seed", "numbers_text", "parse_numbers", "pieces_of",
+]  # fmt: skip
+
+LARGEST_SEED = 2**63 - 1
+BATCH = 64  # pictures that are decoded together: the same ones together are the same to the bit
+
+
+def new_seed() -> int:
+    """A seed that nobody chose, from 0 to 999,999,999: short enough to be written down."""
+    return secrets.randbelow(10**9)
 
 
 def base_noise(seed: int, n: int, latents: int, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -28,6 +40,9 @@ def base_noise(seed: int, n: int, latents: int, start: int = 0) -> tuple[np.ndar
     """
     import numpy as np  # here, since the command line reads numbers without it
 
+    for name, value in (("seed", seed), ("start", start)):
+        if not isinstance(value, int | np.integer) or not 0 <= value <= LARGEST_SEED:
+            raise UsageError(f"'{name}' must be a whole number from 0 to {LARGEST_SEED}, not {value!r}.")
     noise, choice = np.empty((n, latents), np.float32), np.empty(n)
     for row in range(n):
         rng = np.random.Generator(np.random.PCG64([seed, start + row]))  # the same, and made more quickly

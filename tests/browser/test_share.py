@@ -147,7 +147,7 @@ def test_fewer_bits_are_further_off():
     """Rounding to b bits moves a weight by half a step of its row at most."""
     rng = np.random.default_rng(0)
     weights = {"a.weight": rng.normal(size=(5, 7)).astype(np.float32), "a.bias": np.zeros(5, np.float32)}
-    layers = [("a", dataclasses.replace(_layers()[0][1], before=7, after=5))]
+    layers = [("a", dataclasses.replace(_layers()[0][1], inputs=7, outputs=5))]
     for bits in (4, 8, 12):
         off = np.abs(packed(layers, weights, bits).weights["a.weight"] - weights["a.weight"]).max(1)
         step = np.abs(weights["a.weight"]).max(1) / (2 ** (bits - 1) - 1)
@@ -155,9 +155,9 @@ def test_fewer_bits_are_further_off():
 
 
 def _layers():
-    from betabloom.networks.spec import decoder_layers
+    from betabloom.networks.spec import make_network
 
-    return decoder_layers("burgess", (3, 32, 32), 7, (8, 8), 0)
+    return make_network("burgess", (3, 32, 32), 7, (8, 8)).decoder_layers()
 
 
 def test_too_few_codes_are_refused(tmp_path):

@@ -28,7 +28,7 @@ from betabloom.cli.plain import Plain
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.imaging.files import write_each
 from betabloom.model.training_pictures import training_pictures
-from betabloom.seeds import numbers_text, parse_numbers, pieces_of
+from betabloom.seeds import BATCH, numbers_text, parse_numbers, pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,8 +49,7 @@ app = typer.Typer()
 
 TILE_SIZE = "512x512"
 LARGEST_SHEET = 1 << 32  # bytes
-BATCH = 64  # pictures that are decoded together: pieces are multiples of it, so that they change nothing
-MOST_AT_ONCE = 8 * BATCH  # pictures that are drawn before they are written
+MOST_AT_ONCE = 8 * BATCH  # pictures that are drawn before they are written: whole batches, so that it changes nothing
 BYTES_AT_ONCE = 1 << 23  # bytes of them, where pictures are large
 
 

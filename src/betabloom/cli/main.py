@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betabloom.cli import cache, evaluate, generate, refine, runs, share
+from betabloom.cli import cache, evaluate, generate, landscape, latent, refine, runs, share
 from betabloom.cli import data as cli_data
 from betabloom.cli.options import (
     Background,
@@ -62,6 +62,8 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app)
 app.add_typer(generate.app)
+app.add_typer(latent.app)
+app.add_typer(landscape.app)
 app.add_typer(share.app)
 app.add_typer(runs.app)
 app.add_typer(cache.app, name="cache")

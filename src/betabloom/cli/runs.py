@@ -49,7 +49,7 @@ def report(
     path = free_path(out or run / "report.html", force, suffix=".html")
     text = report_html(run)
     write_text(path, text, synced=False)
-    print_result(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=len(text.encode()))
+    print_result(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=path.stat().st_size)
 
 
 def _figures(run: Path) -> dict[str, Any]:

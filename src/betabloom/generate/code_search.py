@@ -7,7 +7,7 @@ times. Codes stay in the ball that holds 99.9 % of whitened codes, and the way m
 pictures look as natural as those drawn freely.
 
 Picture i of seed s is the best of K candidates of the series s, number i·T·K and following; if none is as requested, of
-the K after those, up to T times. It depends on nothing else: how many are made together changes not one bit of it.
+the K after those, up to T times. It depends on nothing else.
 """
 
 from __future__ import annotations

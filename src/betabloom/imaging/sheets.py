@@ -19,13 +19,15 @@ def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2) -> Image.Image:
     """Arrange pictures in rows, left to right.
 
     Arguments:
-        pictures: uint8 (N, H, W, C) with 1, 3 or 4 channels, N ≥ 1. Four are premultiplied; the sheet is then
-            transparent where they are.
+        pictures: uint8 (N, H, W, C), or floats from 0 to 1, with 1, 3 or 4 channels, N ≥ 1. Four are premultiplied;
+            the sheet is then transparent where they are.
         columns: Pictures in a row; 0 for the squarest sheet.
         gap: White or transparent pixels between and around pictures.
     """
+    pictures = np.asarray(pictures)
     if pictures.ndim != 4 or len(pictures) == 0 or pictures.shape[3] not in (1, 3, 4):
         raise UsageError(f"A grid needs pictures of shape (N, H, W, 1, 3 or 4), not {pictures.shape}.")
+    pictures = _levels(pictures)
     n, height, width, channels = pictures.shape
     columns = min(n, columns or math.ceil(math.sqrt(n * height / width)))
     rows = math.ceil(n / columns)
@@ -38,6 +40,16 @@ def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2) -> Image.Image:
     if channels == 4:
         return Image.fromarray(straight(sheet))
     return Image.fromarray(sheet if channels == 3 else sheet[:, :, 0])
+
+
+def _levels(pictures: np.ndarray) -> np.ndarray:
+    """Pictures as uint8."""
+    if pictures.dtype == np.uint8:
+        return pictures
+    if pictures.dtype.kind != "f" or not (pictures.min() >= 0 and pictures.max() <= 1):
+        raise UsageError(f"Pictures are uint8, or floats from 0 to 1; these are {pictures.dtype}, and other numbers.")
+    levels: np.ndarray = np.rint(255 * pictures).astype(np.uint8)
+    return levels
 
 
 def _empty(channels: int) -> int:

@@ -8,54 +8,81 @@ from betabloom.faces import face
 
 if TYPE_CHECKING:
     from betabloom.metrics import disentanglement as disentanglement
+    from betabloom.metrics.continuity import completeness, decoder_continuity, encoder_continuity
     from betabloom.metrics.extractors import Extractor, best_extractor, features, open_extractor
     from betabloom.metrics.fidelity import frechet_distance, kernel_distance
+    from betabloom.metrics.information import mutual_information, rate_per_dimension, total_correlation, udr
     from betabloom.metrics.latent import active_units, aggregate_gap
     from betabloom.metrics.manifold import density_coverage, precision_recall
     from betabloom.metrics.measure import Measure
     from betabloom.metrics.nll import bounds, importance_bound
     from betabloom.metrics.novelty import Limits, near_copies, nearest, pixel_rows
+    from betabloom.metrics.spectrum import Spectra, bands, combs, power_spectra, speckled
 
 __all__ = [
     "Extractor",
     "Limits",
     "Measure",
+    "Spectra",
     "active_units",
     "aggregate_gap",
+    "bands",
     "best_extractor",
     "bounds",
+    "combs",
+    "completeness",
+    "decoder_continuity",
     "density_coverage",
     "disentanglement",
+    "encoder_continuity",
     "features",
     "frechet_distance",
     "importance_bound",
     "kernel_distance",
+    "mutual_information",
     "near_copies",
     "nearest",
     "open_extractor",
     "pixel_rows",
+    "power_spectra",
     "precision_recall",
+    "rate_per_dimension",
+    "speckled",
+    "total_correlation",
+    "udr",
 ]
 
 _HOMES = {
     "Extractor": "extractors",
     "Limits": "novelty",
     "Measure": "measure",
+    "Spectra": "spectrum",
     "active_units": "latent",
     "aggregate_gap": "latent",
+    "bands": "spectrum",
     "best_extractor": "extractors",
     "bounds": "nll",
+    "combs": "spectrum",
+    "completeness": "continuity",
+    "decoder_continuity": "continuity",
     "density_coverage": "manifold",
     "disentanglement": "disentanglement",
+    "encoder_continuity": "continuity",
     "features": "extractors",
     "frechet_distance": "fidelity",
     "importance_bound": "nll",
     "kernel_distance": "fidelity",
+    "mutual_information": "information",
     "near_copies": "novelty",
     "nearest": "novelty",
     "open_extractor": "extractors",
     "pixel_rows": "novelty",
+    "power_spectra": "spectrum",
     "precision_recall": "manifold",
+    "rate_per_dimension": "information",
+    "speckled": "spectrum",
+    "total_correlation": "information",
+    "udr": "information",
 }
 
 __getattr__, __dir__ = face(__name__, _HOMES)

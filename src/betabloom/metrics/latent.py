@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["active_units", "aggregate_gap", "spread"]
+__all__ = ["active_units", "aggregate_gap", "gaussian_log_density", "spread"]
 
 
 def active_units(means: np.ndarray, threshold: float = 0.01) -> int:
@@ -51,12 +51,12 @@ def aggregate_gap(codes: np.ndarray, log_prior: Callable[[np.ndarray], np.ndarra
     halves = np.array_split(np.random.default_rng(seed).permutation(n), 2)
     ratio = np.empty(n)
     for mine, other in (halves, halves[::-1]):
-        ratio[mine] = _gaussian(codes[other], codes[mine]) - log_prior(codes[mine])
+        ratio[mine] = gaussian_log_density(codes[other], codes[mine]) - log_prior(codes[mine])
     few = f"{n:,} codes are few for {latents} dimensions: the gap is larger than this" if n < 8 * latents else ""
     return of_mean("aggregate_gap", ratio, few)
 
 
-def _gaussian(known: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def gaussian_log_density(known: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Log-density at `codes` (M, l) of a Gaussian fitted to the `known` ones and l more that are uncorrelated."""
     mean, count, latents = known.mean(0), *known.shape
     factor = np.linalg.cholesky(shrunk_covariance(count * np.cov(known.T).reshape(latents, latents), count))

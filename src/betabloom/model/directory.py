@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING, Any
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import FormatError, UsageError
-from betabloom.networks.spec import flow_shapes
+from betabloom.samplers.table import sampler_entries
 from betabloom.system.ownership import FolderKind
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Iterator, Mapping
-
-    from betabloom.system.header import Entry
 
 __all__ = [
     "BUNDLED",
@@ -36,15 +34,12 @@ __all__ = [
     "FORMAT_VERSION",
     "MODEL",
     "MODELS",
-    "SAMPLERS",
     "Description",
     "as_format_error",
-    "check_neighbours",
     "describe",
     "fingerprint_of",
     "is_bundled",
     "read_description",
-    "sampler_entries",
     "sampler_name",
 ]  # fmt: skip
 
@@ -62,10 +57,7 @@ KEYS = {
 ENLARGERS = "decoder.enlargers."  # so begin the names of the weights in enlargers.safetensors
 MODELS = Path(__file__).parents[1] / "bundled"
 BUNDLED = "flowers64"  # the model that is meant where none is named
-SAMPLERS = ("auto", "prior", "gaussian", "mixture", "parzen", "flow")
 LARGEST_CONFIG = 1 << 20  # bytes; a real one has some thousand
-LARGEST = {"components": 1 << 24, "kernels": 1 << 24, "neighbours": 1 << 24, "width": 1 << 16, "blocks": 1 << 10}
-"""Sizes of samplers that a file may ask for."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +72,7 @@ class Description:
         training: Facts about the training.
         half: Whether the weights are kept in 16 bits.
         digests: SHA-256 of the weights, and of each sampler by its name.
-        samplers: The tensors of each fitted sampler: shape and type by name.
+        samplers: The sizes of each fitted sampler by their names.
         sampler: The name of the one to draw from by default, or "prior".
     """
 
@@ -91,7 +83,7 @@ class Description:
     training: dict[str, Any]
     half: bool
     digests: dict[str, str]
-    samplers: dict[str, dict[str, Entry]]
+    samplers: dict[str, dict[str, int]]
     sampler: str
 
     @property
@@ -123,11 +115,11 @@ def read_description(path: str | os.PathLike[str] | None) -> Description:
         pipeline = Pipeline.from_dict(facts["pipeline"])
         if (pipeline.channels, pipeline.height, pipeline.width) != config.shape:
             raise ValueError(f"its pipeline makes pictures of {pipeline.width}x{pipeline.height} pixels")
-        latents = config.model.latents
-        samplers = {str(name): sampler_entries(dict(sizes), latents) for name, sizes in facts["samplers"].items()}
-        unknown = sorted(samplers.keys() - set(SAMPLERS[2:]))
-        if unknown or facts["sampler"] not in ("prior", *samplers):
-            raise ValueError(f"it has no sampler {unknown[0] if unknown else facts['sampler']!r}")
+        samplers = {str(name): dict(sizes) for name, sizes in facts["samplers"].items()}
+        for name, sizes in samplers.items():
+            sampler_entries(name, sizes, config.model.latents)
+        if facts["sampler"] not in ("prior", *samplers):
+            raise ValueError(f"it has no sampler {facts['sampler']!r}")
         digests = {str(name): str(digest) for name, digest in facts["sha256"].items()}
         training, half = dict(facts["training"]), bool(facts["half"])
         base = _base(facts["base"]) if "base" in facts else folder
@@ -153,34 +145,6 @@ def as_format_error(folder: Path) -> Iterator[None]:
         yield
     except (UsageError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         raise FormatError(f"{folder / 'config.json'} does not describe a model: {str(error)[:500]}") from error
-
-
-def sampler_entries(sizes: Mapping[str, Any], latents: int) -> dict[str, Entry]:
-    """Shapes and types of the tensors of a sampler of these sizes, by name.
-
-    Raises:
-        ValueError: There is no sampler of these sizes.
-    """
-    for name, size in sizes.items():
-        if type(size) is not int or not 1 <= size <= LARGEST.get(name, 0):
-            raise ValueError(f"a sampler with {size!r} {name}")
-    if sizes.keys() == {"components"}:
-        k = sizes["components"]
-        return {"weight": ((k,), "F32"), "mean": ((k, latents), "F32"), "factor": ((k, latents, latents), "F32")}
-    if sizes.keys() == {"kernels", "neighbours"}:
-        n, k = sizes["kernels"], sizes["neighbours"]
-        moves: dict[str, Entry] = {"spread": ((latents,), "F32"), "bandwidth": ((), "F32")}
-        return {"mean": ((n, latents), "F16"), "near": ((n, k), "I32"), **moves}
-    if sizes.keys() == {"width", "blocks"}:
-        shapes = flow_shapes(latents, sizes["width"], sizes["blocks"])
-        return {name: (shape, "F32") for name, shape in shapes.items()}
-    raise ValueError(f"a sampler with {', '.join(map(str, sizes)) or 'no sizes'}")
-
-
-def check_neighbours(lowest: int, highest: int, count: int, file: Path) -> None:
-    """Refuse Parzen windows that name neighbours that are not there."""
-    if lowest < 0 or highest >= count:
-        raise FormatError(f"{file} is damaged: it names neighbours that are not there.")
 
 
 def sampler_name(asked: str, default: str, fitted: Collection[str]) -> str:

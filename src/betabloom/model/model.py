@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from betabloom.data import Reading, prepare_few
-from betabloom.errors import UsageError
+from betabloom.errors import FormatError, UsageError
 from betabloom.model.card import model_card
 from betabloom.model.directory import (
     ENLARGERS,
@@ -19,26 +20,26 @@ from betabloom.model.directory import (
     FORMAT_VERSION,
     MODEL,
     as_format_error,
-    check_neighbours,
     fingerprint_of,
     read_description,
     sampler_name,
 )
+from betabloom.model.generator import check_pictures
 from betabloom.networks.build import count_parameters
 from betabloom.samplers.choose import empty_sampler, sampler_sizes
 from betabloom.samplers.neighbourhood import DRAWN, NEAREST, sisters
-from betabloom.samplers.parzen import Parzen
-from betabloom.seeds import base_noise, check_count
-from betabloom.system.atomic import replacing, write_json
+from betabloom.samplers.table import SAMPLERS
+from betabloom.seeds import base_noise, check_count, new_seed
+from betabloom.system.atomic import replacing, write_json, write_text
 from betabloom.system.tensors import read_tensors, write_tensors
 from betabloom.vae import inference
 from betabloom.vae.build import channels_last, make_vae
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from PIL import Image
     from torch import Tensor
 
     from betabloom.config import Config
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from betabloom.model.directory import Description
     from betabloom.vae.prior import Prior
     from betabloom.vae.vae import VAE
+
+    Picture = str | os.PathLike[str] | Image.Image | np.ndarray
+    Pictures = Picture | Iterable[Picture]
 
 __all__ = ["Model", "load", "save_model"]
 
@@ -75,7 +79,7 @@ class Model:
     def generate(
         self,
         n: int = 16,
-        seed: int = 0,
+        seed: int | None = 0,
         temperature: float = 1.0,
         start: int = 0,
         sampler: str = "auto",
@@ -84,58 +88,83 @@ class Model:
         """New pictures, uint8 (n, H, W, C).
 
         Arguments:
-            n: How many.
-            seed: Names the series of pictures.
+            n: How many, ≥ 1.
+            seed: Names the series of pictures, ≥ 0; None for one that nobody chose, others in each call.
             temperature: Factor on the noise: below 1 more typical, above 1 more unusual.
             start: Number of the first picture in the series.
             sampler: A name of `betabloom.samplers`: "auto", "prior", "gaussian", "mixture", "parzen" or "flow".
             precision: What the decoder computes in, "fp32", "bf16" or "auto": see `betabloom.vae.inference.decode`.
         """
+        seed = new_seed() if seed is None else seed
         return inference.generate(self.vae, n, seed, temperature, start, self.density(sampler), precision)
+
+    def draw(
+        self, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto"
+    ) -> np.ndarray:
+        """The codes, float32 (n, l), of the pictures that `generate` makes with the same arguments."""
+        return inference.draw(self.vae, n, seed, temperature, start, self.density(sampler))
+
+    @property
+    def first_layer(self) -> np.ndarray:
+        """Weights (F, l) of the linear layer that the decoder begins with."""
+        layers = [layer for layer in self.vae.decoder.modules() if isinstance(layer, torch.nn.Linear)]
+        if not layers:
+            raise UsageError("The decoder of this model does not begin with a linear layer.")
+        weights: np.ndarray = layers[0].weight.detach().float().cpu().numpy()
+        return weights
 
     def density(self, sampler: str = "auto") -> Prior:
         """Where the codes of a sampler come from; "auto" is the one that was found to be best."""
         name = sampler_name(sampler, self.sampler, self.samplers)
         return self.vae.prior if name == "prior" else self.samplers[name]
 
-    def prepare(self, images: Any) -> np.ndarray:
+    def prepare(self, images: Pictures) -> np.ndarray:
         """Prepare pictures of any size exactly as the training pictures were: uint8 (N, H, W, C).
 
-        `images` are Pillow pictures, paths or arrays, in a list or one alone: see `betabloom.data.prepare_few`.
-        """
-        return prepare_few(images, self.pipeline, Reading.of(self.config.data))
+        Arguments:
+            images: A picture or several: files, or pictures of PIL. Arrays are taken to be prepared.
 
-    def encode(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior means and log-variances (N, l) of prepared pictures, uint8 (N, H, W, C)."""
-        return inference.encode(self.vae, self._check(pictures))
+        Raises:
+            PictureError: One cannot be read.
+            UsageError: There are none, or one is something else.
+        """
+        several: list[Any] = [images] if _is_one(images) else list(images)  # type: ignore[arg-type]
+        if not several:
+            raise UsageError("There is no picture.")
+        return np.stack([self._prepared(each) for each in several])
+
+    def encode(self, pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior means and log-variances (N, l) of pictures: uint8 (N, H, W, C), or what `prepare` takes."""
+        return inference.encode(self.vae, self._pictures(pictures))
 
     def decode(self, codes: np.ndarray, precision: str = "fp32") -> np.ndarray:
         """Pictures, uint8 (N, H, W, C), that codes (N, l) stand for. See `betabloom.vae.inference.decode`."""
         return inference.decode(self.vae, codes, precision)
 
-    def reconstruct(self, pictures: np.ndarray) -> np.ndarray:
-        """Decode the posterior means of prepared pictures, uint8 (N, H, W, C)."""
-        return inference.reconstruct(self.vae, self._check(pictures))
+    def reconstruct(self, pictures: Pictures) -> np.ndarray:
+        """Decode the posterior means of pictures: uint8 (N, H, W, C), or what `prepare` takes."""
+        return inference.reconstruct(self.vae, self._pictures(pictures))
 
     def vary(
-        self, picture: np.ndarray, n: int = 8, seed: int = 0, amount: float = 1.0, posterior: bool = False
+        self, picture: Picture, n: int = 8, seed: int | None = 0, amount: float = 1.0, posterior: bool = False
     ) -> np.ndarray:
-        """Variations, uint8 (n, H, W, C), on one prepared picture (H, W, C).
+        """Variations, uint8 (n, H, W, C), on one picture.
 
         Arguments:
-            picture: uint8 (H, W, C).
-            n: How many.
-            seed: Names the series of variations.
+            picture: Prepared, uint8 (H, W, C), or a file or a picture of PIL.
+            n: How many, ≥ 1.
+            seed: Names the series of variations, ≥ 0; None for one that nobody chose.
             amount: 0 is the reconstruction, 1 a sister of the picture, 2 a cousin: see
                 `betabloom.samplers.neighbourhood`.
             posterior: Sample the posterior of the picture instead, with `amount` times its σ.
         """
-        self._check(picture[None])
+        seed = new_seed() if seed is None else seed
+        prepared = self.prepare([picture])
         if posterior:
-            return inference.sample_posterior(self.vae, picture, n, seed, amount)
+            return inference.sample_posterior(self.vae, prepared[0], n, seed, amount)
         check_count(n)
-        (code,), _ = self.encode(picture[None])
-        drawn = inference.draw(self.vae, DRAWN, density=self.density())
+        (code,), _ = self.encode(prepared)
+        drawn = self.draw(DRAWN)
         return self.decode(sisters(code, drawn, base_noise(seed, n, NEAREST)[0], amount))
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> Model:
@@ -151,14 +180,28 @@ class Model:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         return save_model(self, Path(path), half)
 
+    def _pictures(self, pictures: Pictures) -> np.ndarray:
+        return self._check(pictures if isinstance(pictures, np.ndarray) else self.prepare(pictures))
+
+    def _prepared(self, picture: Any) -> np.ndarray:
+        if isinstance(picture, np.ndarray):
+            return self._check(picture[None])[0]  # type: ignore[no-any-return]
+        if isinstance(picture, str | os.PathLike) and not Path(picture).is_file():
+            raise UsageError(f"There is no picture {os.fspath(picture)}.")
+        if isinstance(picture, str | os.PathLike) or hasattr(picture, "convert"):
+            (prepared,) = prepare_few([picture], self.pipeline, Reading.of(self.config.data))
+            return prepared  # type: ignore[no-any-return]
+        raise UsageError(f"A picture is a file, a picture of PIL or an array, not {type(picture).__name__}.")
+
     def _check(self, pictures: np.ndarray) -> np.ndarray:
         channels, height, width = self.config.shape
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != (height, width, channels):
-            raise UsageError(
-                f"This model reads uint8 pictures of shape (N, {height}, {width}, {channels}), "
-                f"not {pictures.dtype} {pictures.shape}. Use model.prepare(images) to make them."
-            )
+        check_pictures(pictures, (height, width, channels))
         return pictures
+
+
+def _is_one(images: Pictures) -> bool:
+    """Whether it is one picture, a file or one of PIL, rather than several."""
+    return isinstance(images, str | os.PathLike) or hasattr(images, "convert")
 
 
 def save_model(model: Model, path: Path, half: bool = False) -> Model:
@@ -183,11 +226,11 @@ def save_model(model: Model, path: Path, half: bool = False) -> Model:
             "half": half,
             "sha256": digests,
             "sampler": model.sampler,
-            "samplers": {name: sampler_sizes(density) for name, density in model.samplers.items()},
+            "samplers": {name: sampler_sizes(name, density) for name, density in model.samplers.items()},
         }
         write_json(part / "config.json", facts, synced=False)
         card = model_card(model.config, model.training, count_parameters(model.vae), fingerprint_of(digests))
-        (part / "README.md").write_text(card, encoding="utf-8")
+        write_text(part / "README.md", card, synced=False)
     return dataclasses.replace(model, fingerprint=fingerprint_of(digests))
 
 
@@ -229,8 +272,9 @@ def _load_sampler(name: str, about: Description) -> Prior:
     """A fitted sampler of a model."""
     file = about.base / f"sampler-{name}.safetensors"
     with torch.device("meta"):
-        density = empty_sampler(about.samplers[name])
-    density.load_state_dict(read_tensors(file, density.state_dict(), about.digests.get(name, "")), assign=True)
-    if isinstance(density, Parzen):
-        check_neighbours(int(density.near.min()), int(density.near.max()), len(density.mean), file)
+        density = empty_sampler(name, about.samplers[name], about.config.model.latents)
+    tensors = read_tensors(file, density.state_dict(), about.digests.get(name, ""))
+    if flaw := SAMPLERS[name].flaw(tensors):
+        raise FormatError(f"{file} is damaged: {flaw}.")
+    density.load_state_dict(tensors, assign=True)
     return density.requires_grad_(False).eval()

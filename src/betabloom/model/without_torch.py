@@ -15,12 +15,15 @@ import numpy as np
 
 from betabloom.errors import FormatError, UsageError
 from betabloom.model import directory
-from betabloom.networks.fast_numpy import decoder, mean_of
-from betabloom.networks.spec import decoder_layers, vae_entries
-from betabloom.samplers.fast_numpy import draw_flow, draw_mixture, draw_parzen, draw_prior
-from betabloom.seeds import base_noise, check
+from betabloom.model.generator import check_pictures
+from betabloom.networks.fast_numpy import decoder, encoder, is_known
+from betabloom.networks.spec import make_network
+from betabloom.samplers.table import SAMPLERS, sampler_entries
+from betabloom.seeds import base_noise, check, new_seed
 from betabloom.system.cores import cores
 from betabloom.system.header import check_file
+from betabloom.vae.fast_numpy import LIKELIHOODS, PRIORS, pictures_of
+from betabloom.vae.posterior import LOG_VAR_LIMIT, POSTERIORS
 
 if TYPE_CHECKING:
     import os
@@ -29,17 +32,19 @@ if TYPE_CHECKING:
 
     from betabloom.config import Config
     from betabloom.data import Pipeline
+    from betabloom.samplers.fast_numpy import Draw
     from betabloom.system.header import Entry
 
-__all__ = ["NumpyModel", "open_without_torch"]
+__all__ = ["ENCODED", "NumpyModel", "open_without_torch"]
 
+ENCODED = ("normal", "point")  # posteriors whose variances are what the heads say
 AT_ONCE = 8  # small pictures that a thread works on, so that what it computes stays in the processor's cache
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
 class NumpyModel:
-    """A model that can only generate.
+    """A model that draws and encodes pictures with NumPy.
 
     Attributes:
         config: The settings it was trained with.
@@ -48,7 +53,10 @@ class NumpyModel:
         fingerprint: That of the model.
         sampler: Name of the sampler to draw from by default.
         samplers: What each fitted sampler, and the prior, makes of noise (n, l) and choices (n,): codes (n, l).
-        decode: Codes (n, l) → pictures, uint8 (n, H, W, C).
+        encoder: Pictures, float32 (n, H, W, C) in [0, 1] → mean and log-variance of their codes, each (n, l), and more
+            where the posterior has more.
+        network: Codes (n, l) → pictures, uint8 (n, H, W, C); best with few at a time.
+        first_layer: Weights of the decoder's first layer, (F, l).
     """
 
     config: Config
@@ -56,13 +64,15 @@ class NumpyModel:
     training: Mapping[str, Any]
     fingerprint: str
     sampler: str
-    samplers: Mapping[str, Callable[[Array, Array], Array]]
-    decode: Callable[[Array], Array] = field(repr=False)
+    samplers: Mapping[str, Draw]
+    network: Callable[[Array], Array] = field(repr=False)
+    encoder: Callable[[Array], list[Array]] = field(repr=False)
+    first_layer: Array = field(repr=False)
 
     def generate(
         self,
         n: int = 16,
-        seed: int = 0,
+        seed: int | None = 0,
         temperature: float = 1.0,
         start: int = 0,
         sampler: str = "auto",
@@ -71,20 +81,55 @@ class NumpyModel:
         """New pictures, uint8 (n, H, W, C): see `Model.generate`. NumPy computes in fp32 only."""
         if precision != "fp32":
             raise UsageError(f"Without torch pictures are computed in fp32, not in {precision!r}.")
-        draw = self.samplers[directory.sampler_name(sampler, self.sampler, self.samplers)]
+        seed = new_seed() if seed is None else seed
+        return self.decode(self.draw(n, seed, temperature, start, sampler))
+
+    def draw(self, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto") -> Array:
+        """The codes (n, l) of the pictures that `generate` makes with the same arguments."""
+        from_noise = self.samplers[directory.sampler_name(sampler, self.sampler, self.samplers)]
         check(n, temperature)
-        m = self.config.model
-        latents, at_once = m.latents, max(1, AT_ONCE >> 2 * len(m.enlargers))
 
-        def few(first: int) -> Array:
-            count = min(at_once, n - first)
-            noise, choice = base_noise(seed, count, latents, start + first)
-            return self.decode(draw(np.float32(temperature) * noise, choice))
+        def few(rows: range) -> Array:
+            noise, choice = base_noise(seed, len(rows), self.config.model.latents, start + rows[0])
+            return from_noise(np.float32(temperature) * noise, choice)
 
-        if n <= at_once:
-            return few(0)
-        with ThreadPoolExecutor(cores()) as pool:  # NumPy lets go of the interpreter while it computes
-            return np.concatenate(list(pool.map(few, range(0, n, at_once))))
+        return _in_threads(few, n, AT_ONCE)
+
+    def encode(self, pictures: Array) -> tuple[Array, Array]:
+        """Posterior means and log-variances (N, l) of prepared pictures, uint8 (N, H, W, C): see `Model.encode`."""
+        channels, height, width = self.config.shape
+        check_pictures(pictures, (height, width, channels))
+        posterior = self.config.model.posterior
+        if posterior not in ENCODED:
+            raise UsageError(
+                f"Pictures are not encoded without torch for a {posterior!r} posterior: betabloom.load(…)."
+            )
+
+        def few(rows: range) -> Array:
+            mean, log_var, *_ = self.encoder(pictures[rows[0] : rows[-1] + 1].astype(np.float32) / np.float32(255))
+            limited = np.clip(log_var, -LOG_VAR_LIMIT, LOG_VAR_LIMIT)
+            return np.stack([mean, np.full_like(mean, -np.inf) if posterior == "point" else limited], 1)
+
+        both = _in_threads(few, len(pictures), AT_ONCE)
+        return both[:, 0], both[:, 1]
+
+    def decode(self, codes: Array) -> Array:
+        """Pictures, uint8 (N, H, W, C), that codes (N, l) stand for."""
+        latents = self.config.model.latents
+        if codes.ndim != 2 or codes.shape[1] != latents:
+            raise UsageError(f"This model decodes codes of shape (N, {latents}), not {codes.shape}.")
+        codes = np.ascontiguousarray(codes, np.float32)
+        at_once = max(1, AT_ONCE >> 2 * len(self.config.model.enlargers))
+        return _in_threads(lambda rows: self.network(codes[rows[0] : rows[-1] + 1]), len(codes), at_once)
+
+
+def _in_threads(work: Callable[[range], Array], n: int, at_once: int) -> Array:
+    """The results for 0 … n − 1, one after the other, `at_once` of them at a time."""
+    parts = [range(first, min(first + at_once, n)) for first in range(0, n, at_once)]
+    if len(parts) == 1:
+        return work(parts[0])
+    with ThreadPoolExecutor(cores()) as pool:  # NumPy lets go of the interpreter while it computes
+        return np.concatenate(list(pool.map(work, parts)))
 
 
 def open_without_torch(path: str | os.PathLike[str] | None = None) -> NumpyModel | None:
@@ -98,39 +143,34 @@ def open_without_torch(path: str | os.PathLike[str] | None = None) -> NumpyModel
         FormatError: There is one, but it is damaged, foreign or of a newer version.
     """
     about = directory.read_description(path)
-    m, shape = about.config.model, about.config.shape
-    with directory.as_format_error(about.folder):
-        network = (m.family, shape, m.latents, m.widths, m.kernel)
-        layers = decoder_layers(*network, m.enlargers)
-        entries = vae_entries(*network, m.likelihood, m.prior, m.prior_components, about.half, m.enlargers)
-    if layers is None or entries is None or not _known(m):
+    m = about.config.model
+    if not (m.likelihood in LIKELIHOODS and m.prior in PRIORS and m.posterior in POSTERIORS):
         return None
+    likelihood, prior = LIKELIHOODS[m.likelihood], PRIORS[m.prior]
+    with directory.as_format_error(about.folder):
+        network = make_network(m.family, about.config.shape, m.latents, m.widths, m.kernel, m.enlargers)
+        heads = POSTERIORS[m.posterior].heads(m.latents)
+        shapes = network.tensors(heads) | prior.tensors(m.latents, m.prior_components)
+    if not is_known(network.decoder_layers()) or not is_known(network.encoder_layers(heads)):
+        return None
+    shapes |= {"likelihood.log_scale": ()} if likelihood.has_scale else {}
+    entries: dict[str, Entry] = {name: (shape, "F16" if about.half else "F32") for name, shape in shapes.items()}
     weights = dict[str, Array]()
     for name, (file, held) in about.files(entries).items():
         weights |= _read(file, {key: entries[key] for key in held}, about.digests.get(name, ""))
-    samplers = {name: _load_sampler(name, about) for name in about.samplers}
-    finish = mean_of(m.likelihood, float(weights.get("likelihood.log_scale", 0)))
+    finish = pictures_of(likelihood, float(weights.get("likelihood.log_scale", 0)))
+    of_prior = {key: value.astype(np.float32) for key, value in weights.items() if key.startswith("prior.")}
     return NumpyModel(
         about.config,
         about.pipeline,
         about.training,
         about.fingerprint,
         about.sampler,
-        {"prior": draw_prior(m.prior, weights), **samplers},
-        decoder(layers, weights, finish),
+        {"prior": prior.draw(of_prior), **{name: _load_sampler(name, about) for name in about.samplers}},
+        decoder(network.decoder_layers(), weights, finish),
+        encoder(network.encoder_layers(heads), len(heads), weights, len(m.enlargers)),
+        np.asarray(weights[f"{network.decoder_layers()[0][0]}.weight"], np.float32),
     )
-
-
-LIKELIHOODS = {
-    "bernoulli", "continuous-bernoulli", "gaussian", "gaussian-learned", "gaussian-optimal", "laplace",
-    "laplace-learned", "discretised-logistic",
-}  # fmt: skip
-PRIORS = {"standard", "normal", "normal-learned", "mixture"}  # "vamp" needs the encoder
-POSTERIORS = {"normal", "point"}
-
-
-def _known(m: Any) -> bool:
-    return m.likelihood in LIKELIHOODS and m.prior in PRIORS and m.posterior in POSTERIORS
 
 
 def _read(path: Path, entries: Mapping[str, Entry], digest: str) -> dict[str, Array]:
@@ -157,15 +197,11 @@ def _finite(value: Array) -> bool:
     return bool(np.isfinite(value).all())
 
 
-def _load_sampler(name: str, about: directory.Description) -> Callable[[Array, Array], Array]:
+def _load_sampler(name: str, about: directory.Description) -> Draw:
     """What a fitted sampler makes of noise (n, l) and choices (n,), as its torch namesake does."""
     file = about.base / f"sampler-{name}.safetensors"
-    found = _read(file, about.samplers[name], about.digests.get(name, ""))
-    if "enter" in found:
-        return lambda noise, choice: draw_flow(found, noise)
-    if "factor" in found:
-        return lambda noise, choice: draw_mixture(found["weight"], found["mean"], found["factor"], noise, choice)
-    near = found["near"]
-    directory.check_neighbours(int(near.min()), int(near.max()), len(found["mean"]), file)
-    centre = found["mean"].mean(0, dtype=np.float32)
-    return lambda noise, choice: draw_parzen(found, centre, noise, choice)
+    entries = sampler_entries(name, about.samplers[name], about.config.model.latents)
+    found = _read(file, entries, about.digests.get(name, ""))
+    if flaw := SAMPLERS[name].flaw(found):
+        raise FormatError(f"{file} is damaged: {flaw}.")
+    return SAMPLERS[name].draw(found)

@@ -1,4 +1,4 @@
-"""Decoders in NumPy: what `nn` computes with torch, for a program that starts, draws and ends.
+"""Networks in NumPy: what `build` computes with torch, for a program that starts, draws and ends.
 
 Maps are (B, H, W, C): a convolution is one matrix product of patches, copied side by side, and weights. Everything is
 float32.
@@ -6,33 +6,45 @@ float32.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from betabloom.networks.spec import SHUFFLE
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from betabloom.networks.spec import Layer
+    from betabloom.networks.spec import Layer, Named
 
-__all__ = ["decoder", "mean_of", "silu"]
+    Op = Callable[["Array"], "Array"]
+
+__all__ = ["decoder", "encoder", "is_known", "silu"]
 
 Array = np.ndarray
 
 
-def decoder(
-    layers: Sequence[tuple[str, Layer]], weights: Mapping[str, Array], finish: Callable[[Array], Array]
-) -> Callable[[Array], Array]:
+def is_known(layers: Named) -> bool:
+    """Whether all layers of a network can be computed here."""
+    kinds = ["", *(layer.kind for _, layer in layers)]
+    if any(kind == "shuffle" and before != "conv" for before, kind in itertools.pairwise(kinds)):
+        return False  # channels have to come in the order that `_shuffle` takes
+    return all(layer.kind in OPS and _fits(layer) and is_known(layer.parts(name)) for name, layer in layers)
+
+
+def _fits(layer: Layer) -> bool:
+    """Whether a transposed convolution doubles the size."""
+    return layer.kind != "transposed" or (layer.stride == 2 and layer.kernel == 2 * layer.padding + 2)
+
+
+def decoder(layers: Named, weights: Mapping[str, Array], finish: Op) -> Op:
     """Make a function from codes (B, l) to pictures. Best with few at a time, so that patches stay in the cache.
 
     Arguments:
-        layers: From `betabloom.networks.spec.decoder_layers`.
+        layers: From `Network.decoder_layers`, known here.
         weights: Arrays by name, of 16 or 32 bits; put in form once, here.
         finish: From outputs η (B, H, W, C) to what is wanted of them.
     """
-    ops = [_op(name, layer, weights, layers[i + 1 : i + 2]) for i, (name, layer) in enumerate(layers)]
+    ops = _ops(layers, weights)
 
     def decode(z: Array) -> Array:
         with np.errstate(over="ignore"):  # exp(−x) of a very negative x: SiLU and sigmoid are then 0, as they should
@@ -43,45 +55,80 @@ def decoder(
     return decode
 
 
-def _op(
-    name: str, layer: Layer, weights: Mapping[str, Array], following: Sequence[tuple[str, Layer]]
-) -> Callable[[Array], Array]:
-    """What a layer does. `following`: the next layer, if there is one."""
-    shuffled = bool(following) and following[0][1] == SHUFFLE
-    if layer.kind == "linear":
-        weight, bias = _floats(weights[f"{name}.weight"]), _floats(weights[f"{name}.bias"])
+def encoder(
+    layers: Named, heads: int, weights: Mapping[str, Array], halvings: int = 0
+) -> Callable[[Array], list[Array]]:
+    """Make a function from pictures, float32 (B, H, W, C) in [0, 1], to what each head says, (B, outputs).
 
-        def linear(x: Array) -> Array:
-            y: Array = x @ weight.T
-            y += bias
-            return y
+    Arguments:
+        layers: From `Network.encoder_layers`, known here; the heads are the last.
+        heads: How many of them.
+        weights: Arrays by name, of 16 or 32 bits; put in form once, here.
+        halvings: How often pictures are halved first, by means of 2×2 pixels.
+    """
+    body, last = _ops(layers[:-heads], weights), _ops(layers[-heads:], weights)
 
-        return linear
-    if layer.kind == "view":
-        channels, height, width = layer.shape
-        return lambda x: np.ascontiguousarray(x.reshape(-1, channels, height, width).transpose(0, 2, 3, 1))
-    if layer.kind == "conv":
-        return _conv(weights, name, shuffled)
-    if layer.kind == "transposed":
-        return _transposed(weights, name)
-    if layer.kind == "block":
-        first, second = (_conv(weights, f"{name}.body.{part}") for part in (1, 3))
+    def encode(x: Array) -> list[Array]:
+        for _ in range(halvings):
+            count, height, width, channels = x.shape
+            x = x.reshape(count, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+        with np.errstate(over="ignore"):
+            for op in body:
+                x = op(x)
+        features = _flatten(x)
+        return [head(features) for head in last]
 
-        def block(x: Array) -> Array:
-            y = second(silu(first(silu(x))))
-            y += x
-            return y
-
-        return block
-    if layer.kind == "enlarger":
-        return _enlarger(layer.parts(name), weights)
-    return {"silu": silu, "relu": _relu, "shuffle": _shuffle}[layer.kind]
+    return encode
 
 
-def _enlarger(parts: Sequence[tuple[str, Layer]], weights: Mapping[str, Array]) -> Callable[[Array], Array]:
-    """η (B, H, W, C) → η (B, 2H, 2W, C): see `nn.Enlarger`."""
-    last, _ = parts[-1]
-    ops = [_op(name, layer, weights, ()) for name, layer in parts[:-1]] + [_conv(weights, last, shuffled=True)]
+def _flatten(x: Array) -> Array:
+    """Features (B, F) in the order of torch's maps, (C, H, W)."""
+    return x if x.ndim == 2 else x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+
+
+def _centre(x: Array) -> Array:
+    """2x − 1."""
+    y: Array = 2 * x - 1
+    return y
+
+
+def _ops(layers: Named, weights: Mapping[str, Array], shuffled: bool = False) -> Sequence[Op]:
+    """What the layers do, in order; `shuffled`: what comes after the last is a pixel shuffle."""
+    kinds = [layer.kind for _, layer in layers[1:]] + ["shuffle" if shuffled else ""]
+    return [OPS[layer.kind](layer, name, weights, after) for (name, layer), after in zip(layers, kinds, strict=True)]
+
+
+def _linear(layer: Layer, name: str, weights: Mapping[str, Array], after: str) -> Op:
+    weight, bias = _floats(weights[f"{name}.weight"]), _floats(weights[f"{name}.bias"])
+
+    def linear(x: Array) -> Array:
+        y: Array = x @ weight.T
+        y += bias
+        return y
+
+    return linear
+
+
+def _view(layer: Layer, name: str, weights: Mapping[str, Array], after: str) -> Op:
+    channels, height, width = layer.shape
+    return lambda x: np.ascontiguousarray(x.reshape(-1, channels, height, width).transpose(0, 2, 3, 1))
+
+
+def _residual(layer: Layer, name: str, weights: Mapping[str, Array], after: str) -> Op:
+    ops = _ops(layer.parts(name), weights)
+
+    def residual(x: Array) -> Array:
+        y = x
+        for op in ops:
+            y = op(y)
+        y += x
+        return y
+
+    return residual
+
+
+def _enlarger(layer: Layer, name: str, weights: Mapping[str, Array], after: str) -> Op:
+    ops = _ops(layer.parts(name), weights, shuffled=True)
 
     def enlarged(eta: Array) -> Array:
         detail: Array = np.tanh(eta / 2)
@@ -107,23 +154,23 @@ def silu(x: Array) -> Array:
 
 
 def _relu(x: Array) -> Array:
-    np.maximum(x, 0, out=x)
-    return x
+    y: Array = np.maximum(x, 0)
+    return y
 
 
-def _conv(weights: Mapping[str, Array], name: str, shuffled: bool = False) -> Callable[[Array], Array]:
-    """Convolution with stride 1 that keeps the size; `shuffled`: with the order of channels that `_shuffle` takes."""
+def _conv(layer: Layer, name: str, weights: Mapping[str, Array], after: str) -> Op:
+    """Convolution with zeros beyond the edge; before a shuffle with the order of channels that it takes."""
     weight, bias = weights[f"{name}.weight"], _floats(weights[f"{name}.bias"])
-    after, before, kernel, _ = weight.shape
-    matrix = _floats(weight.reshape(after, before, -1).transpose(0, 2, 1)).reshape(after, -1)
-    if shuffled:
+    outputs, inputs, kernel, _ = weight.shape
+    matrix = _floats(weight.reshape(outputs, inputs, -1).transpose(0, 2, 1)).reshape(outputs, -1)
+    if after == "shuffle":
         matrix, bias = (np.ascontiguousarray(_by_pixel(each)) for each in (matrix, bias))
 
     def convolved(x: Array) -> Array:
-        size = x.shape[:3]
-        y: Array = (x if kernel == 1 else _patches(x, kernel)).reshape(-1, matrix.shape[1]) @ matrix.T
+        patches = x if kernel == 1 and layer.stride == 1 and not layer.padding else _patches(x, layer)
+        y: Array = patches.reshape(-1, matrix.shape[1]) @ matrix.T
         y += bias
-        return y.reshape(*size, after)
+        return y.reshape(*patches.shape[:3], outputs)
 
     return convolved
 
@@ -133,17 +180,17 @@ def _by_pixel(rows: Array) -> Array:
     return rows.reshape(-1, 4, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)
 
 
-def _patches(x: Array, kernel: int) -> Array:
-    """The k×k surroundings of every pixel, zeros beyond the edge: (B, H, W, C) → (B, H, W, k, k·C)."""
+def _patches(x: Array, layer: Layer) -> Array:
+    """The k×k surroundings that a convolution looks at, zeros beyond the edge: (B, H, W, C) → (B, H', W', k, k·C)."""
     count, height, width, channels = x.shape
-    edge = kernel // 2
+    kernel, edge, step = layer.kernel, layer.padding, layer.stride
     padded = np.zeros((count, height + 2 * edge, width + 2 * edge, channels), np.float32)
     padded[:, edge : edge + height, edge : edge + width] = x
     of_picture, of_row, of_pixel, of_channel = padded.strides
     rows = np.lib.stride_tricks.as_strided(  # k neighbours in a row lie side by side already
         padded,
-        (count, height, width, kernel, kernel * channels),
-        (of_picture, of_row, of_pixel, of_row, of_channel),
+        (count, *((side + 2 * edge - kernel) // step + 1 for side in (height, width)), kernel, kernel * channels),
+        (of_picture, step * of_row, step * of_pixel, of_row, of_channel),
         writeable=False,
     )
     return np.ascontiguousarray(rows)
@@ -156,29 +203,29 @@ def _shuffle(x: Array) -> Array:
     return np.ascontiguousarray(pixels).reshape(count, 2 * height, 2 * width, channels // 4)
 
 
-def _transposed(weights: Mapping[str, Array], name: str) -> Callable[[Array], Array]:
+def _transposed(layer: Layer, name: str, weights: Mapping[str, Array], after: str) -> Op:
     """Transposed convolution with stride 2 that doubles the size: each pixel adds a k×k patch to the result.
 
     Few channels are worked out as planes, many as pixels: what NumPy adds has to lie side by side.
     """
     weight, bias = _floats(weights[f"{name}.weight"]), _floats(weights[f"{name}.bias"])
-    before, after, kernel, _ = weight.shape
-    planes = np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(-1, before)  # (k·k·C, C_before)
+    inputs, outputs, kernel, _ = weight.shape
+    planes = np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(-1, inputs)  # (k·k·C, C_in)
     edge = (kernel - 2) // 2
 
     def doubled(x: Array) -> Array:
         count, height, width, _ = x.shape
         size = (count, 2 * height + 2 * edge, 2 * width + 2 * edge)
-        flat, steps = x.reshape(-1, before), [(i, j) for i in range(kernel) for j in range(kernel)]
-        if after < 16:
-            added = (planes @ flat.T).reshape(kernel, kernel, after, count, height, width)
-            whole = np.zeros((after, *size), np.float32)
+        flat, steps = x.reshape(-1, inputs), [(i, j) for i in range(kernel) for j in range(kernel)]
+        if outputs < 16:
+            added = (planes @ flat.T).reshape(kernel, kernel, outputs, count, height, width)
+            whole = np.zeros((outputs, *size), np.float32)
             for i, j in steps:
                 whole[:, :, i : i + 2 * height : 2, j : j + 2 * width : 2] += added[i, j]
             whole = whole.transpose(1, 2, 3, 0)
         else:
-            added = (flat @ planes.T).reshape(count, height, width, kernel, kernel, after)
-            whole = np.zeros((*size, after), np.float32)
+            added = (flat @ planes.T).reshape(count, height, width, kernel, kernel, outputs)
+            whole = np.zeros((*size, outputs), np.float32)
             for i, j in steps:
                 whole[:, i : i + 2 * height : 2, j : j + 2 * width : 2] += added[:, :, :, i, j]
         inner = whole[:, edge : edge + 2 * height, edge : edge + 2 * width]
@@ -188,44 +235,22 @@ def _transposed(weights: Mapping[str, Array], name: str) -> Callable[[Array], Ar
     return doubled
 
 
-def _sigmoid(x: Array) -> Array:
-    y: Array = np.negative(x)
-    np.exp(y, out=y)
-    y += 1
-    np.reciprocal(y, out=y)
-    return y
+def _plain(function: Op) -> Callable[..., Op]:
+    """A layer without weights."""
+    return lambda *_: function
 
 
-def _softplus(x: Array) -> Array:
-    y: Array = np.logaddexp(np.float32(0), x)
-    return y
-
-
-def _continuous_bernoulli(eta: Array) -> Array:
-    """E[x] of `likelihood.ContinuousBernoulli`."""
-    small = np.abs(eta) < 0.1
-    safe = np.where(small, np.float32(1), eta)
-    away = 0.5 + 0.5 / np.tanh(safe / 2) - 1 / safe
-    x: Array = np.where(small, 0.5 + eta / 12 - eta**3 / 720, away)
-    return x
-
-
-def mean_of(likelihood: str, log_scale: float) -> Callable[[Array], Array]:
-    """E[x|η] of a likelihood by its name, as uint8: rounded to the nearest level, as `sample.to_pictures` does."""
-    scale = np.float32(np.exp(np.float32(log_scale)))
-
-    def mean(eta: Array) -> Array:
-        if likelihood == "continuous-bernoulli":
-            return _continuous_bernoulli(eta)
-        mu = _sigmoid(eta)
-        if likelihood == "discretised-logistic":
-            mu = scale * (_softplus(mu / scale) - _softplus((mu - 1) / scale))
-        return mu
-
-    def pictures(eta: Array) -> Array:
-        x: Array = np.clip(mean(eta), 0, 1)
-        x *= 255
-        levels: Array = np.rint(x, out=x).astype(np.uint8)
-        return levels
-
-    return pictures
+OPS: dict[str, Callable[[Layer, str, Mapping[str, Array], str], Op]] = {
+    "linear": _linear,
+    "conv": _conv,
+    "transposed": _transposed,
+    "view": _view,
+    "flatten": _plain(_flatten),
+    "centre": _plain(_centre),
+    "shuffle": _plain(_shuffle),
+    "relu": _plain(_relu),
+    "silu": _plain(silu),
+    "residual": _residual,
+    "enlarger": _enlarger,
+}
+"""How a layer of each kind becomes a function: (layer, name, weights, kind of the layer after it)."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from betabloom.errors import UsageError
-from betabloom.networks.build import FAMILIES
+from betabloom.networks.spec import FAMILIES
 from betabloom.refine.adversarial import AdversarialTrainer, train_adversarially
 from betabloom.refine.batches import DecoderBatches
 from betabloom.refine.critic import LARGE_RECIPE, PATCH_RECIPE, WIDTHS, PatchCritic

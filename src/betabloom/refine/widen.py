@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from betabloom.errors import UsageError
-from betabloom.networks.build import FAMILIES, ResidualBlock
+from betabloom.networks.build import ResidualBlock
+from betabloom.networks.spec import FAMILIES
 from betabloom.vae.build import make_vae
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""Measure a model on a source of pictures: fidelity, novelty, likelihood and codes, with intervals and references.
+"""Measure a model on pictures: fidelity, detail, novelty, likelihood and codes, with intervals and references.
 
-Numbers alone say little. So the same measures are taken of *held-out* real pictures, which is as good as it gets, and
-of *reconstructions* of these, which is as good as this decoder gets.
+A number alone says little. So the same measures are taken of *held-out* real pictures, the best that can be reached,
+and of *reconstructions* of these, the best that this decoder can reach.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from betabloom.errors import UsageError
 from betabloom.metrics import Measure
 from betabloom.metrics.extractors import cached_features
 from betabloom.metrics.measure import of_mean
+from betabloom.metrics.spectrum import SMALLEST
 from betabloom.reports.evaluation import Evaluation
 from betabloom.system.console import printable
 from betabloom.vae import inference
-from betabloom.vae.posterior import DiagonalNormal
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ __all__ = ["evaluate"]
 KNOWN = 50_000  # training pictures that generated ones are compared with
 LIKELIHOOD_PICTURES = 500
 PAIRS = 32
+LINES = 32  # from code to code and picture to picture, along which continuity is measured
 FEWEST = 6  # pictures of which fidelity can be measured: more than neighbours
 
 
@@ -57,6 +58,7 @@ class _Pictures:
     known: np.ndarray
     held_out: np.ndarray
     generated: np.ndarray
+    reconstructed: np.ndarray
 
 
 @contextlib.contextmanager
@@ -101,12 +103,13 @@ def evaluate(
         )
     with watch("generating", "pictures"):
         generated = model.generate(n, seed, sampler=sampler)
-    pictures = _Pictures(
-        store, evenly_spaced(train, real), evenly_spaced(train, KNOWN), evenly_spaced(held_out, n), generated
-    )
+    held_out = evenly_spaced(held_out, n)
+    reconstructed = model.reconstruct(np.asarray(store.pictures[held_out]))
+    known = evenly_spaced(train, KNOWN)
+    pictures = _Pictures(store, evenly_spaced(train, real), known, held_out, generated, reconstructed)
     found = {"generated": _features(generated, extractor, watch, "generated")}
-    found |= _reference_features(model, pictures, extractor, cache, watch)
-    measures = {"fidelity": _fidelity(found, seed), "novelty": {}}
+    found |= _reference_features(pictures, extractor, cache, watch)
+    measures = {"fidelity": _fidelity(found, seed), "detail": _detail(pictures), "novelty": {}}
     near = _novelty(pictures, found, measures["novelty"], watch)
     pairs, pair_facts = _pairs(pictures, *near)
     if len(held_out):
@@ -125,7 +128,7 @@ def _features(pictures: np.ndarray, extractor: Extractor, watch: Watch, what: st
 
 
 def _reference_features(
-    model: Model, pictures: _Pictures, extractor: Extractor, cache: Path | None, watch: Watch
+    pictures: _Pictures, extractor: Extractor, cache: Path | None, watch: Watch
 ) -> dict[str, np.ndarray]:
     """Features of real and held-out pictures, and of reconstructions of the latter."""
     store, found = pictures.store, {}
@@ -135,8 +138,7 @@ def _reference_features(
             continue
         with watch(f"looking at {what} pictures", "pictures") as report:
             found[what] = cached_features(store.pictures, rows, extractor, store.fingerprint, cache, report)
-    reconstructions = model.reconstruct(np.asarray(store.pictures[pictures.held_out]))
-    found["reconstructions"] = _features(reconstructions, extractor, watch, "reconstructed")
+    found["reconstructions"] = _features(pictures.reconstructed, extractor, watch, "reconstructed")
     return found
 
 
@@ -150,6 +152,27 @@ def _fidelity(found: dict[str, np.ndarray], seed: int) -> dict[str, list[Measure
             overlaps = [*metrics.precision_recall(*pair, seed=seed), *metrics.density_coverage(*pair, seed=seed)]
             sizes = {"real": len(pair[0]), subject: len(pair[1])}
             measures[subject] = [dataclasses.replace(each, n=sizes) for each in distances + overlaps]
+    return measures
+
+
+def _detail(pictures: _Pictures) -> dict[str, list[Measure]]:
+    """Softness, grids and speckles beside the real pictures; speckles alone where pictures are too small."""
+    stored = pictures.store.pictures
+    subjects = {
+        "generated": pictures.generated,
+        "held-out": np.asarray(stored[pictures.held_out]),
+        "reconstructions": pictures.reconstructed,
+    }
+    real = np.asarray(stored[pictures.real])
+    measures = {subject: [metrics.speckled(found)] for subject, found in subjects.items() if len(found) >= FEWEST}
+    if min(real.shape[1:3]) < SMALLEST:
+        return measures
+    spectra = metrics.power_spectra(real)
+    for subject, found in measures.items():
+        own = metrics.power_spectra(subjects[subject])
+        compared = [*metrics.bands(spectra, own), *metrics.combs(spectra, own)]
+        sizes = {"real": len(real), subject: len(subjects[subject])}
+        found[:0] = [dataclasses.replace(each, n=sizes) for each in compared]
     return measures
 
 
@@ -205,10 +228,16 @@ def _likelihood(model: Model, pictures: np.ndarray, samples: int, seed: int) -> 
         return {"held-out": measures[:1]}
     steps = [k for k in (1, 4, 16, 64, 256) if k < samples]
     measures += metrics.bounds(log_weights, (*steps, samples))
-    if model.vae.likelihood.discrete:
+    if _is_probability(model.vae, pictures):
         bits = -metrics.importance_bound(log_weights) / (math.prod(model.config.shape) * math.log(2))
         measures.append(of_mean("bits_per_dimension", bits))
     return {"held-out": measures}
+
+
+def _is_probability(vae: VAE, pictures: np.ndarray) -> bool:
+    """Whether p(x|z) is the probability of a picture's values: the Bernoulli likelihood's is so for 0 and 1 only."""
+    floor = vae.likelihood.floor(inference.to_tensor(pictures))
+    return vae.likelihood.discrete and (floor is None or not bool(floor.any()))
 
 
 @torch.inference_mode()
@@ -230,25 +259,38 @@ def densities(
         for one in noise.to(device):
             z = posterior.sample(one)
             distortion = vae.likelihood.distortion(vae.decoder(z), x)
-            if not isinstance(posterior, DiagonalNormal):
+            if not posterior.has_density:
                 rows.append(torch.stack([distortion, torch.zeros_like(distortion), -distortion]))
                 continue
             weight = -distortion + vae.prior.log_prob(z) - posterior.log_prob(z)
             rows.append(torch.stack([distortion, vae.prior.kl(posterior, z), weight]))
         parts.append(torch.stack(rows, 1).double().cpu())
     distortion, rate, weights = torch.cat(parts, 2).numpy()
-    return distortion, rate, None if vae.deterministic else weights
+    return distortion, rate, weights if vae.posterior.has_density else None
 
 
 def _latent(model: Model, pictures: np.ndarray, seed: int) -> dict[str, list[Measure]]:
-    """Active units, and the gap between codes of training pictures and the prior."""
+    """Active units, information, correlations and the gap to the prior of training pictures' codes; continuity."""
     mean, log_var = model.encode(np.asarray(pictures))
     units = metrics.active_units(mean)
     measures = [Measure("active_units", units, units, units, {"pictures": len(mean)}, "a count, without interval")]
-    if not model.vae.deterministic:
+    if model.vae.posterior.has_density:
         noise = np.random.default_rng([seed, 0, len(mean)]).standard_normal(mean.shape)
-        measures.append(metrics.aggregate_gap(mean + np.exp(0.5 * log_var) * noise, _log_prior(model), seed))
-    return {"training": measures}
+        codes = mean + np.exp(0.5 * log_var) * noise
+        measures.append(metrics.aggregate_gap(codes, _log_prior(model), seed))
+        measures.append(metrics.mutual_information(mean, log_var, seed))
+        if len(codes) > 2 * codes.shape[1]:
+            measures.append(metrics.total_correlation(codes, seed))
+    return {"training": measures + _continuity(model, np.asarray(pictures), mean, seed)}
+
+
+def _continuity(model: Model, pictures: np.ndarray, codes: np.ndarray, seed: int) -> list[Measure]:
+    """How evenly pictures follow codes and codes pictures; nothing of a model in which nothing changes."""
+    try:
+        found = metrics.decoder_continuity(model.decode, codes, LINES, seed=seed)
+        return [*found, metrics.encoder_continuity(lambda x: model.encode(x)[0], pictures, LINES, seed=seed)]
+    except UsageError:
+        return []
 
 
 def _log_prior(model: Model) -> Callable[[np.ndarray], np.ndarray]:

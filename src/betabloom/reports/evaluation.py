@@ -14,6 +14,7 @@ __all__ = ["Evaluation", "markdown"]
 
 SECTIONS = {
     "fidelity": "Like real pictures?",
+    "detail": "Detail: soft, with a grid, speckled?",
     "novelty": "New pictures?",
     "likelihood": "How likely are held-out pictures?",
     "latent": "The codes",
@@ -21,6 +22,13 @@ SECTIONS = {
 NAMES = {
     "frechet_distance": "Fréchet distance",
     "kernel_distance": "kernel distance × 1000",
+    "band_x": "band 0.25–0.47 cycles/pixel, x",
+    "band_y": "band 0.25–0.47 cycles/pixel, y",
+    **{
+        f"comb_{a}_{b}_{axis}": f"comb {a}/{b} cycle/pixel, {axis}"
+        for a, b in ((1, 2), (3, 8), (1, 4))
+        for axis in "xy"
+    },
     "near_copies": "near copies",
     "elbo": "ELBO = −D − R, nats per image",
     "distortion": "distortion D, nats per image",
@@ -28,6 +36,11 @@ NAMES = {
     "bits_per_dimension": "bits per dimension, at most",
     "aggregate_gap": "gap of codes and prior, nats, at least",
     "active_units": "active units",
+    "mutual_information": "mutual information, nats, at most",
+    "total_correlation": "total correlation, nats",
+    "decoder_jump": "decoder jump",
+    "decoder_path": "decoder path",
+    "encoder_stretch": "encoder stretch",
 }
 SCALE = {"kernel_distance": 1000.0}
 

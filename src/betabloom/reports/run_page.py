@@ -14,7 +14,7 @@ from PIL import Image
 
 from betabloom.config import SECTIONS, Config
 from betabloom.imaging import sheets
-from betabloom.latent import traverse
+from betabloom.latent.traversal import traverse
 from betabloom.model.model import load
 from betabloom.reports import charts
 from betabloom.reports.style import PAGE, STYLE
@@ -172,7 +172,7 @@ def _traversals(records: Sequence[Mapping[str, Any]], model: Model | None) -> st
     drawn = model.generate(SHOWN_SAMPLES)
     vivid = int(drawn.std((1, 2)).mean(1).argmax())  # where there is contrast, changes show
     code = model.encode(drawn[vivid : vivid + 1])[0][0]
-    pictures = traverse.traverse(model.vae, code, chosen, OFFSETS)
+    pictures = traverse(model, code, chosen, OFFSETS)
     rows = "".join(
         f"<tr><th>z<sub>{i}</sub><small>{dimensions[i]:.1f} nats</small></th>"
         f"<td>{_sheet(sheets.grid(row, columns=len(OFFSETS)), model.config, f'traversal of latent {i}')}</td></tr>"

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.networks.fast_numpy import decoder, mean_of
-from betabloom.networks.spec import decoder_layers
+from betabloom.networks.fast_numpy import decoder, is_known
+from betabloom.networks.spec import make_network
 from betabloom.system.atomic import replacing_file
 from betabloom.system.cores import cores
 from betabloom.vae import inference
+from betabloom.vae.fast_numpy import LIKELIHOODS, pictures_of
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def packed(layers: Sequence[tuple[str, Layer]], weights: Mapping[str, np.ndarray
     """Weights of a decoder in whole numbers of so many bits, with one scale for what leads to one output.
 
     Arguments:
-        layers: From `betabloom.networks.spec.decoder_layers`.
+        layers: From `betabloom.networks.spec.Network.decoder_layers`.
         weights: By the names of the model file.
         bits: 2 to 16.
     """
@@ -88,15 +89,12 @@ def packed(layers: Sequence[tuple[str, Layer]], weights: Mapping[str, np.ndarray
 
 def _layer(result: Packed, name: str, layer: Layer, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What the page is told of a layer; its weights are added to `result`."""
-    facts = {"kind": layer.kind, "before": layer.before, "after": layer.after, "kernel": layer.kernel}
+    facts = {"kind": layer.kind, "before": layer.inputs, "after": layer.outputs, "kernel": layer.kernel}
     if layer.kind == "view":
         return {**facts, "shape": list(layer.shape)}
-    if layer.kind == "block":
-        facts["parts"] = [
-            _weighted(result, f"{name}.body.{part}", {**facts, "kind": "conv", "before": layer.after}, weights)
-            for part in (1, 3)
-        ]
-        return facts
+    if layer.kind == "residual":  # SiLU, convolution, SiLU, convolution: the page knows
+        parts = [_layer(result, part, each, weights) for part, each in layer.parts(name) if each.kind == "conv"]
+        return {**facts, "kind": "block", "parts": parts}
     if layer.kind == "enlarger":
         facts["parts"] = [_layer(result, part, each, weights) for part, each in layer.parts(name)]
         return facts
@@ -152,14 +150,15 @@ def share(
     if codes < 16:
         raise UsageError(f"'codes' must be at least 16, not {codes}.")
     m = model.config.model
-    layers = decoder_layers(m.family, model.config.shape, m.latents, m.widths, m.kernel, m.enlargers)
-    if layers is None:
+    network = make_network(m.family, model.config.shape, m.latents, m.widths, m.kernel, m.enlargers)
+    layers = network.decoder_layers()
+    if not is_known(layers) or m.likelihood not in LIKELIHOODS:
         raise UsageError(f"The decoder of the family {m.family!r} cannot be shared as a page.")
     weights = {name: value.float().cpu().numpy() for name, value in model.vae.state_dict().items()}
     drawn = np.asarray(inference.draw(model.vae, codes, seed, density=model.density()))
     numbers, scale = _whole(drawn, 16)
     drawn = numbers * scale
-    finish = mean_of(m.likelihood, float(weights.get("likelihood.log_scale", 0)))
+    finish = pictures_of(LIKELIHOODS[m.likelihood], float(weights.get("likelihood.log_scale", 0)))
     exact = _pictures(decoder(layers, weights, finish), drawn, progress, "whole weights")
 
     def drawn_with(found: Mapping[str, np.ndarray], count: int, text: str) -> np.ndarray:

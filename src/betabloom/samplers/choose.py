@@ -23,9 +23,8 @@ import torch
 
 from betabloom.metrics import features, kernel_distance
 from betabloom.metrics.novelty import Limits, nearest, pixel_rows
-from betabloom.samplers.flow import Flow, fit_flow
-from betabloom.samplers.mixture import GaussianMixture, fit_aggregate, fit_mixture
-from betabloom.samplers.parzen import Parzen, fit_parzen
+from betabloom.samplers.parzen import MOST_COPIES
+from betabloom.samplers.table import SAMPLERS, FitData, sampler_entries
 from betabloom.system.tensors import TYPES
 from betabloom.vae import inference
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
     from betabloom.metrics import Extractor
     from betabloom.metrics.novelty import Nearest
-    from betabloom.system.header import Entry
     from betabloom.vae.prior import Prior
     from betabloom.vae.vae import VAE
 
@@ -45,9 +43,7 @@ __all__ = ["choose_sampler", "empty_sampler", "fit_samplers", "sampler_sizes", "
 COMPARED = 4  # one in so many held-out pictures is compared, with as many of each sampler
 JUDGED = 512  # pictures of a sampler that are looked through for near copies, at most
 FEWEST = 32  # held-out pictures; with fewer the likelihood of their codes decides
-MOST_COPIES = 0.02  # share of near copies above which a sampler repeats the training pictures
-BY_LIKELIHOOD = ("prior", "gaussian", "mixture")  # of Parzen windows it says nothing, of a flow it takes minutes
-BANDWIDTHS = (1.0, 1.2, 1.3, 1.35, 1.4, 1.45, 1.5, 1.6, 1.7, 1.8, 2.0, 2.5)
+UNSEEN = "parzen"  # the sampler that is taken where no feature network tells which pictures are best
 
 
 def fit_samplers(
@@ -64,14 +60,9 @@ def fit_samplers(
     """
     generator = torch.Generator().manual_seed(seed)
     z = mean + torch.exp(0.5 * log_var) * torch.randn(mean.shape, generator=generator)
-    fitted: dict[str, Prior] = {"gaussian": fit_mixture(z, 1, seed).eval()}
-    mixture = fit_aggregate(z, held_out, seed)
-    if len(mixture.weight) > 1:
-        fitted["mixture"] = mixture
-    fitted["parzen"] = fit_parzen(mean, log_var)
-    if flow_steps:
-        fitted["flow"] = fit_flow(mean, log_var, flow_steps, seed)
-    return fitted
+    data = FitData(mean, log_var, z, held_out, seed, flow_steps)
+    fitted = {name: kind.fit(data) for name, kind in SAMPLERS.items()}
+    return {name: density for name, density in fitted.items() if density is not None}
 
 
 def samplers_of(
@@ -134,13 +125,14 @@ def choose_sampler(
     if len(held_out) < FEWEST:
         return _likeliest(densities, codes)
     copies = _Copies(vae, known, held_out, seed)
-    if "parzen" in fitted:
-        _widen(fitted["parzen"], copies)
+    for name, density in fitted.items():
+        if tune := SAMPLERS[name].tune:
+            tune(density, copies)
     found: dict[str, dict[str, Any]] = {name: {"near_copies": copies(density)} for name, density in densities.items()}
     new = [name for name in found if found[name]["near_copies"] <= MOST_COPIES] or ["prior"]
     if extractor is None:
         likeliest = _likeliest({name: densities[name] for name in new}, codes)[0]
-        return ("parzen" if "parzen" in new else likeliest), found
+        return (UNSEEN if UNSEEN in new else likeliest), found
     real = held_out[::COMPARED]
     of_real = features(real, extractor)
     for name in new:
@@ -157,8 +149,8 @@ def choose_sampler(
 
 
 def _likeliest(densities: Mapping[str, Prior], codes: Tensor) -> tuple[str, dict[str, Any]]:
-    """The sampler under which held-out codes are likeliest, of those in `BY_LIKELIHOOD`."""
-    names = [name for name in densities if name in BY_LIKELIHOOD]
+    """The sampler under which held-out codes are likeliest: of Parzen windows it says nothing, of a flow too late."""
+    names = [name for name in densities if name == "prior" or SAMPLERS[name].by_likelihood]
     likelihood = {name: densities[name].log_prob(codes).mean().item() for name in names}
     measured = {name: {"log_density_of_held_out_codes": round(value, 3)} for name, value in likelihood.items()}
     return max(likelihood, key=likelihood.__getitem__), measured
@@ -181,29 +173,14 @@ class _Copies:
         return nearest(pixel_rows(pictures), self.rows, pixel_rows(pictures[:, :, ::-1]))
 
 
-def _widen(density: Prior, copies: _Copies) -> None:
-    """Take the narrowest bandwidth with which Parzen windows do not repeat training pictures."""
-    assert isinstance(density, Parzen)  # noqa: S101  (for the type checker)
-    for bandwidth in BANDWIDTHS:
-        density.bandwidth.fill_(bandwidth)
-        if copies(density) <= MOST_COPIES:
-            return
+def sampler_sizes(name: str, density: Prior) -> dict[str, int]:
+    """The sizes that a fitted sampler of that name has beside the latents."""
+    return SAMPLERS[name].sizes_of(density)
 
 
-def sampler_sizes(density: Prior) -> dict[str, int]:
-    """The sizes that a fitted sampler has beside the latents."""
-    if isinstance(density, Parzen):
-        return {"kernels": len(density.mean), "neighbours": density.near.shape[1]}
-    if isinstance(density, Flow):
-        return {"width": len(density.enter), "blocks": len(density.inner)}
-    if isinstance(density, GaussianMixture):
-        return {"components": len(density.weight)}
-    raise TypeError(f"{type(density).__name__} is not fitted to codes")
-
-
-def empty_sampler(entries: Mapping[str, Entry]) -> Prior:
-    """A sampler of these tensors (`modeldir.sampler_entries`), to be filled; on the device "meta" without memory."""
-    empty = {name: torch.empty(shape, dtype=TYPES[kind]) for name, (shape, kind) in entries.items()}
-    if "enter" in empty:
-        return Flow(**empty)
-    return GaussianMixture(**empty) if "factor" in empty else Parzen(**empty)
+def empty_sampler(name: str, sizes: Mapping[str, int], latents: int) -> Prior:
+    """A sampler of that name with these sizes, to be filled; on the device "meta" without memory."""
+    entries = sampler_entries(name, sizes, latents)
+    return SAMPLERS[name].density(
+        **{key: torch.empty(shape, dtype=TYPES[kind]) for key, (shape, kind) in entries.items()}
+    )

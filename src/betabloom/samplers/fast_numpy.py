@@ -1,86 +1,91 @@
-"""Draws of every sampler with NumPy alone."""
+"""The samplers in NumPy: functions that draw codes from the tensors of a file, as their torch namesakes do.
+
+Each `draw_…` takes the arrays of a sampler by name, and returns a function of standard normal noise (n, l) and uniform
+choices (n,) in [0, 1) that returns codes (n, l).
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from betabloom.networks.fast_numpy import silu
-from betabloom.networks.spec import FLOW_STEPS, FREQUENCIES, JITTER
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from betabloom.vae.fast_numpy import component
 
 Array = np.ndarray
+Draw = Callable[[Array, Array], Array]
 
-__all__ = ["draw_flow", "draw_mixture", "draw_parzen", "draw_prior"]
+__all__ = ["FLOW_STEPS", "FREQUENCIES", "JITTER", "Draw", "draw_flow", "draw_mixture", "draw_parzen", "flow_shapes"]
 
-
-def draw_prior(name: str, weights: Mapping[str, Array]) -> Callable[[Array, Array], Array]:
-    """The same of p(z)."""
-    found = {key: value.astype(np.float32) for key, value in weights.items() if key.startswith("prior.")}
-    if name == "standard":
-        return lambda noise, choice: noise
-    if name == "mixture":
-        logits, means, log_vars = found["prior.logits"], found["prior.means"], found["prior.log_vars"]
-        weight = np.exp(logits - logits.max(), dtype=np.float64)
-
-        def draw(noise: Array, choice: Array) -> Array:
-            k = _component(weight / weight.sum(), choice)
-            codes: Array = means[k] + np.exp(0.5 * log_vars[k]) * noise
-            return codes
-
-        return draw
-    mean, std = found["prior.mean"], np.exp(0.5 * found["prior.log_var"])
-    return lambda noise, choice: mean + std * noise
+FREQUENCIES = 8  # cosines and sines that tell a flow where on its path it is
+FLOW_STEPS = 16  # from noise to code
+JITTER = 1e-13  # part of the trace added to squares of Parzen windows: more than double rounds away, less than matters
 
 
-def _component(weight: Array, choice: Array) -> Array:
-    """On which component each choice falls."""
-    edges = weight.astype(np.float64).cumsum()
-    k: Array = np.minimum(np.searchsorted(edges, choice), len(edges) - 1)
-    return k
+def draw_mixture(found: Mapping[str, Array]) -> Draw:
+    """`mixture.GaussianMixture.sample`, component by component, so that no factor is copied."""
+    weight, mean, factor = found["weight"], found["mean"], found["factor"]
+
+    def draw(noise: Array, choice: Array) -> Array:
+        k = component(weight, choice)
+        codes: Array = mean[k]
+        for each in np.unique(k):
+            codes[k == each] += noise[k == each] @ factor[each].T
+        return codes
+
+    return draw
 
 
-def draw_mixture(weight: Array, mean: Array, factor: Array, noise: Array, choice: Array) -> Array:
-    """`aggregate.GaussianMixture.sample`, component by component, so that no factor is copied."""
-    k = _component(weight, choice)
-    codes: Array = mean[k]
-    for each in np.unique(k):
-        codes[k == each] += noise[k == each] @ factor[each].T
-    return codes
-
-
-def draw_parzen(found: Mapping[str, Array], centre: Array, noise: Array, choice: Array) -> Array:
-    """`parzen.Parzen.sample`; `centre` is the mean of all codes."""
+def draw_parzen(found: Mapping[str, Array]) -> Draw:
+    """`parzen.Parzen.sample`."""
     mean, near, spread = found["mean"], found["near"], found["spread"]
-    i = np.minimum((choice * len(mean)).astype(np.int64), len(mean) - 1)
-    code, others, k = mean[i].astype(np.float32), mean[near[i]].astype(np.float32), near.shape[1]  # (n, l), (n, k, l)
-    own, middle = code - centre, (code + others.sum(1)) / np.float32(k + 1)
-    u = (others - middle[:, None]) * (found["bandwidth"] / np.float32(math.sqrt(k)))
-    square, wider = np.square(own).sum(1), np.square(u).sum((1, 2))
-    a = np.sqrt(np.where(wider > 0, square / np.maximum(square + wider, np.float32(1e-30)), np.float32(1)))
-    u = (a[:, None, None] * u / spread).astype(np.float64)
-    gram = u @ u.swapaxes(1, 2)
-    more = 1 + JITTER * gram.trace(axis1=1, axis2=2)[:, None, None]
-    unit = np.eye(k)
-    factor = unit + np.linalg.cholesky(gram + more * unit)
-    along = u.swapaxes(1, 2) @ np.linalg.solve(factor, u @ noise[:, :, None].astype(np.float64))
-    codes: Array = centre + a[:, None] * own + spread * (noise + along[:, :, 0].astype(np.float32))
-    return codes
+    centre, k = mean.mean(0, dtype=np.float32), near.shape[1]
+    bandwidth, unit = found["bandwidth"] / np.float32(math.sqrt(k)), np.eye(k)
+
+    def draw(noise: Array, choice: Array) -> Array:
+        i = np.minimum((choice * len(mean)).astype(np.int64), len(mean) - 1)
+        code, others = mean[i].astype(np.float32), mean[near[i]].astype(np.float32)  # (n, l), (n, k, l)
+        own, middle = code - centre, (code + others.sum(1)) / np.float32(k + 1)
+        u = (others - middle[:, None]) * bandwidth
+        square, wider = np.square(own).sum(1), np.square(u).sum((1, 2))
+        a = np.sqrt(np.where(wider > 0, square / np.maximum(square + wider, np.float32(1e-30)), np.float32(1)))
+        u = (a[:, None, None] * u / spread).astype(np.float64)
+        gram = u @ u.swapaxes(1, 2)
+        more = 1 + JITTER * gram.trace(axis1=1, axis2=2)[:, None, None]
+        factor = unit + np.linalg.cholesky(gram + more * unit)
+        along = u.swapaxes(1, 2) @ np.linalg.solve(factor, u @ noise[:, :, None].astype(np.float64))
+        codes: Array = centre + a[:, None] * own + spread * (noise + along[:, :, 0].astype(np.float32))
+        return codes
+
+    return draw
 
 
-def draw_flow(found: Mapping[str, Array], noise: Array) -> Array:
+def flow_shapes(latents: int, width: int, blocks: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a rectified flow, by name: see `betabloom.samplers.flow`."""
+    return {
+        "mean": (latents,), "factor": (latents, latents), "enter": (width, latents), "enter_bias": (width,),
+        "inner": (blocks, width, width), "time": (blocks, width, 2 * FREQUENCIES), "time_bias": (blocks, width),
+        "outer": (blocks, width, width), "outer_bias": (blocks, width), "leave": (latents, width),
+        "leave_bias": (latents,),
+    }  # fmt: skip
+
+
+def draw_flow(found: Mapping[str, Array]) -> Draw:
     """`flow.Flow.sample`."""
-    stride, x = np.float32(0.5 * math.pi / FLOW_STEPS), noise
-    with np.errstate(over="ignore"):  # as in decoders
-        for step in range(FLOW_STEPS):
-            middle = x + stride / 2 * _velocity(found, x, step * stride)
-            x = x + stride * _velocity(found, middle, (step + 0.5) * stride)
-    codes: Array = found["mean"] + x @ found["factor"].T
-    return codes
+    stride = np.float32(0.5 * math.pi / FLOW_STEPS)
+
+    def draw(noise: Array, choice: Array) -> Array:
+        x = noise
+        with np.errstate(over="ignore"):  # as in decoders
+            for step in range(FLOW_STEPS):
+                middle = x + stride / 2 * _velocity(found, x, step * stride)
+                x = x + stride * _velocity(found, middle, (step + 0.5) * stride)
+        codes: Array = found["mean"] + x @ found["factor"].T
+        return codes
+
+    return draw
 
 
 def _velocity(found: Mapping[str, Array], x: Array, angle: np.float32) -> Array:

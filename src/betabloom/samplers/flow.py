@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from betabloom.errors import UsageError
-from betabloom.networks.spec import FLOW_STEPS, FREQUENCIES, flow_shapes
+from betabloom.samplers.fast_numpy import FLOW_STEPS, FREQUENCIES, flow_shapes
 from betabloom.samplers.mixture import fit_mixture
 from betabloom.vae.posterior import LOG_2PI
 from betabloom.vae.prior import Prior
@@ -71,7 +71,7 @@ class Flow(Prior):
     Arguments:
         mean: m, shape (l,).
         factor: L, lower triangular, shape (l, l).
-        weights: Those of `velocity`, of the shapes that `betabloom.networks.spec.flow_shapes` gives.
+        weights: Those of `velocity`, of the shapes that `betabloom.samplers.fast_numpy.flow_shapes` gives.
     """
 
     def __init__(self, mean: Tensor, factor: Tensor, **weights: Tensor) -> None:

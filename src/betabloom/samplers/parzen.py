@@ -17,24 +17,30 @@ codes that are farther, which come out as speckles and glaring colours.
 
 With h about 1 a code is a new picture, about as plausible as a reconstruction. Mixtures of few components fill the
 space between far clusters too, which is where codes decode to camouflage. The bandwidth h is no matter of likelihood,
-since real codes never lie in so few directions exactly: `betabloom.samplers` widens it until pictures are new.
+since real codes never lie in so few directions exactly: `widen` raises it until pictures are new.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from betabloom.errors import UsageError
-from betabloom.networks.spec import JITTER
+from betabloom.samplers.fast_numpy import JITTER
 from betabloom.vae.posterior import LOG_2PI
 from betabloom.vae.prior import Prior
 
-__all__ = ["NEIGHBOURS", "Parzen", "fit_parzen"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["NEIGHBOURS", "Parzen", "fit_parzen", "widen"]
 
 NEIGHBOURS = 32
+BANDWIDTHS = (1.0, 1.2, 1.3, 1.35, 1.4, 1.45, 1.5, 1.6, 1.7, 1.8, 2.0, 2.5)
+MOST_COPIES = 0.02  # share of near copies above which a sampler repeats the training pictures
 SMALLEST_SPREAD = 1e-3
 LARGEST_MEAN = 6e4  # float16 ends at 65504
 AT_ONCE = 128  # codes, or kernels, that are worked on at a time, to bound the memory
@@ -146,6 +152,19 @@ def fit_parzen(mean: Tensor, log_var: Tensor, bandwidth: float = 1.0, neighbours
     spread = log_var.exp().mean(0).sqrt().clamp_min(SMALLEST_SPREAD)
     # A model that diverged may have codes beyond what 16 bits hold: they are kept at the edge.
     return Parzen(mean.clamp(-LARGEST_MEAN, LARGEST_MEAN).half(), near, spread, torch.tensor(bandwidth)).eval()
+
+
+def widen(density: Parzen, share: Callable[[Prior], float]) -> None:
+    """Take the narrowest bandwidth with which Parzen windows do not repeat training pictures.
+
+    Arguments:
+        density: Its bandwidth is changed.
+        share: The share of near copies of training pictures among what a density draws.
+    """
+    for bandwidth in BANDWIDTHS:
+        density.bandwidth.fill_(bandwidth)
+        if share(density) <= MOST_COPIES:
+            return
 
 
 def _chunks(codes: Tensor) -> list[tuple[int, Tensor]]:

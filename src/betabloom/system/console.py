@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Pace", "duration", "in_notebook", "listed", "printable", "progress", "show_log", "times"]
+__all__ = ["Pace", "duration", "in_notebook", "listed", "note", "printable", "progress", "show_log", "times"]
 
 LINE_EVERY = 10.0  # seconds between plain lines
 CELL_EVERY = 0.5  # seconds between changes of a notebook's bar
@@ -34,7 +34,7 @@ def progress(label: str, unit: str = "steps") -> Iterator[Callable[..., None]]:
         lines = _Lines(label, unit, _cell(), CELL_EVERY)
         yield lines
         lines.flush()
-    elif sys.stderr.isatty():
+    elif _is_terminal():
         with _bar(label) as report:
             yield report
     else:
@@ -133,8 +133,22 @@ class _Lines:
 
 
 def _print(done: int, total: int, line: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal is gone: training goes on
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+    note(line)
+
+
+def note(line: str) -> None:
+    """Print a line on stderr if there is one: programs without a console have none, and a terminal can go away."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _is_terminal() -> bool:
+    """Whether somebody looks at stderr, which may be missing or closed."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:
+        return False
 
 
 def _cell() -> Callable[[int, int, str], None]:
@@ -180,11 +194,11 @@ class _Handler(logging.Handler):
         text = self.format(record)
         if record.levelno >= logging.WARNING:
             text = f"warning: {text}"
-        with contextlib.suppress(OSError):  # the terminal is gone: training goes on
-            if sys.stderr.isatty():
+        if not _is_terminal():
+            note(text)
+        else:
+            with contextlib.suppress(OSError):  # the terminal is gone: training goes on
                 _console().print(text, markup=False, highlight=False)
-            else:
-                print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 _shared: list[Console] = []

@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["locked", "unless_locked"]
+    from filelock import BaseFileLock
 
-_PAUSE = 0.05
-_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK)
+__all__ = ["locked", "unless_locked"]
 
 
 @contextlib.contextmanager
@@ -30,68 +27,53 @@ def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
     Raises:
         OSError: The file cannot be made, or its file system knows no locks.
     """
-    held = _take(path)
-    if held is None and waiting is not None:
-        waiting()
-    while held is None:
-        time.sleep(_PAUSE)
-        held = _take(path)
+    lock = _lock(path)
+    if not _taken_at_once(lock):
+        if waiting is not None:
+            waiting()
+        lock.acquire()
     try:
         yield
     finally:
-        _let_go(path, held)
+        _release(lock, path)
 
 
 @contextlib.contextmanager
 def unless_locked(path: Path) -> Iterator[bool]:
     """Hold the lock `path` if nobody else does; yields whether it is held."""
-    held = _take(path)
+    lock = _lock(path)
+    held = _taken_at_once(lock)
     try:
-        yield held is not None
+        yield held
     finally:
-        if held is not None:
-            _let_go(path, held)
+        if held:
+            _release(lock, path)
 
 
-def _take(path: Path) -> int | None:
-    """Return an open file that is locked, or None if it is taken."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+def _lock(path: Path) -> BaseFileLock:
+    from filelock import FileLock
+
+    if not path.parent.is_dir():  # the library would make it
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    # A "soft" lock is a file that stays when its holder is killed: where there are no others, an error says so.
+    return FileLock(path, thread_local=False, fallback_to_soft=False)
+
+
+def _taken_at_once(lock: BaseFileLock) -> bool:
+    from filelock import Timeout
+
     try:
-        _lock(file)
-        if os.path.samestat(os.fstat(file), path.stat()):
-            return file
-    except FileNotFoundError:  # its holder let go and removed it meanwhile: what was locked is no longer the lock
-        pass
-    except OSError as error:
-        if error.errno not in _TAKEN:
-            os.close(file)
-            raise
-    except BaseException:
-        os.close(file)
-        raise
-    os.close(file)
-    return None
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: int) -> None:
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-
-    def _let_go(path: Path, file: int) -> None:
-        msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
-        os.close(file)
-        with contextlib.suppress(OSError):  # another has it open
-            path.unlink()
-
-else:
-    import fcntl
-
-    def _lock(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _let_go(path: Path, file: int) -> None:
+def _release(lock: BaseFileLock, path: Path) -> None:
+    """Remove the file while it is held: who opened it meanwhile sees that it has no name, and makes a new one."""
+    if os.name != "nt":
         path.unlink(missing_ok=True)
-        fcntl.flock(file, fcntl.LOCK_UN)  # also for a process that was forked meanwhile
-        os.close(file)
+    lock.release()
+    if os.name == "nt":  # where a file that is open cannot be removed
+        with contextlib.suppress(OSError):
+            path.unlink()

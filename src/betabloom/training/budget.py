@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from betabloom.data.store.split import evenly_spaced
 from betabloom.imaging import curves
-from betabloom.networks.build import FAMILIES
+from betabloom.networks.spec import FAMILIES
 from betabloom.system.hardware import choose_device
 from betabloom.training.finish import SAMPLER_PICTURES, fit_sampler
 from betabloom.training.resume import save

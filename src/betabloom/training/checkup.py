@@ -8,7 +8,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from betabloom.networks.build import FAMILIES, count_parameters
+from betabloom.networks.build import count_parameters
+from betabloom.networks.spec import FAMILIES
 from betabloom.system.atomic import write_json
 from betabloom.system.hardware import free_disk, free_memory
 from betabloom.training.doctor import Advice, RunFacts, diagnose

@@ -202,7 +202,7 @@ def _describe(run: Run) -> None:
     skipped = run.store.skipped
     if skipped and run.out:
         lines = (f"{printable(entry['name'], 1000)}\t{entry['reason']}\n" for entry in skipped)
-        (run.out / "skipped.txt").write_text("".join(lines), encoding="utf-8")
+        write_text(run.out / "skipped.txt", "".join(lines), synced=False)
     for entry in skipped[:SHOWN]:
         log.warning("left out: %s (%s)", printable(entry["name"]), entry["reason"])
     if len(skipped) > SHOWN:
@@ -241,7 +241,7 @@ def _tracked(run: Run) -> Iterator[None]:
 @contextmanager
 def _run_log(out: Path) -> Iterator[None]:
     """Copy what is logged to log.txt."""
-    handler = _LogFile(out / "log.txt", encoding="utf-8")
+    handler = _LogFile(out / "log.txt", encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("betabloom")
     if logger.level == logging.NOTSET:

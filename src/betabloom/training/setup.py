@@ -20,8 +20,8 @@ from betabloom.training.plan import Plan
 from betabloom.training.threads import thread_team
 from betabloom.training.trackers import check_trackers
 from betabloom.vae.build import make_vae
-from betabloom.vae.objective import Capacity, Elbo, FreeBits, Objective, TotalCorrelation
-from betabloom.vae.schedule import LinearSchedule, make_schedule
+from betabloom.vae.objective import Objective, make_regulariser
+from betabloom.vae.schedule import make_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from betabloom.config import Config
     from betabloom.data import Streamed
-    from betabloom.vae.objective import Regulariser
 from betabloom.training.state import Run, Sums
 
 __all__ = [
@@ -60,7 +59,7 @@ IN_MEMORY = 2 << 30  # bytes of prepared pictures that are kept in memory; large
 def check_settings(config: Config) -> None:
     """Raise `UsageError` for settings that no run can use, before any picture is looked at."""
     _beta(config)
-    _regulariser(config, images=1)
+    make_regulariser(config.objective, images=1)
     if not any((config.train.steps, config.train.epochs, config.train.budget)):
         raise UsageError("There is nothing to train: 'steps', 'epochs' and 'budget' are all 0. Type: --epochs 60")
     choose_precision(config.train.precision, choose_device(config.train.device))
@@ -108,7 +107,7 @@ def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
         vae=vae,
         averaged=averaged,
         optimiser=optimiser,
-        objective=Objective(_beta(config), _regulariser(config, 0 if stream else len(train_rows))),
+        objective=Objective(_beta(config), make_regulariser(config.objective, 0 if stream else len(train_rows))),
         plan=Plan(_planned_steps(config, None if stream else len(train_rows)), config.train.budget),
         pictures=None if stream else _resident(store.pictures, train_rows, device),
         feed=stream.batches(config.train.batch, config.train.seed, config.data.holdout) if stream else None,
@@ -126,21 +125,6 @@ def usual_batch(device: torch.device) -> int:
 def _beta(config: Config) -> Callable[[float], float]:
     o = config.objective
     return make_schedule(o.beta_schedule, o.beta, o.beta_warmup)
-
-
-def _regulariser(config: Config, images: int) -> Regulariser:
-    o = config.objective
-    kinds: dict[str, Regulariser] = {
-        "elbo": Elbo(),
-        "capacity": Capacity(LinearSchedule(0.0, o.capacity, until=0.8)),
-        "free-bits": FreeBits(o.free_bits),
-        "total-correlation": TotalCorrelation(images),
-    }
-    if o.regulariser == "total-correlation" and not images:
-        raise UsageError("The total-correlation objective needs the number of pictures, which a stream does not tell.")
-    if o.regulariser not in kinds:
-        raise UsageError(f"Unknown regulariser {o.regulariser!r}. Choose one of: {', '.join(kinds)}.")
-    return kinds[o.regulariser]
 
 
 def _planned_steps(config: Config, images: int | None) -> int:

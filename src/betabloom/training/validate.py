@@ -66,7 +66,7 @@ def validate(run: Run) -> bool:
         **({"distortion_floor": floor} if floor else {}),
         **(
             {"bits_per_dimension": bits_per_dimension(distortion + rate, run.config.shape)}
-            if vae.likelihood.discrete
+            if vae.likelihood.discrete and not floor  # grey levels have no probability under a Bernoulli
             else {}
         ),
         "active_units": active_units(means.numpy()),

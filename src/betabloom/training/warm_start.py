@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from betabloom.errors import UsageError
 from betabloom.model.directory import read_description
 from betabloom.model.model import load
-from betabloom.networks.build import FAMILIES
+from betabloom.networks.spec import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,25 +6,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from betabloom.config import guess
 from betabloom.errors import UsageError
-
-if TYPE_CHECKING:
-    from betabloom.config import Config
-    from betabloom.vae.vae import VAE
-
-from typing import TYPE_CHECKING
-
 from betabloom.networks.build import make_networks
 from betabloom.vae.likelihood import LIKELIHOODS
-from betabloom.vae.prior import Mixture, Normal, StandardNormal, VampPrior
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from betabloom.networks.build import Shape
+from betabloom.vae.posterior import POSTERIORS
+from betabloom.vae.prior import PRIORS, PriorSettings, StandardNormal
 from betabloom.vae.vae import VAE
 
-__all__ = ["POSTERIORS", "PRIORS", "build_vae", "channels_last", "make_vae"]
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from betabloom.config import Config
+    from betabloom.networks.spec import Shape
+
+__all__ = ["build_vae", "channels_last", "make_vae"]
 
 
 def make_vae(config: Config) -> VAE:
@@ -52,11 +48,6 @@ def channels_last(vae: VAE) -> VAE:
     return vae.to(memory_format=torch.channels_last if on_cpu else torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
-PRIORS = ("standard", "normal", "normal-learned", "mixture", "vamp")
-
-POSTERIORS = ("normal", "point")
-
-
 def build_vae(
     shape: Shape,
     latents: int = 64,
@@ -76,33 +67,33 @@ def build_vae(
     Arguments:
         shape: Picture shape (C, H, W).
         latents: Number of latent dimensions l.
-        family: A key of `betabloom.networks.build.FAMILIES`.
+        family: A key of `betabloom.networks.spec.FAMILIES`.
         widths: Channels of each level; empty for the family's own.
         kernel: Kernel size; 0 for the family's own.
         likelihood: A key of `betabloom.vae.likelihood.LIKELIHOODS`.
-        prior: "standard" N(0, I); "normal" N(m, s²); "normal-learned"; "mixture"; "vamp".
+        prior: A key of `betabloom.vae.prior.PRIORS`: "standard" N(0, I); "normal" N(m, s²); "normal-learned";
+            "mixture"; "vamp".
         prior_mean: m of the normal priors.
         prior_std: s of the normal priors.
         prior_components: Components of the mixture and VampPrior.
-        posterior: "normal", or "point" for a plain auto-encoder.
+        posterior: A key of `betabloom.vae.posterior.POSTERIORS`: "normal"; "full"; "low-rank"; or "point" for a plain
+            auto-encoder.
         enlargers: Channels of the networks after the decoder that each double the size of what it draws.
 
     Raises:
         UsageError: A name is unknown or a value impossible.
     """
-    for kind, value, known in (
-        ("likelihood", likelihood, tuple(LIKELIHOODS)),
-        ("prior", prior, PRIORS),
-        ("posterior", posterior, POSTERIORS),
-    ):
-        if value not in known:
-            raise UsageError(f"Unknown {kind} {value!r}. Choose one of: {', '.join(known)}.")
-    encoder, decoder = make_networks(family, shape, latents, widths, kernel, enlargers)
-    vae = VAE(encoder, decoder, LIKELIHOODS[likelihood](), StandardNormal(latents), posterior == "point")
-    if prior in ("normal", "normal-learned"):
-        vae.prior = Normal(latents, prior_mean, prior_std, learned=prior == "normal-learned")
-    elif prior == "mixture":
-        vae.prior = Mixture(latents, prior_components)
-    elif prior == "vamp":
-        vae.prior = VampPrior(vae.gaussian, latents, shape, prior_components)
+    _check("likelihood", likelihood, LIKELIHOODS)
+    _check("prior", prior, PRIORS)
+    _check("posterior", posterior, POSTERIORS)
+    heads = POSTERIORS[posterior].heads(latents) if latents > 0 else None
+    encoder, decoder = make_networks(family, shape, latents, widths, kernel, enlargers, heads)
+    vae = VAE(encoder, decoder, LIKELIHOODS[likelihood](), StandardNormal(latents), POSTERIORS[posterior])
+    settings = PriorSettings(latents, shape, prior_mean, prior_std, prior_components, vae.gaussian)
+    vae.prior = PRIORS[prior](settings)
     return vae
+
+
+def _check(kind: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise UsageError(f"Unknown {kind} {value!r}.{guess(value, known)} Choose one of: {', '.join(known)}.")

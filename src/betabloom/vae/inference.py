@@ -1,8 +1,8 @@
 """Pictures from a model: generate, reconstruct, sample posteriors, encode, decode.
 
 Pictures go in and come out as uint8 arrays (N, H, W, C); codes as float32 arrays (N, l). A picture is named by a seed
-and its number: picture i of seed s is the same however many are made together, since its noise is drawn from
-`numpy.random.default_rng([s, i])` alone.
+and its number: the noise of picture i of seed s is drawn from `numpy.random.default_rng([s, i])` alone. However many
+are made together, picture i is the same within one grey level; with equal calls on one machine, to the bit.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from torch import Tensor
 
 from betabloom.errors import UsageError
 from betabloom.networks.fast_torch import fast_decoder
+from betabloom.seeds import BATCH, check, check_count
 from betabloom.seeds import base_noise as draw_noise
-from betabloom.seeds import check, check_count
 from betabloom.system.hardware import choose_precision
-from betabloom.vae.posterior import DiagonalNormal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +39,7 @@ __all__ = [
     "to_tensor",
 ]
 
-BATCH, FEWEST = 64, 8  # pictures of 64×64 pixels that are worked on at once, and of any size at least
+FEWEST = 8  # pictures that are worked on at once, of any size; of 64×64 pixels `BATCH`
 ENOUGH = 32  # pictures that are worth putting the weights of a decoder in another form for
 Pictures = np.ndarray
 Codes = np.ndarray
@@ -113,7 +112,7 @@ def encode(vae: VAE, pictures: Pictures) -> tuple[Codes, Codes]:
     for rows in _batches(len(pictures), at_once(vae)):  # small results kept between large ones would leave holes
         posterior = vae.encode(to_tensor(pictures[rows], _device(vae)))
         mean[rows] = posterior.mean.cpu().numpy()
-        log_var[rows] = posterior.log_var.cpu().numpy() if isinstance(posterior, DiagonalNormal) else -np.inf
+        log_var[rows] = posterior.log_var.cpu().numpy()
     return mean, log_var
 
 
@@ -123,12 +122,19 @@ def decode(vae: VAE, codes: Codes, precision: str = "fp32") -> Pictures:
 
     Arguments:
         vae: The model, in evaluation mode.
-        codes: float32 (N, l).
+        codes: float32 (N, l), N ≥ 1, finite.
         precision: What the decoder computes in: "fp32"; "bf16", which is quicker on processors that have arithmetic
             for it, and some grey levels off; or "auto", which is bf16 where there is that arithmetic.
+
+    Raises:
+        UsageError: There are no codes, they have another shape, or not all are finite.
     """
-    if codes.ndim != 2 or codes.shape[1] != vae.latents:
-        raise UsageError(f"This model decodes codes of shape (N, {vae.latents}), not {codes.shape}.")
+    codes = np.asarray(codes)
+    if codes.ndim != 2 or codes.shape[1] != vae.latents or not len(codes) or codes.dtype.kind not in "fiu":
+        kind = "" if codes.dtype.kind in "fiu" else f" of {codes.dtype}"
+        raise UsageError(f"This model decodes codes of shape (N, {vae.latents}), not {codes.shape}{kind}.")
+    if not np.isfinite(codes).all():
+        raise UsageError("The codes contain NaN or infinite values.")
     z = torch.from_numpy(np.ascontiguousarray(codes, np.float32)).to(_device(vae))
     dtype = choose_precision(precision, _device(vae))
     plain = dtype == torch.float32 and len(z) < ENOUGH
@@ -159,9 +165,11 @@ def sample_posterior(vae: VAE, picture: Pictures, n: int, seed: int = 0, amount:
     check_count(n)
     if not 0 <= amount < math.inf:
         raise UsageError(f"'amount' must be 0 or a positive number, not {amount}.")
-    mean, log_var = encode(vae, picture[None])
     noise, _ = base_noise(seed, n, vae.latents)
-    return decode(vae, mean + amount * np.exp(0.5 * log_var) * noise.numpy())
+    with torch.inference_mode():
+        posterior = vae.encode(to_tensor(picture[None], _device(vae)))
+        codes = posterior.sample(amount * noise.to(_device(vae))).expand(n, -1)
+    return decode(vae, codes.cpu().numpy())
 
 
 def _device(vae: VAE) -> torch.device:

@@ -12,6 +12,15 @@ multiplied in exactly one place, `Objective.__call__`.
 | `Capacity` | 0 | abs(R − C(t)) | Burgess et al. 2018, https://arxiv.org/abs/1804.03599, equation 8 |
 | `FreeBits` | 0 | Σ_i max(λ, R_i) | Kingma et al. 2016, https://arxiv.org/abs/1606.04934, equation 15 |
 | `TotalCorrelation` | R − TC | TC | β-TCVAE, Chen et al. 2018, https://arxiv.org/abs/1802.04942, equation 4 |
+| `MeanDiscrepancy` | 0 | MMD²(q(z) ‖ p(z)) | InfoVAE, Zhao et al. 2017, https://arxiv.org/abs/1706.02262, α = 1 |
+| `JensenShannon` | 0 | JS of q(z|x) and p(z) | Deasy et al. 2020, https://arxiv.org/abs/2006.10599 |
+
+A new one is a class like these and a row in `REGULARISERS`.
+
+**Reductions.** D sums over pixels and channels, R over latents, and both are averaged over the batch. So L is an
+average of bounds on −log p(x), comparable between batch sizes, and D and R keep the balance that the model gives them;
+means over pixels or latents would change β with the size of pictures and codes. MMD² compares a batch of codes with the
+prior, is at most 2 and has no unit: its β is a number of nats per image, some hundreds or thousands.
 
 β > 1 is a looser bound on the likelihood, β < 1 is none. A number β means nothing without the size of the pictures and
 codes: the normalised β_norm = β · l / N (l latents, N pixels × channels; Higgins et al. 2017, section 4.2) is reported
@@ -28,13 +37,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from betabloom.config import guess
 from betabloom.errors import UsageError
+from betabloom.vae.divergence import geometric_jensen_shannon, mmd_to_standard_normal
 from betabloom.vae.posterior import DiagonalNormal, Posterior
+from betabloom.vae.prior import DiagonalGaussian, Prior, StandardNormal
+from betabloom.vae.schedule import LinearSchedule
 
 if TYPE_CHECKING:
+    from betabloom.config import ObjectiveConfig
     from betabloom.vae.schedule import Schedule
 
-__all__ = ["Capacity", "Elbo", "FreeBits", "Objective", "Terms", "TotalCorrelation", "normalised_beta"]
+__all__ = [
+    "REGULARISERS", "Capacity", "Elbo", "FreeBits", "JensenShannon", "MeanDiscrepancy", "Objective", "Terms",
+    "TotalCorrelation", "make_regulariser", "normalised_beta",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,7 @@ class Terms:
         floor: Smallest distortion any decoder could reach, shape (B,), or None if it is 0 or unknown.
         posterior: q(z|x).
         z: The sample, shape (B, l).
+        prior: p(z), or None where it is of no matter.
     """
 
     distortion: Tensor
@@ -56,6 +74,7 @@ class Terms:
     floor: Tensor | None
     posterior: Posterior
     z: Tensor
+    prior: Prior | None = None
 
     @property
     def elbo(self) -> Tensor:
@@ -137,6 +156,64 @@ def aggregate_log_density(posterior: DiagonalNormal, z: Tensor, images: int) -> 
     log_weight = torch.full((batch, batch), math.log((images - 1) / (images * (batch - 1))), device=z.device)
     log_weight.fill_diagonal_(-math.log(images))
     return torch.logsumexp(pairs.sum(2) + log_weight, 1), torch.logsumexp(pairs + log_weight[:, :, None], 1)
+
+
+@dataclass(frozen=True)
+class MeanDiscrepancy:
+    """ρ = MMD²(q(z) ‖ N(0, I)): the codes of a batch together follow the prior, those of one picture need not.
+
+    InfoVAE with α = 1 and λ = β: codes may tell as much of a picture as they like, whatever the decoder can do.
+    """
+
+    def __call__(self, terms: Terms, t: float) -> tuple[Tensor | float, Tensor]:
+        if not isinstance(terms.prior, StandardNormal):
+            raise UsageError("The mmd objective compares codes with N(0, I): it needs the prior 'standard'.")
+        return 0.0, mmd_to_standard_normal(terms.z)
+
+
+@dataclass(frozen=True)
+class JensenShannon:
+    """ρ = the geometric Jensen–Shannon divergence of q(z|x) and p(z), summed over latents.
+
+    Arguments:
+        skew: a in [0, 1]: 0 is the rate KL(q ‖ p), 1 is KL(p ‖ q).
+    """
+
+    skew: float = 0.5
+
+    def __call__(self, terms: Terms, t: float) -> tuple[Tensor | float, Tensor]:
+        q, p = terms.posterior, terms.prior
+        if not isinstance(q, DiagonalNormal) or not isinstance(p, DiagonalGaussian):
+            raise UsageError(
+                "The jensen-shannon objective needs the posterior 'normal' and the prior 'standard' or 'normal'."
+            )
+        return 0.0, geometric_jensen_shannon(q.mean, q.log_var, p.mean, p.log_var, self.skew).sum(1).mean()
+
+
+def _total_correlation(settings: ObjectiveConfig, images: int) -> Regulariser:
+    if not images:
+        raise UsageError("The total-correlation objective needs the number of pictures, which a stream does not tell.")
+    return TotalCorrelation(images)
+
+
+REGULARISERS: dict[str, Callable[[ObjectiveConfig, int], Regulariser]] = {
+    "elbo": lambda settings, images: Elbo(),
+    "capacity": lambda settings, images: Capacity(LinearSchedule(0.0, settings.capacity, until=0.8)),
+    "free-bits": lambda settings, images: FreeBits(settings.free_bits),
+    "total-correlation": _total_correlation,
+    "mmd": lambda settings, images: MeanDiscrepancy(),
+    "jensen-shannon": lambda settings, images: JensenShannon(settings.skew),
+}
+"""The regularisers by the names that settings use: (settings, number of training pictures or 0) → one."""
+
+
+def make_regulariser(settings: ObjectiveConfig, images: int) -> Regulariser:
+    """The regulariser that the settings name; `images`: the number of training pictures, 0 if nobody knows."""
+    if settings.regulariser not in REGULARISERS:
+        near = guess(settings.regulariser, REGULARISERS)
+        known = ", ".join(REGULARISERS)
+        raise UsageError(f"Unknown regulariser {settings.regulariser!r}.{near} Choose one of: {known}.")
+    return REGULARISERS[settings.regulariser](settings, images)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ N(μ, diag σ²) and a diagonal Gaussian prior N(m, diag s²) it has a closed fo
 
     KL = ½ Σ_i [ (σ_i² + (μ_i − m_i)²) / s_i² − 1 − log(σ_i² / s_i²) ],
 
-which for m = 0, s = 1 is ½ Σ_i (μ_i² + σ_i² − 1 − log σ_i²) (Kingma & Welling 2013, appendix B). Other priors use one
-Monte-Carlo sample, log q(z|x) − log p(z) with z ~ q(z|x), which is unbiased.
+which for m = 0, s = 1 is ½ Σ_i (μ_i² + σ_i² − 1 − log σ_i²) (Kingma & Welling 2013, appendix B). For a Gaussian
+posterior with any covariance Σ it is the same with σ_i² = Σ_ii, and its total correlation ½ (Σ_i log Σ_ii − log det Σ)
+added. Other priors use one Monte-Carlo sample, log q(z|x) − log p(z) with z ~ q(z|x), which is unbiased.
 
 Generation draws a code by transforming base noise, so that a seed names a picture whatever the prior:
 `prior.sample(noise, choice)` maps standard normal `noise` (n, l) and, where the prior is a mixture, uniform `choice`
@@ -17,20 +18,22 @@ from __future__ import annotations
 
 import abc
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from betabloom.errors import UsageError
+from betabloom.vae.divergence import normal_kl
 from betabloom.vae.posterior import normal_log_density
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from betabloom.vae.posterior import DiagonalNormal
+    from betabloom.vae.posterior import DiagonalNormal, Posterior
 
-__all__ = ["Mixture", "Normal", "Prior", "StandardNormal", "VampPrior"]
+__all__ = ["PRIORS", "DiagonalGaussian", "Mixture", "Normal", "Prior", "PriorSettings", "StandardNormal", "VampPrior"]
 
 
 class Prior(nn.Module, abc.ABC):
@@ -46,20 +49,20 @@ class Prior(nn.Module, abc.ABC):
     def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
         """Map standard normal `noise` (n, l) and uniform `choice` (n,) in [0, 1) to n codes ~ p(z), shape (n, l)."""
 
-    def kl(self, posterior: DiagonalNormal, z: Tensor) -> Tensor:
+    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
         """KL(q(z|x) ‖ p(z)) in nats, shape (B,): by default the one-sample estimate at z ~ q(z|x), shape (B, l)."""
         return posterior.log_prob(z) - self.log_prob(z)
 
-    def kl_per_dimension(self, posterior: DiagonalNormal, z: Tensor) -> Tensor | None:
+    def kl_per_dimension(self, posterior: Posterior, z: Tensor) -> Tensor | None:
         """KL(q(z_i|x) ‖ p(z_i)) of the one-dimensional marginals in nats, shape (B, l), or None if unknown.
 
-        It sums to `kl` where the prior factorises over dimensions.
+        It sums to `kl` where the prior and the posterior factorise over dimensions.
         """
         return None
 
 
-class _DiagonalGaussian(Prior):
-    """N(m, diag s²): the closed forms, for whoever says what `mean` and `log_var` (l,) are."""
+class DiagonalGaussian(Prior):
+    """Abstract N(m, diag s²): the closed forms, for whoever says what `mean` m and `log_var` log s², (l,), are."""
 
     mean: Tensor
     log_var: Tensor
@@ -70,16 +73,14 @@ class _DiagonalGaussian(Prior):
     def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
         return self.mean + torch.exp(0.5 * self.log_var) * noise
 
-    def kl(self, posterior: DiagonalNormal, z: Tensor) -> Tensor:
-        return self.kl_per_dimension(posterior, z).sum(1)
+    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
+        return self.kl_per_dimension(posterior, z).sum(1) + posterior.dependence()
 
-    def kl_per_dimension(self, posterior: DiagonalNormal, z: Tensor) -> Tensor:
-        log_ratio = posterior.log_var - self.log_var
-        distance = (posterior.mean - self.mean).square() * torch.exp(-self.log_var)
-        return 0.5 * (torch.exp(log_ratio) + distance - 1 - log_ratio)
+    def kl_per_dimension(self, posterior: Posterior, z: Tensor) -> Tensor:
+        return normal_kl(posterior.mean, posterior.log_var, self.mean, self.log_var)
 
 
-class StandardNormal(_DiagonalGaussian):
+class StandardNormal(DiagonalGaussian):
     """N(0, I), the prior of the original VAE.
 
     Arguments:
@@ -93,7 +94,7 @@ class StandardNormal(_DiagonalGaussian):
         self.register_buffer("log_var", torch.zeros(latents), persistent=False)
 
 
-class Normal(_DiagonalGaussian):
+class Normal(DiagonalGaussian):
     """N(m, s² I) with fixed or learned means m_i; s is a fixed number.
 
     A constant m is a pure re-parametrisation: the encoder's bias absorbs it, and nothing is gained or lost. It
@@ -139,7 +140,7 @@ class _DiagonalMixture(Prior):
         k = torch.searchsorted(edges, choice.double()).clamp_max(len(edges) - 1)
         return mean[k] + torch.exp(0.5 * log_var[k]) * noise
 
-    def kl_per_dimension(self, posterior: DiagonalNormal, z: Tensor) -> Tensor:
+    def kl_per_dimension(self, posterior: Posterior, z: Tensor) -> Tensor:
         log_weight, mean, log_var = self.components()
         joint = normal_log_density(z[:, None], mean, log_var) + log_weight[:, None]
         return posterior.log_prob_per_dimension(z) - torch.logsumexp(joint, 1)
@@ -200,3 +201,34 @@ class VampPrior(_DiagonalMixture):
         count = len(self.logits)
         log_weight = torch.full((count,), -math.log(count), device=self.logits.device)
         return log_weight, posterior.mean, posterior.log_var
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """What a prior can be made of.
+
+    Attributes:
+        latents: Number of dimensions l.
+        shape: Picture shape (C, H, W).
+        mean: m of normal priors.
+        std: s of normal priors.
+        components: K of priors with components.
+        encode: The model's encoder, x (B, C, H, W) → a diagonal Gaussian.
+    """
+
+    latents: int
+    shape: tuple[int, int, int]
+    mean: float
+    std: float
+    components: int
+    encode: Callable[[Tensor], DiagonalNormal]
+
+
+PRIORS: dict[str, Callable[[PriorSettings], Prior]] = {
+    "standard": lambda s: StandardNormal(s.latents),
+    "normal": lambda s: Normal(s.latents, s.mean, s.std),
+    "normal-learned": lambda s: Normal(s.latents, s.mean, s.std, learned=True),
+    "mixture": lambda s: Mixture(s.latents, s.components),
+    "vamp": lambda s: VampPrior(s.encode, s.latents, s.shape, s.components),
+}
+"""The priors by the names that settings use; each entry makes a new one."""

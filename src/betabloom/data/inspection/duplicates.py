@@ -58,7 +58,7 @@ def look_at(image: Image.Image) -> Look:
     grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR))
     bits = int.from_bytes(np.packbits(grey[:, :-1] < grey[:, 1:]).tobytes(), "big")
     extremes = image.getextrema()
-    levels = int(min(low for low, _ in extremes)), int(max(high for _, high in extremes))  # type: ignore[misc, has-type]
+    levels = int(min(low for low, _ in extremes)), int(max(high for _, high in extremes))  # type: ignore[misc]
     colours = image.resize((4, 4), Image.Resampling.BOX).tobytes()
     return Look(bits, colours, int.from_bytes(pixels.digest(), "big"), levels)
 

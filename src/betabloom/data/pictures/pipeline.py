@@ -207,6 +207,10 @@ class Pipeline:
         """
         return self(decode(path, reading, at_least=self.enough, alpha=self.channels == 4))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was worked out, so that it can be sent to other processes."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_calls", "_size")}
+
     @functools.cached_property
     def _calls(self) -> list[tuple[Op, dict[str, Any]]]:
         return [(OPS[step["op"]], {key: step[key] for key in step if key != "op"}) for step in self.steps]

@@ -26,16 +26,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import ImageColor
 
 from betabloom.data.pictures.steps import OPS, REQUIRED, Step, checked, checked_size, final_size
 from betabloom.errors import UsageError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 __all__ = ["NAMED", "inline", "named_steps", "parse"]
 
@@ -55,7 +56,7 @@ def parse(text: str, size: Size | None, channels: int) -> tuple[str, tuple[Step,
     if text in NAMED:
         raise UsageError(f"pipeline '{text}' needs a size")
     if text.lower().endswith(_FILES):
-        written = _from_file(Path(text).expanduser())
+        written = _from_file(local_path(text))
     else:
         written = [part.strip() for part in text.split(",") if part.strip()]
     own = [_step(one, target, f"step {i} of '{text}'") for i, one in enumerate(written, 1)]

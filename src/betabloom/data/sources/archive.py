@@ -28,6 +28,7 @@ from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.data.sources.labels import labels_of
 from betabloom.data.sources.tar import MAX_BYTES, link_target, open_tar
 from betabloom.errors import PictureError, SourceError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     import os
@@ -72,7 +73,7 @@ class Archive(Encoded):
 
     def __init__(self, path: str | os.PathLike[str], **options: Unpack[ReadingOptions]) -> None:
         super().__init__(**options)
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         self.name = self.path.name
         self.splits = {}
         self._unpacked: _Spool | None = None

@@ -18,6 +18,7 @@ from betabloom.data.pictures.depth import HAIR, Window
 from betabloom.data.pictures.reading import Reading
 from betabloom.data.sources.source import Source
 from betabloom.errors import SourceError, UsageError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,7 @@ class Arrays(Source):
         Raises:
             SourceError: It cannot be read; arrays of Python objects are refused, as loading one could run code.
         """
-        path = Path(path).expanduser()
+        path = local_path(path)
         try:
             content = np.load(path, mmap_mode="r", allow_pickle=False)
             if isinstance(content, np.ndarray):

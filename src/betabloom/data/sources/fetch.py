@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from betabloom.data.sources.flowers102 import FOLDER, complete, data_root
 from betabloom.errors import FetchError, UsageError
 from betabloom.system.locks import locked
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,7 +85,7 @@ def fetch_flowers102(
         FetchError: It could not be downloaded, or what came is not what it should be.
         UsageError: `base_url` is not an http(s) address.
     """
-    root = Path(root).expanduser() if root is not None else data_root()
+    root = local_path(root) if root is not None else data_root()
     found = complete(root)
     if found is not None:
         shutil.rmtree(root / f"{FOLDER}.part", ignore_errors=True)  # left by one that was killed at the very end

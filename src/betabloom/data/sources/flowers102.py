@@ -15,6 +15,7 @@ import numpy as np
 
 from betabloom.data.sources.encoded import Encoded, stamp_of
 from betabloom.errors import SourceError
+from betabloom.system.paths import local_path, user_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -63,7 +64,7 @@ class Flowers102(Encoded):
 
     def __init__(self, path: str | os.PathLike[str], **options: Unpack[ReadingOptions]) -> None:
         super().__init__(**options)
-        folder = complete(Path(path).expanduser())
+        folder = complete(local_path(path))
         if folder is None:
             raise SourceError(f"'{path}' is no copy of Flowers102: it needs jpg/, imagelabels.mat and setid.mat")
         self.path = folder
@@ -93,7 +94,7 @@ class Flowers102(Encoded):
 def find_flowers102() -> Path | None:
     """Look for a copy in $BETABLOOM_DATA, ./data and the user's data folder; return its folder or None."""
     chosen = os.environ.get("BETABLOOM_DATA")
-    places = [Path(chosen).expanduser()] if chosen else []
+    places = [local_path(chosen)] if chosen else []
     for place in (*places, Path("data"), user_data()):
         folder = complete(place)
         if folder is not None:
@@ -104,14 +105,12 @@ def find_flowers102() -> Path | None:
 def data_root() -> Path:
     """Return the folder that downloads go to: $BETABLOOM_DATA or the user's data folder."""
     chosen = os.environ.get("BETABLOOM_DATA")
-    return Path(chosen).expanduser() if chosen else user_data()
+    return local_path(chosen) if chosen else user_data()
 
 
 def user_data() -> Path:
     """Return the user's data folder for betabloom."""
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("betabloom", appauthor=False))
+    return user_folder("data", "BETABLOOM_DATA")
 
 
 def complete(path: Path) -> Path | None:

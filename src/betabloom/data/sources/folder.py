@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betabloom.data.sources.beside import METADATA, ignored_as
@@ -12,9 +11,11 @@ from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.data.sources.labels import labels_of
 from betabloom.errors import SourceError
 from betabloom.system.ownership import is_result
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from typing_extensions import Unpack
 
@@ -44,7 +45,7 @@ class Folder(Encoded):
 
     def __init__(self, path: str | os.PathLike[str], **options: Unpack[ReadingOptions]) -> None:
         super().__init__(**options)
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         if not self.path.is_dir():
             raise SourceError(f"'{self.path}' is not a folder: give the folder that your pictures are in")
         self.name = self.path.resolve().name or "folder"

@@ -15,6 +15,7 @@ from betabloom.data.sources.arrays import Arrays
 from betabloom.data.sources.encoded import Encoded, stamp_of
 from betabloom.data.sources.source import Source
 from betabloom.errors import SourceError, UsageError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ class Files(Encoded):
     def __init__(self, paths: Sequence[str | os.PathLike[str]], **options: Unpack[ReadingOptions]) -> None:
         options["min_size"] = 0
         super().__init__(**options)
-        self._paths = [Path(os.path.expanduser(path)) for path in paths]  # noqa: PTH111  # where there is no such user
+        self._paths = [local_path(path) for path in paths]
         self.name = self._paths[0].name if len(self._paths) == 1 else f"{len(self._paths):,} files"
         self.names = [os.fspath(path) for path in paths]
         self.splits = {}

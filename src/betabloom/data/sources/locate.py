@@ -16,6 +16,7 @@ from betabloom.data.sources.folder import Folder
 from betabloom.data.sources.shards import Shards
 from betabloom.data.sources.source import Source
 from betabloom.errors import SourceError, UsageError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -161,15 +162,11 @@ def _place(spec: Any) -> Any:
     if spec is None:
         return "flowers102"
     if isinstance(spec, os.PathLike):
-        return _path(os.fspath(spec))
+        return local_path(spec)
     if not isinstance(spec, str) or _is_named(spec) or is_stream(spec):
         return spec
-    path = _path(spec.removeprefix("file://"))
+    path = local_path(spec)
     return path if path.exists() else spec
-
-
-def _path(text: str) -> Path:
-    return Path(os.path.expanduser(text))  # noqa: PTH111  # Path.expanduser raises where there is no such user
 
 
 def _is_named(text: str) -> bool:

@@ -25,6 +25,7 @@ from betabloom.data.sources.encoded import natural
 from betabloom.data.sources.source import Skipped, Stream
 from betabloom.data.sources.tar import MAX_BYTES, open_tar
 from betabloom.errors import SourceError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -111,7 +112,7 @@ def expand(text: str) -> list[str]:
     for part in text.split("::"):
         for place in _ranges(part):
             if any(sign in place for sign in "*?") and not _is_address(place):
-                places += sorted(glob.glob(str(Path(place).expanduser())), key=natural)  # noqa: PTH207
+                places += sorted(glob.glob(str(local_path(place))), key=natural)  # noqa: PTH207
             else:
                 places.append(place)
     return places

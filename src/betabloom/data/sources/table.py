@@ -15,6 +15,7 @@ import numpy as np
 from betabloom.data.pictures.decode import readable_suffixes
 from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.errors import PictureError, SourceError
+from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ class Table(Encoded):
 
     def __init__(self, path: str | os.PathLike[str], **options: Unpack[ReadingOptions]) -> None:
         super().__init__(**options)
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         self.name = self.path.stem
         self.splits = {}
         rows, notes = rows_in(str(self.path), _text_of(self.path))

@@ -19,13 +19,14 @@ import shutil
 import stat
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betabloom.system.locks import unless_locked
+from betabloom.system.paths import local_path, user_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["Entry", "cache_folder", "clear", "entries", "lock_of", "part_of", "remove", "sweep"]
 
@@ -64,11 +65,7 @@ class Entry:
 def cache_folder() -> Path:
     """Return $BETABLOOM_CACHE, or the user's cache folder for betabloom."""
     chosen = os.environ.get("BETABLOOM_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("betabloom", appauthor=False))
+    return local_path(chosen) if chosen else user_folder("cache", "BETABLOOM_CACHE")
 
 
 def lock_of(store: Path) -> Path:

@@ -1,0 +1,204 @@
+"""Exploring what a model learned, from chosen pictures: traverse, morph, mix, more-like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from betabloom.cli.inputs import (
+    Fps,
+    NewSeed,
+    Points,
+    Scale,
+    chosen_seed,
+    free_result,
+    open_generator,
+    split_model,
+    write_frames,
+    write_sheet,
+)
+from betabloom.cli.options import Device, Force, Json, Out, print_result
+from betabloom.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["app"]
+
+app = typer.Typer()
+PICTURES = (".webp", ".gif", ".mp4", ".png")
+
+
+@app.command()
+def traverse(
+    points: Points = None,
+    dimensions: Annotated[int, typer.Option(min=1, help="How many: those that tell most of a picture.")] = 10,
+    latents: Annotated[str | None, typer.Option(metavar="3,7", help="These dimensions instead.")] = None,
+    steps: Annotated[int, typer.Option(min=2, max=1000, help="Pictures of each dimension.")] = 11,
+    reach: Annotated[float, typer.Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
+    fps: Fps = 10.0,
+    scale: Scale = 2,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Change one latent dimension at a time: each row of the sheet (.png), or cell of the animation, is one."""
+    import numpy as np
+
+    from betabloom.latent.points import points_of
+    from betabloom.latent.space import code_space
+    from betabloom.latent.traversal import dimensions_by_rate, traverse_along
+    from betabloom.seeds import parse_numbers
+
+    path, given = split_model(points)
+    target = free_result(out, "traversal.png", PICTURES, force, given)
+    model = open_generator(path, device)
+    start = points_of(model, given or ["seed:0"])
+    if len(start.names) != 1:
+        raise UsageError(f"A traversal starts from one picture, not from {len(start.names)}.")
+    space = code_space(model)
+    order, rates = dimensions_by_rate(model, space)
+    chosen = order[:dimensions] if latents is None else np.array(parse_numbers(latents))
+    if max(chosen) >= len(order):
+        raise UsageError(f"This model has the latent dimensions 0 to {len(order) - 1}, not {latents}.")
+    by_dimension = dict(zip(order.tolist(), rates.tolist(), strict=True))
+    offsets = np.linspace(-reach, reach, steps)
+    directions = np.eye(len(order), dtype=np.float32)[chosen] * space.spread[chosen, None].astype(np.float32)
+    pictures = traverse_along(model, start.codes[0], directions, offsets.tolist())
+    facts = {
+        "verb": "traverse",
+        "points": given or ["seed:0"],
+        "dimensions": chosen.tolist(),
+        "reach": reach,
+        "steps": steps,
+    }
+    if target.suffix.lower() == ".png":
+        write_sheet(pictures.reshape(-1, *pictures.shape[2:]), target, model, path, facts, columns=steps)
+    else:
+        write_frames(_there_and_back(pictures), target, model, path, facts, fps, scale)
+    nats = [round(by_dimension[int(i)], 3) for i in chosen]
+    print_result(
+        as_json, f"Traversal of {len(chosen)} dimensions from {start.names[0]}: {target}",
+        made=str(target), dimensions=chosen.tolist(), nats=nats, offsets=offsets.tolist(),
+    )  # fmt: skip
+
+
+def _there_and_back(pictures: np.ndarray) -> np.ndarray:
+    """Sheets of all rows (K, S, H, W, C), one a step, to the end and back again: a loop without a jump."""
+    import numpy as np
+
+    from betabloom.imaging.sheets import grid
+
+    steps = pictures.shape[1]
+    sheets = [np.asarray(grid(pictures[:, i])) for i in range(steps)]
+    frames = np.stack([sheets[i] for i in [*range(steps), *range(steps - 2, 0, -1)]])
+    return frames if frames.ndim == 4 else frames[..., None]
+
+
+@app.command()
+def morph(
+    points: Points = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Return to the first picture, without a seam.")] = False,
+    frames: Annotated[int, typer.Option(min=2, max=10_000, help="How many pictures.")] = 60,
+    way: Annotated[str, typer.Option(help="slerp goes round the middle of the codes, linear through it.")] = "slerp",
+    fps: Fps = 20.0,
+    scale: Scale = 4,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Change one picture into the next, at an even pace: an animation (.webp, .gif, .mp4) or a sheet (.png)."""
+    from betabloom.latent import morphing
+    from betabloom.latent.points import points_of
+    from betabloom.latent.space import code_space
+
+    path, given = split_model(points)
+    target = free_result(out, "morph.webp", PICTURES, force, given)
+    model = open_generator(path, device)
+    stops = points_of(model, given)
+    pictures, _ = morphing.morph(model, stops.codes, frames, loop, way, code_space(model).mean)
+    facts = {"verb": "morph", "points": given, "loop": loop, "way": way}
+    if target.suffix.lower() == ".png":
+        write_sheet(pictures, target, model, path, facts)
+    else:
+        write_frames(pictures, target, model, path, facts, fps, scale)
+    print_result(
+        as_json, f"Morph of {len(stops.names)} pictures in {frames} frames: {target}", made=str(target),
+        points=stops.names, frames=frames, loop=loop,
+    )  # fmt: skip
+
+
+@app.command()
+def mix(
+    points: Points = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many children.")] = 12,
+    share: Annotated[float, typer.Option(help="How much comes from the first, from 0 to 1.")] = 0.5,
+    seed: NewSeed = None,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Cross two pictures: both, each with the colours of the other, then children that take half from each."""
+    import numpy as np
+
+    from betabloom.latent.mixing import crossed, recoloured
+    from betabloom.latent.points import points_of
+    from betabloom.latent.space import code_space
+
+    path, given = split_model(points)
+    target, seed = free_result(out, "mix.png", [".png"], force, given), chosen_seed(seed)
+    model = open_generator(path, device)
+    parents = points_of(model, given)
+    if len(parents.names) != 2:
+        raise UsageError(f"Two pictures are crossed, not {len(parents.names)}.")
+    one, other = parents.codes
+    space = code_space(model)
+    swapped = np.stack([recoloured(model, space, one, other), recoloured(model, space, other, one)])
+    codes = np.concatenate([parents.codes, swapped, crossed(space, one, other, n, seed, share)])
+    facts = {"verb": "mix", "points": given, "seed": seed, "share": share}
+    write_sheet(model.decode(codes), target, model, path, facts)
+    print_result(
+        as_json, f"{n} children of {parents.names[0]} and {parents.names[1]} (seed {seed}): {target}",
+        made=str(target), n=n, seed=seed,
+    )  # fmt: skip
+
+
+@app.command(name="more-like")
+def more_like(
+    points: Points = None,
+    bad: Annotated[
+        list[str] | None, typer.Option("--not", metavar="POINT", help="One to be unlike; repeat it.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 16,
+    amount: Annotated[float, typer.Option(min=0, help="0 draws freely, 1 is as like as the good ones.")] = 1.0,
+    seed: NewSeed = None,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Make new pictures like the good ones, and unlike those after --not."""
+    from betabloom.latent.points import points_of
+    from betabloom.latent.preference import moved_along, preferred_direction
+    from betabloom.latent.space import code_space
+
+    path, given = split_model(points)
+    unlike = list(bad or [])
+    target, seed = free_result(out, "more-like.png", [".png"], force, given + unlike), chosen_seed(seed)
+    model = open_generator(path, device)
+    good, worse = points_of(model, given), points_of(model, unlike) if unlike else None
+    space = code_space(model)
+    direction, place = preferred_direction(space, good.codes, None if worse is None else worse.codes)
+    codes = model.draw(n, seed)
+    if amount:
+        codes = moved_along(space, codes, direction, amount * place)
+    facts = {"verb": "more-like", "points": given, "not": unlike, "seed": seed, "amount": amount}
+    write_sheet(model.decode(codes), target, model, path, facts)
+    print_result(
+        as_json, f"{n} new pictures like {', '.join(good.names[:3])} (seed {seed}): {target}",
+        made=str(target), n=n, seed=seed,
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Animations: frames in, a GIF, WebP or MP4 file out, which says how it was made.
+
+A GIF carries its record as a comment, a WebP as XMP, an MP4 as the comment of the file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, unescape
+
+import numpy as np
+from PIL import Image
+
+from betabloom.errors import FormatError, UsageError
+from betabloom.system.atomic import replacing_file
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+__all__ = ["ANIMATIONS", "enlarge_frames", "read_animation", "save_animation"]
+
+ANIMATIONS = (".gif", ".webp", ".mp4")
+XMP = "<x:xmpmeta xmlns:x='adobe:ns:meta/'><betabloom>{}</betabloom></x:xmpmeta>"
+
+
+def save_animation(
+    frames: np.ndarray, path: str | os.PathLike[str], record: Mapping[str, Any], fps: float = 20.0
+) -> None:
+    """Write frames as an animation that repeats for ever (an MP4 plays once). The file appears whole or not at all.
+
+    Arguments:
+        frames: uint8 (N, H, W, C) with 1 or 3 channels.
+        path: Ends in one of `ANIMATIONS`; MP4 needs the package imageio-ffmpeg.
+        record: What is needed to make it again.
+        fps: Frames in a second.
+
+    Raises:
+        UsageError: The ending is none of these, the frames or the pace are impossible, or imageio-ffmpeg is missing.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in ANIMATIONS:
+        raise UsageError(f"An animation is a {', '.join(ANIMATIONS)} file, not {path}.")
+    if frames.ndim != 4 or len(frames) == 0 or frames.shape[3] not in (1, 3):
+        raise UsageError(f"An animation needs frames of shape (N, H, W, 1 or 3), not {frames.shape}.")
+    if not 0 < fps <= 100:
+        raise UsageError(f"An animation shows at most 100 frames in a second and more than 0, not {fps}.")
+    write = _mp4 if suffix == ".mp4" else _gif if suffix == ".gif" else _webp
+    with replacing_file(path, synced=False) as part:
+        write(np.broadcast_to(frames, (*frames.shape[:3], 3)), part, json.dumps(record, sort_keys=True), fps)
+
+
+def enlarge_frames(frames: np.ndarray, scale: int) -> np.ndarray:
+    """Frames (N, H, W, C) made `scale` times as large, smoothly."""
+    if scale == 1:
+        return frames
+    size = (frames.shape[2] * scale, frames.shape[1] * scale)
+    grey = frames.shape[3] == 1
+    larger = [
+        np.asarray(Image.fromarray(f[:, :, 0] if grey else f).resize(size, Image.Resampling.BICUBIC)) for f in frames
+    ]
+    stacked = np.stack(larger)
+    return stacked[..., None] if grey else stacked
+
+
+def _gif(frames: np.ndarray, part: Path, text: str, fps: float) -> None:
+    """One palette for all frames, so that still parts do not flicker."""
+    images = [Image.fromarray(frame) for frame in frames]
+    some = frames[np.linspace(0, len(frames) - 1, min(len(frames), 12)).astype(int)]
+    palette = Image.fromarray(some.reshape(-1, *some.shape[2:])).quantize(256, Image.Quantize.MEDIANCUT)
+    first, *rest = [image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for image in images]
+    first.save(
+        part, "GIF", save_all=True, append_images=rest, duration=max(round(1000 / fps), 10), loop=0,
+        comment=text.encode(), optimize=False,
+    )  # fmt: skip
+
+
+def _webp(frames: np.ndarray, part: Path, text: str, fps: float) -> None:
+    first, *rest = [Image.fromarray(frame) for frame in frames]
+    first.save(
+        part, "WEBP", save_all=True, append_images=rest, duration=max(round(1000 / fps), 1), loop=0, quality=85,
+        method=2, xmp=XMP.format(escape(text)).encode(),
+    )  # fmt: skip
+
+
+def _mp4(frames: np.ndarray, part: Path, text: str, fps: float) -> None:
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise UsageError(
+            "An MP4 needs the package imageio-ffmpeg: pip install 'betabloom[video]'. Or choose a .gif or .webp file."
+        ) from error
+    height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2  # its colours are stored for 2×2 pixels
+    options = ["-metadata", f"comment={text}", "-f", "mp4", "-crf", "18"]
+    writer = imageio_ffmpeg.write_frames(
+        str(part), (width, height), fps=fps, macro_block_size=2, ffmpeg_log_level="error", output_params=options
+    )
+    writer.send(None)
+    for frame in frames:
+        writer.send(np.ascontiguousarray(frame[:height, :width]))
+    writer.close()
+
+
+def read_animation(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read back the record of a GIF or WebP that `save_animation` wrote.
+
+    Raises:
+        FormatError: It is not such a file.
+    """
+    try:
+        with Image.open(path) as image:
+            comment = image.info.get("comment") or b""
+            xmp = image.info.get("xmp") or b""
+        text = comment.decode() or unescape(xmp.decode().split("<betabloom>")[1].split("</betabloom>")[0])
+        record = json.loads(text)
+    except (OSError, SyntaxError, ValueError, IndexError, RecursionError, Image.DecompressionBombError) as error:
+        raise FormatError(f"{path} is not an animation made by betabloom: it carries no record of how.") from error
+    if not isinstance(record, dict):
+        raise FormatError(f"The record in {path} is damaged.")
+    return record

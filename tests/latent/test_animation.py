@@ -1,0 +1,66 @@
+"""Animations keep their frames, their pace and the record of how they were made."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from betabloom.errors import FormatError, UsageError
+from betabloom.imaging.animation import enlarge_frames, read_animation, save_animation
+
+FRAMES = np.zeros((5, 16, 12, 3), np.uint8) + np.array([0, 60, 120, 180, 240], np.uint8)[:, None, None, None]
+RECORD = {"verb": "morph", "points": ["a<b>&c", "seed:7"], "n": 5}
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp"])
+def test_frames_pace_and_record_survive(tmp_path, name):
+    save_animation(FRAMES, tmp_path / name, RECORD, fps=25)
+    with Image.open(tmp_path / name) as image:
+        assert image.n_frames == 5
+        assert image.info["loop"] == 0
+        for i in range(5):
+            image.seek(i)
+            assert abs(int(np.asarray(image.convert("RGB")).mean()) - int(FRAMES[i].mean())) < 6
+        assert image.info["duration"] == 40
+    assert read_animation(tmp_path / name) == RECORD
+    first = (tmp_path / name).read_bytes()
+    save_animation(FRAMES, tmp_path / name, RECORD, fps=25)
+    assert (tmp_path / name).read_bytes() == first
+
+
+def test_an_mp4_is_written_where_ffmpeg_is(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    save_animation(FRAMES, tmp_path / "a.mp4", RECORD)
+    assert (tmp_path / "a.mp4").read_bytes()[4:8] == b"ftyp"
+    assert b"seed:7" in (tmp_path / "a.mp4").read_bytes()
+
+
+def test_an_mp4_without_ffmpeg_ends_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(UsageError, match=r"pip install 'betabloom\[video\]'"):
+        save_animation(FRAMES, tmp_path / "a.mp4", RECORD)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("frames", "name", "fps", "said"),
+    [(FRAMES, "a.avi", 20, "gif"), (FRAMES[0], "a.gif", 20, "shape"), (FRAMES, "a.gif", 0, "frames in a second")],
+)
+def test_impossible_animations_are_refused(tmp_path, frames, name, fps, said):
+    with pytest.raises(UsageError, match=said):
+        save_animation(frames, tmp_path / name, {}, fps)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_files_carry_no_record(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "plain.gif")
+    with pytest.raises(FormatError, match="carries no record"):
+        read_animation(tmp_path / "plain.gif")
+
+
+def test_enlarged_frames_are_larger_and_grey_stays_grey():
+    assert enlarge_frames(FRAMES, 3).shape == (5, 48, 36, 3)
+    assert enlarge_frames(FRAMES[..., :1], 2).shape == (5, 32, 24, 1)
