@@ -19,7 +19,6 @@ import weakref
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betabloom.data.pictures.reading import DEFAULT
@@ -33,6 +32,7 @@ from betabloom.system.paths import local_path
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
+    from pathlib import Path
     from typing import BinaryIO
 
     from typing_extensions import Unpack
