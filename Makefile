@@ -11,7 +11,7 @@ MODEL ?= demo/run
 
 WASM := src/betabloom/reports/share_page/decoder.wasm
 
-.PHONY: setup browser wasm demo gallery bench-peers test test-slow check format clean
+.PHONY: setup browser wasm demo gallery bench-peers test test-slow check format dist clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)  ## make the virtual environment with the tested versions
@@ -72,6 +72,9 @@ check: $(READY)  ## format, lint, types, spelling
 format: $(READY)  ## put the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dist: $(READY)  ## the wheel that people install, in dist/
+	$(BIN)/hatchling build -t wheel -d dist
 
 clean:  ## remove what these targets made
 	rm -rf $(VENV) $(PEERS) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

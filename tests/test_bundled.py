@@ -7,10 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import betabloom
-from betabloom.cli.main import app
+from betabloom.cli.main import run
 from betabloom.imaging import colour
 from betabloom.model.directory import BUNDLED, MODELS
 from betabloom.model.without_torch import open_without_torch
@@ -84,13 +83,13 @@ def large_pixels(x):
     return x.repeat(2, 1).repeat(2, 2)
 
 
-def test_generate_needs_no_argument(tmp_path, monkeypatch):
+def test_generate_needs_no_argument(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["generate", "-n", "4", "--json"])
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout.splitlines()[-1])
+    run(["generate", "-n", "4", "--json"])
+    facts = json.loads(capsys.readouterr().out)
     assert (tmp_path / facts["made"][0]).is_file()
-    assert CliRunner().invoke(app, ["info", BUNDLED]).exit_code == 0
+    run(["info", BUNDLED])
+    assert BUNDLED in capsys.readouterr().out
 
 
 def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
@@ -98,3 +97,10 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
     (tmp_path / BUNDLED).mkdir()
     with pytest.raises(betabloom.BetabloomError, match="not a model directory"):
         betabloom.load(BUNDLED)
+
+
+@pytest.mark.parametrize("name", ["oxford128", "flowers128"])
+def test_cards_of_models_that_learned_from_photos_credit_them(name):
+    card = " ".join((MODELS / name / "README.md").read_text(encoding="utf-8").split())
+    for words in ("TensorFlow's `flower_photos`", "Flickr", "CC BY 2.0", "LICENSE.txt of that archive"):
+        assert words in card

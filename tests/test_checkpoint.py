@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import betabloom
+from betabloom.config import Config
 from betabloom.errors import FormatError, UsageError
+from betabloom.model.card import model_card
 from betabloom.training import loop
 
 
@@ -73,6 +75,14 @@ def test_the_card_names_the_measures(model):
     card = (model[1] / "model" / "README.md").read_text()
     assert model[0].fingerprint in card
     assert "| distortion |" in card
+
+
+def test_the_card_says_where_pictures_come_from_and_asks_for_their_licence():
+    card = model_card(Config.preset("tiny"), {}, 1, "f")
+    assert "--licence TEXT" in card
+    told = Config.preset("tiny", source_note="Photos of my garden.", licence="CC BY 4.0")
+    card = model_card(told, {}, 1, "f")
+    assert "Photos of my garden.\nLicence of the pictures: CC BY 4.0." in card
 
 
 @pytest.fixture

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
 
-from betabloom.cli import main
 from betabloom.imaging.png import read_png
 from betabloom.model.model import load
 from betabloom.model.training_pictures import training_pictures
@@ -325,18 +323,3 @@ def test_version_and_help():
     out, _ = betabloom("--help", cwd=Path.cwd())
     for verb in ("fetch", "train", "runs", "report", "generate", "reconstruct", "vary", "encode", "decode", "info"):
         assert f"  {verb} " in out
-
-
-LOOKS = ("name", "opts", "secondary_opts", "help", "default", "required", "multiple", "nargs", "is_flag", "metavar")
-
-
-def test_a_command_alone_is_what_it_is_among_all_others():
-    """Only the command that is asked for is made: with the same options, and an unknown one is looked for among all."""
-    whole = typer.main.get_command(main.app)
-    for name in whole.commands:
-        found = typer.main.get_command(main._parser([name, "x"])).commands
-        assert set(found) == ({name} if name != "cache" else set(whole.commands))
-        for one, other in zip(found[name].params, whole.commands[name].params, strict=True):
-            assert [getattr(one, a, None) for a in LOOKS] == [getattr(other, a, None) for a in LOOKS]
-    for words in ([], ["--help"], ["grow"]):
-        assert main._parser(words) is main.app

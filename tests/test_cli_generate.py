@@ -71,15 +71,15 @@ def test_one_file_of_many_is_made_again_byte_for_byte(run, tmp_path):
 
 
 def test_hits_are_those_that_are_measured_in_the_files(run, tmp_path):
-    facts = json.loads(run("generate model -n 12 --palette red,blue --json -o each"))
+    facts = json.loads(run("generate model -n 12 --seed 0 --palette red,blue --json -o each"))
     pictures = np.stack([np.asarray(Image.open(tmp_path / file)) for file in facts["made"]])
     centres = [colour.NAMED[i].name for i in colour.named(colour.centre(pictures))]
     hits = [name == wanted for name, wanted in zip(centres, ["red", "blue"] * 6, strict=True)]
     assert facts["satisfied"] == hits
     assert (facts["hits"], facts["hit_rate"], facts["wished"]) == (sum(hits), sum(hits) / 12, "red or blue")
     assert [read_png(tmp_path / file)["satisfied"] for file in facts["made"]] == hits
-    line = run("generate model -n 12 --palette red,blue -o grid.png")
-    assert line == f"12 new pictures, {sum(hits)} of them red or blue: grid.png\n"
+    line = run("generate model -n 12 --seed 0 --palette red,blue -o grid.png")
+    assert line == f"12 new pictures, {sum(hits)} of them red or blue (seed 0): grid.png\n"
 
 
 def test_like_takes_the_colours_of_centre_and_surroundings(run, tmp_path):
@@ -106,7 +106,7 @@ def test_large_pictures_have_the_size_that_was_asked_for(run, tmp_path):
     ("options", "message"),
     [
         ("--palette octarine", "Unknown colour 'octarine'. Choose from: black, white"),
-        ("--palette red --hue 0.5", "choose one of them"),
+        ("--palette red --hue 0.5", "Choose one of them"),
         ("--hue 2", "between 0 and 1"),
         ("--like nowhere.jpg", "no picture file nowhere.jpg"),
         ("--like a.png -o a.png --force", "what the result is made from"),
@@ -125,8 +125,8 @@ def test_wrong_use_says_what_to_type(run, options, message, tmp_path):
 
 def test_less_precise_pictures_are_the_same_but_for_some_levels_and_not_for_colours_on_request(run, tmp_path):
     for name, option in (("one", ""), ("two", "--precision bf16")):
-        run(f"generate model -n 9 {option} -o {name}.png")
+        run(f"generate model --seed 0 -n 9 {option} -o {name}.png")
     one, two = (np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("one", "two"))
     assert 0 < np.abs(one - two).max() <= 4
-    assert "leave out --precision" in run("generate model -n 2 --precision bf16 --hue 0.3", code=2)
+    assert "Leave out --precision" in run("generate model -n 2 --precision bf16 --hue 0.3", code=2)
     assert "Unknown precision 'fp8'" in run("generate model -n 2 --precision fp8", code=2)

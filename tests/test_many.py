@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom.cli import generate as cli_generate
+from betabloom.generate import drawing
 from betabloom.imaging.files import write_each
 from betabloom.imaging.png import read_png
 from betabloom.model.without_torch import open_without_torch
@@ -25,7 +25,7 @@ def generate(folder, *words, measured=False):
     program = "import sys, tracemalloc\nfrom betabloom.cli.main import main\n"
     if measured:  # modules and their tables are loaded before the count begins
         program += (
-            "import numpy, PIL.PngImagePlugin, betabloom.model.without_torch, betabloom.cli.pictures\n"
+            "import numpy, PIL.PngImagePlugin, betabloom.model.without_torch, betabloom.generate.writing\n"
             "tracemalloc.start()\ntry: main()\nfinally: print(tracemalloc.get_traced_memory()[1])\n"
         )
     else:
@@ -39,7 +39,7 @@ def generate(folder, *words, measured=False):
 
 
 def test_files_of_many_are_the_pictures_that_are_in_memory(tmp_path):
-    n = cli_generate.MOST_AT_ONCE + 70  # more than one piece
+    n = drawing.MOST_AT_ONCE + 70  # more than one piece
     generate(tmp_path, "-n", n, "--seed", 5, "-o", "each")
     pictures = open_without_torch(GOLDEN).generate(n, seed=5)
     files = sorted((tmp_path / "each").iterdir())
@@ -49,10 +49,10 @@ def test_files_of_many_are_the_pictures_that_are_in_memory(tmp_path):
 
 
 def test_memory_does_not_grow_with_their_number(tmp_path):
-    few = generate(tmp_path, "-n", 2200, "-o", "few", measured=True)  # four pieces: three are in memory at a time
-    many = generate(tmp_path, "-n", 4400, "-o", "many", measured=True)
-    assert len(list((tmp_path / "many").iterdir())) == 4400
-    assert many < few + 600_000  # the pictures alone that are more have 1.7 MB
+    few = generate(tmp_path, "-n", 2600, "-o", "few", measured=True)  # six pieces: three are in memory at a time
+    many = generate(tmp_path, "-n", 5200, "-o", "many", measured=True)
+    assert len(list((tmp_path / "many").iterdir())) == 5200
+    assert many < few + 900_000  # the pictures alone that are more have 2 MB
 
 
 def test_json_names_every_file(tmp_path):
@@ -93,5 +93,5 @@ def test_pieces_of_large_pictures_are_small():
         class config:  # noqa: N801
             shape = (3, 512, 512)
 
-    assert cli_generate._at_once(Large) == cli_generate.BATCH
-    assert cli_generate._at_once(open_without_torch(GOLDEN)) == cli_generate.MOST_AT_ONCE
+    assert drawing.at_once(Large) == drawing.BATCH
+    assert drawing.at_once(open_without_torch(GOLDEN)) == drawing.MOST_AT_ONCE

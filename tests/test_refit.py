@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
 import betabloom
-from betabloom.cli.main import app
+from betabloom.cli.main import run
 from betabloom.errors import UsageError
 from betabloom.model.without_torch import open_without_torch
 from betabloom.refine.refit import refit
@@ -80,17 +79,17 @@ def test_pictures_that_do_not_fit_are_refused(pictures, model):
         refit(model, store)
 
 
-def test_the_command(model, tmp_path, monkeypatch):
+def test_the_command(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BETABLOOM_CACHE", str(tmp_path / "cache"))
     model.save(tmp_path / "m")
     (tmp_path / "reds").mkdir()
     for i, picture in enumerate(blots(40, 0, 5)):
         Image.fromarray(picture).save(tmp_path / "reds" / f"{i}.png")
-    result = CliRunner().invoke(app, ["refit", "m", "reds", "-o", "red", "--json"])
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout.splitlines()[-1])
+    run(["refit", "m", "reds", "-o", "red", "--json"])
+    facts = json.loads(capsys.readouterr().out)
     assert facts["made"] == "red"
     assert (tmp_path / "red" / "samples.png").is_file()
     assert betabloom.load("red").config.data.source == str(tmp_path / "reds")
-    assert CliRunner().invoke(app, ["refit", "m", "reds", "-o", "red"]).exit_code != 0
+    with pytest.raises(UsageError, match="red exists already"):
+        run(["refit", "m", "reds", "-o", "red"])

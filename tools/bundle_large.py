@@ -30,6 +30,9 @@ from betabloom.imaging import png, sheets
 from betabloom.model.directory import BUNDLED, MODELS, read_description
 
 PHOTOS = "flower-photos (daisies, dandelions, roses, sunflowers, tulips)"
+CREDIT = """The photos are TensorFlow's `flower_photos` (http://download.tensorflow.org/example_images/flower_photos.tgz):
+photographs from Flickr under CC BY 2.0 (https://creativecommons.org/licenses/by/2.0/), whose authors are named in
+LICENSE.txt of that archive."""
 MEASURES = Path(__file__).parents[1] / "benchmarks" / "results" / "quality-flower-photos.json"
 # What the settings of each say of the pictures it learned from.
 DATA = {
@@ -43,6 +46,7 @@ CARDS = {
 It draws what `{base}` draws, at twice the size, with the same codes: see the card there. Its enlarger was taught by
 the lesson of `betabloom enlarge` for {seconds:,.0f} s ({steps:,} steps) on {photos:,} photos of at least 128×128:
 {pictures}.
+{credit}
 No photo is part of this model; the photographs belong to their authors.
 
 ## Its limits
@@ -60,6 +64,7 @@ took place at 64×64, in {minutes:.0f} minutes of one NVIDIA H100, beside trials
 that of `oxford128`, taught on these photos ({steps:,} steps). Codes are drawn as those of {fitted:,} of the photos
 lie. Of every photo some part of it has learned. No photo is part of this model; the photographs belong to their
 authors.
+{credit}
 
 ## How good it is
 
@@ -106,6 +111,7 @@ def main() -> None:
         card = CARDS[given.name].format(
             base=BUNDLED,
             pictures=PHOTOS,
+            credit=CREDIT,
             distances=distances(),
             images=t["images"],
             learned=t["steps"],

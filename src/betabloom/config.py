@@ -46,6 +46,8 @@ class DataConfig:
 
     source: str = _setting("flowers102", "flowers102, drawn, drawn:COUNT, a folder, archive, table, hf:NAME or shards")
     min_size: int = _setting(0, "leave out pictures with a side of fewer pixels", between=(0, 65536))
+    source_note: str = _setting("", "where the pictures come from, for the model card")
+    licence: str = _setting("", "licence of the pictures, for the model card")
     background: str = _setting("white", "colour behind transparent pictures")
     levels: str = _setting(
         "", "LOW,HIGH: stored values that are black and white; auto, or empty for the kind of file's"

@@ -7,6 +7,7 @@ grey level, since processors add up numbers in an order that depends on how many
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,8 @@ def parse_numbers(text: str) -> list[int]:
     numbers: list[int] = []
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()) or (last and int(last) < int(first)):
+        decimal = all(re.fullmatch("[0-9]{1,18}", each) for each in (first, last or first))
+        if not decimal or (last and int(last) < int(first)):
             raise UsageError(f"Numbers of pictures are written as 0-5,8, not {text!r}.")
         if len(numbers) + int(last or first) - int(first) >= MOST:
             raise UsageError(f"{text!r} are more than {MOST:,} pictures.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import time
@@ -11,9 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from betabloom.cli.cache import app
+from betabloom.cli.main import run
 from betabloom.data import Folder, Pipeline, prepare
 from betabloom.data.store.cache import clear, entries, lock_of
 from betabloom.data.store.texts import Texts, write_texts
@@ -28,10 +29,9 @@ JUST = Pipeline.named("justcrop", (8, 8))
 
 
 def _run(*words: str) -> str:
-    result = CliRunner().invoke(app, words)
-    if result.exception is not None:
-        raise result.exception
-    return result.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        run(["cache", *words])
+    return out.getvalue()
 
 
 def _age(folder: Path, days: float) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import typer.main
 
-from betabloom.cli.generate import command_to_repeat
-from betabloom.cli.main import app
+from betabloom.cli.main import command as command_named
+from betabloom.generate.writing import command_to_repeat
 from betabloom.imaging.png import read_png
 from betabloom.training import loop
 
@@ -31,10 +30,9 @@ _spec.loader.exec_module(gallery)
 
 
 def parsed(command: str) -> dict[str, object]:
-    """What the command line makes of a command; typer refuses what it does not know."""
+    """What the command line makes of a command; it refuses what it does not know."""
     words = shlex.split(command)
-    verb = typer.main.get_command(app).commands[words[1]]
-    return dict(verb.make_context(words[1], words[2:]).params)
+    return command_named(words[1]).parse(words[2:])
 
 
 def check(folder: Path) -> None:

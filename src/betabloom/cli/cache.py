@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import Json, aligned, print_lines, print_result
 
 if TYPE_CHECKING:
     from betabloom.data.store.cache import Entry
 
-__all__ = ["app"]
-
-app = typer.Typer(help="Show or free the pictures that were prepared for training.", no_args_is_help=True)
+__all__ = ["clear", "list_"]
 
 
-@app.command("list")
 def list_(as_json: Json = False) -> None:
     """Show which prepared pictures are kept, and what they take."""
     from betabloom.data.store.cache import cache_folder, entries
@@ -31,10 +27,9 @@ def list_(as_json: Json = False) -> None:
     )  # fmt: skip
 
 
-@app.command()
 def clear(
-    name: Annotated[str | None, typer.Argument(help="Only of the source of that name, or the one of that key.")] = None,
-    older_than: Annotated[float, typer.Option(metavar="DAYS", min=0, help="Only what is older.")] = 0.0,
+    name: Annotated[str | None, Argument("Only of the source of that name, or the one of that key.")] = None,
+    older_than: Annotated[float, Option(metavar="DAYS", minimum=0, help="Only what is older.")] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Remove prepared pictures; they are prepared again when they are needed. Originals are not touched."""

@@ -7,8 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import (
     Background,
     Channels,
@@ -33,21 +32,18 @@ if TYPE_CHECKING:
 
     from betabloom.data import Pipeline, Source
 
-__all__ = ["app"]
-
-app = typer.Typer()
+__all__ = ["fetch", "inspect", "preview"]
 
 SourceArgument = Annotated[
-    str | None, typer.Argument(metavar="SOURCE", help="A folder, archive, table, hf:NAME, shards, drawn or flowers102.")
+    str | None, Argument("A folder, archive, table, hf:NAME, shards, drawn or flowers102.", "SOURCE")
 ]
-MinSize = Annotated[int, typer.Option(min=0, help="Leave out pictures with a side of fewer pixels.")]
-Size = Annotated[str, typer.Option(help="Side in pixels, or WIDTHxHEIGHT, of the pictures to train on.")]
+MinSize = Annotated[int, Option(minimum=0, help="Leave out pictures with a side of fewer pixels.")]
+Size = Annotated[str, Option(help="Side in pixels, or WIDTHxHEIGHT, of the pictures to train on.")]
 
 
-@app.command()
 def fetch(
-    what: Annotated[str, typer.Argument(metavar="flowers102")] = "flowers102",
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder that will hold flowers-102/.")] = None,
+    what: Annotated[str, Argument("", "flowers102")] = "flowers102",
+    out: Annotated[Path | None, Option("-o", "--out", help="Folder that will hold flowers-102/.")] = None,
     as_json: Json = False,
 ) -> None:
     """Download the Oxford 102 flowers (345 MB), once."""
@@ -63,7 +59,6 @@ def fetch(
     )
 
 
-@app.command()
 def inspect(
     source: SourceArgument = None,
     size: Size = "64",
@@ -72,8 +67,8 @@ def inspect(
     levels: Levels = None,
     pages: Pages = None,
     exclude: Exclude = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Read headers only: no damage inside, no copies.")] = False,
-    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Write a contact sheet.")] = None,
+    quick: Annotated[bool, Option("--quick", help="Read headers only: no damage inside, no copies.")] = False,
+    sheet: Annotated[Path | None, Option(metavar="PNG", help="Write a contact sheet.")] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -82,7 +77,7 @@ def inspect(
     from betabloom.config import parse_size
     from betabloom.system.console import progress
 
-    path = None if sheet is None else free_path(sheet, force)
+    path = None if sheet is None else free_path(sheet, "sheet.png", force)
     opened = _open(source, reading_options(background, min_size, levels, pages, exclude))
     with progress("looking", "pictures") as report_progress:
         report = data.inspect(opened, parse_size(size), quick=quick, progress=report_progress)
@@ -92,14 +87,13 @@ def inspect(
     print_lines(as_json, lines, **report.to_dict(), sheet=None if path is None else str(path))
 
 
-@app.command()
 def preview(
     source: SourceArgument = None,
-    pipeline: Annotated[str, typer.Option(help="A name, steps like crop:150%,blur:1, or a .yaml file.")] = "square",
+    pipeline: Annotated[str, Option(help="A name, steps like crop:150%,blur:1, or a .yaml file.")] = "square",
     size: Size = "64",
     channels: Channels = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Which pictures.")] = 0,
+    n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 16,
+    seed: Annotated[int, Option(minimum=0, help="Which pictures.")] = 0,
     min_size: MinSize = 0,
     background: Background = None,
     levels: Levels = None,
@@ -112,9 +106,9 @@ def preview(
     """Show what a pipeline makes of some pictures: each row of originals has the result below it."""
     from betabloom import data
     from betabloom.config import parse_size
-    from betabloom.imaging import png, sheets
+    from betabloom.imaging import output, sheets
 
-    path = free_path(out or Path("preview.png"), force)
+    path = free_path(out, "preview.png", force)
     target = parse_size(size)
     made = data.Pipeline.parse(pipeline, target, channels or 3)
     opened = _open(source, reading_options(background, min_size, levels, pages, exclude))
@@ -123,7 +117,7 @@ def preview(
     before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels or 3), chosen, n)
     names = [printable(opened.names[index]) for index in chosen]
     record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names}
-    png.save_png(sheets.pairs(before, after), path, record)
+    output.save_image(sheets.pairs(before, after), path, record)
     print_result(
         as_json, f"{len(names)} pictures before and after '{made.name}': {path}", made=str(path), pictures=names
     )
@@ -141,12 +135,12 @@ def _open(source: str | None, options: dict[str, Any]) -> Source:
 def _contact_sheet(source: Source, path: Path) -> None:
     """Write up to 100 usable pictures, evenly spread over the source."""
     from betabloom import data
-    from betabloom.imaging import png, sheets
+    from betabloom.imaging import output, sheets
 
     order = range(0, len(source), max(1, -(-len(source) // 100)))
     pictures, chosen = _pictures(source, data.Pipeline.named("square", (96, 96)), order, 100)
     names = [printable(source.names[index]) for index in chosen]
-    png.save_png(sheets.grid(pictures), path, {"verb": "inspect", "source": source.name, "pictures": names})
+    output.save_image(sheets.grid(pictures), path, {"verb": "inspect", "source": source.name, "pictures": names})
 
 
 def _pictures(source: Source, pipeline: Pipeline, order: Iterable[int], at_most: int) -> tuple[np.ndarray, list[int]]:

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import AnyModel, Device, Force, Json, Out, free_path, print_result
 from betabloom.model.training_pictures import training_pictures
 
@@ -15,25 +14,20 @@ if TYPE_CHECKING:
     from betabloom.metrics import Extractor
     from betabloom.reports.evaluation import Evaluation
 
-__all__ = ["app"]
-
-app = typer.Typer()
+__all__ = ["evaluate"]
 
 
-@app.command()
 def evaluate(
     model: AnyModel = None,
-    source: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="Real pictures; those of the training if left out.")
-    ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many pictures to generate.")] = 2000,
-    real: Annotated[int, typer.Option(min=1, help="How many training pictures to compare with, at most.")] = 5000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the generated pictures and of the measures.")] = 0,
-    features: Annotated[str, typer.Option(help="auto, lite0, lite1, lite2, pixels or onnx:FILE.")] = "auto",
-    sampler: Annotated[str, typer.Option(help="auto, prior, gaussian, mixture, parzen or flow.")] = "auto",
-    samples: Annotated[int, typer.Option(min=1, help="Importance weights for the likelihood.")] = 16,
+    source: Annotated[str | None, Argument("Real pictures; those of the training if left out.", "SOURCE")] = None,
+    n: Annotated[int, Option("-n", minimum=1, help="How many pictures to generate.")] = 2000,
+    real: Annotated[int, Option(minimum=1, help="How many training pictures to compare with, at most.")] = 5000,
+    seed: Annotated[int, Option(minimum=0, help="Of the generated pictures and of the measures.")] = 0,
+    features: Annotated[str, Option(help="auto, lite0, lite1, lite2, pixels or onnx:FILE.")] = "auto",
+    sampler: Annotated[str, Option(help="auto, prior, gaussian, mixture, parzen or flow.")] = "auto",
+    samples: Annotated[int, Option(minimum=1, help="Importance weights for the likelihood.")] = 16,
     sheet: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Write the nearest pairs: generated above training picture.")
+        Path | None, Option(metavar="PNG", help="Write the nearest pairs: generated above training picture.")
     ] = None,
     out: Out = None,
     device: Device = "cpu",
@@ -43,16 +37,15 @@ def evaluate(
     """Measure fidelity, novelty, likelihood and codes, with intervals: a report, -o report.md or report.json."""
     from betabloom import metrics
     from betabloom.data.store.cache import cache_folder
-    from betabloom.imaging import png, sheets
+    from betabloom.imaging import output, sheets
     from betabloom.model.directory import BUNDLED
     from betabloom.model.model import load
     from betabloom.reports.evaluate import evaluate as measure
     from betabloom.system.console import progress
     from betabloom.system.hardware import choose_device
 
-    path = out or Path("evaluation.md")
-    path = free_path(path, force, suffix=".json" if path.suffix.lower() == ".json" else ".md")
-    pairs = None if sheet is None else free_path(sheet, force)
+    path = free_path(out, "evaluation.md", force, (".md", ".json"))
+    pairs = None if sheet is None else free_path(sheet, "pairs.png", force)
     extractor = _installed() if features == "auto" else metrics.open_extractor(features)
     loaded = load(model, str(choose_device(device)))
     store = training_pictures(loaded, source)
@@ -61,7 +54,7 @@ def evaluate(
     _write(found, path)
     if pairs:
         record = {"verb": "evaluate", **found.facts, "nearest": found.pair_facts}
-        png.save_png(sheets.pairs(*found.pairs), pairs, record)
+        output.save_image(sheets.pairs(*found.pairs), pairs, record)
     made = [str(path)] + ([str(pairs)] if pairs else [])
     print_result(as_json, f"{_headline(found)}: {', '.join(made)}", made=made, **found.to_dict())
 

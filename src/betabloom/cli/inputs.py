@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import free_path, refuse_overwriting_input
-from betabloom.cli.pictures import load_model, record_of
-from betabloom.errors import UsageError
+from betabloom.cli.pictures import is_model, load_model, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,26 +33,19 @@ __all__ = [
 
 Points = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[MODEL] POINTS", help="Picture files, code files (.npz), seeds (seed:7, seed:7/3)."),
+    Argument("Picture files, code files (.npz), seeds (seed:7, seed:7/3).", "[MODEL] POINTS"),
 ]
 NewSeed = Annotated[
-    int | None, typer.Option("--seed", min=0, help="Same seed, same result; without it a new one each time.")
+    int | None, Option("--seed", minimum=0, help="Same seed, same result; without it a new one each time.")
 ]
-Fps = Annotated[float, typer.Option(help="Frames in a second of an animation.")]
-Scale = Annotated[int, typer.Option(min=1, max=16, help="Enlarges the frames of an animation.")]
+Fps = Annotated[float, Option(help="Frames in a second of an animation.")]
+Scale = Annotated[int, Option(minimum=1, maximum=16, help="Enlarges the frames of an animation.")]
 
 
 def split_model(words: Sequence[str] | None) -> tuple[Path | None, list[str]]:
     """The model, if the first word names one, and the rest."""
-    from betabloom.model.directory import is_bundled
-
     given = list(words or [])
-    if given and not given[0].startswith("seed:"):
-        path = Path(given[0])
-        is_model = any((path / name).is_file() for name in ("config.json", "model/config.json"))
-        if is_model or (is_bundled(path) and not path.exists()):
-            return path, given[1:]
-    return None, given
+    return (Path(given[0]), given[1:]) if given and is_model(Path(given[0])) else (None, given)
 
 
 def open_generator(path: Path | None, device: str) -> Generator:
@@ -88,15 +78,7 @@ def free_result(out: Path | None, name: str, suffixes: Sequence[str], force: boo
         force: Whether what is there may be replaced.
         inputs: Files that it must not replace.
     """
-    if out is None:
-        plain = Path(name)
-        names = itertools.chain([plain], (plain.with_stem(f"{plain.stem}-{i}") for i in itertools.count(2)))
-        return next(each for each in names if not each.exists())
-    suffix = out.suffix.lower()
-    if suffix not in suffixes:
-        endings = " or ".join(suffixes)
-        raise UsageError(f"The result is a {endings} file: -o {out.stem or 'result'}{suffixes[0]}, not {out}.")
-    path = free_path(out, force, suffix)
+    path = free_path(out, name, force, suffixes)
     refuse_overwriting_input(path, [each for each in inputs if Path(each).is_file()])
     return path
 
@@ -109,11 +91,11 @@ def write_sheet(
     facts: Mapping[str, Any],
     columns: int = 0,
 ) -> None:
-    """Write pictures as one PNG sheet that says how it was made."""
-    from betabloom.imaging import png, sheets
+    """Write pictures as one sheet that says how it was made."""
+    from betabloom.imaging import output, sheets
 
     record = record_of(model, model_path, {**facts, "n": len(pictures), "columns": columns})
-    png.save_png(sheets.grid(pictures, columns), path, record)
+    output.save_image(sheets.grid(pictures, columns), path, record)
 
 
 def write_frames(

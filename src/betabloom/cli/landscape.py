@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from betabloom.cli.command import Option
 from betabloom.cli.inputs import NewSeed, Points, chosen_seed, free_result, open_generator, split_model, write_sheet
-from betabloom.cli.options import Device, Force, Json, Out, aligned, print_lines, print_result
-from betabloom.cli.pictures import read_pictures, record_of
+from betabloom.cli.options import IMAGES, Device, Force, Json, Out, aligned, print_lines, print_result
+from betabloom.cli.pictures import record_of
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,22 +21,17 @@ if TYPE_CHECKING:
     from betabloom.latent.space import Space
     from betabloom.model.generator import Generator
 
-__all__ = ["app"]
-
-app = typer.Typer()
+__all__ = ["directions", "map_"]
 KINDS = ("all", "pca", "sefa", "property", "attribute")
 
 
-@app.command()
 def directions(
     points: Points = None,
-    kind: Annotated[str, typer.Option(help="pca, sefa, property, attribute (needs --labels) or all of them.")] = "all",
-    labels: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Pictures with labels, as FOLDER/CLASS/.")
-    ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="At most so many directions.")] = 12,
-    steps: Annotated[int, typer.Option(min=2, max=100, help="Pictures of each direction.")] = 9,
-    reach: Annotated[float, typer.Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
+    kind: Annotated[str, Option(help="pca, sefa, property, attribute (needs --labels) or all of them.")] = "all",
+    labels: Annotated[str | None, Option(metavar="SOURCE", help="Pictures with labels, as FOLDER/CLASS/.")] = None,
+    n: Annotated[int, Option("-n", minimum=1, help="At most so many directions.")] = 12,
+    steps: Annotated[int, Option(minimum=2, maximum=100, help="Pictures of each direction.")] = 9,
+    reach: Annotated[float, Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
     out: Out = None,
     device: Device = "cpu",
     force: Force = False,
@@ -54,7 +48,7 @@ def directions(
     path, given = split_model(points)
     if kind not in KINDS or (kind == "attribute" and labels is None):
         raise UsageError(f"--kind is one of {', '.join(KINDS)}; attribute needs --labels, a folder with one per class.")
-    target = free_result(out, "directions.png", [".png"], force, given)
+    target = free_result(out, "directions.png", IMAGES, force, given)
     model = open_generator(path, device)
     start = points_of(model, given or ["seed:0"])
     if len(start.names) != 1:
@@ -78,6 +72,7 @@ def directions(
 def _candidates(model: Generator, space: Space, kind: str, labels: str | None) -> list[Direction]:
     """The directions of one kind, or of all."""
     from betabloom.latent import directions as found
+    from betabloom.model.prepared import load_pictures
 
     chosen: list[Direction] = []
     if kind in ("all", "property"):
@@ -87,7 +82,7 @@ def _candidates(model: Generator, space: Space, kind: str, labels: str | None) -
     if kind in ("all", "sefa"):
         chosen += found.sefa_directions(model, space)
     if labels is not None and kind in ("all", "attribute"):
-        pictures, _, classes = read_pictures([labels], model)
+        pictures, _, classes, _ = load_pictures(model, [labels])
         if classes is None:
             raise UsageError(f"The pictures of {labels} have no labels: put each class in a folder of its own.")
         chosen += found.attribute_directions(space, model.encode(pictures)[0], classes)
@@ -104,14 +99,13 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     return [[str(i), row["name"], row["kind"], f"{row['change']:.3f}"] for i, row in enumerate(rows, 1)]
 
 
-@app.command(name="map")
 def map_(
     points: Points = None,
     n: Annotated[
-        int, typer.Option("-n", min=3, help="At most so many pictures; generated ones if none are given.")
+        int, Option("-n", minimum=3, help="At most so many pictures; generated ones if none are given.")
     ] = 400,
-    method: Annotated[str, typer.Option(help="pca, tsne (scikit-learn) or umap (umap-learn).")] = "pca",
-    layout: Annotated[str, typer.Option(help="grid covers nothing; scatter shows the very places.")] = "grid",
+    method: Annotated[str, Option(help="pca, tsne (scikit-learn) or umap (umap-learn).")] = "pca",
+    layout: Annotated[str, Option(help="grid covers nothing; scatter shows the very places.")] = "grid",
     seed: NewSeed = None,
     out: Out = None,
     device: Device = "cpu",
@@ -122,15 +116,15 @@ def map_(
     from betabloom.latent.maps import map_rows, picture_map, project
 
     path, given = split_model(points)
-    target, seed = free_result(out, "map.png", [".png", ".csv", ".json"], force, given), chosen_seed(seed)
+    target, seed = free_result(out, "map.png", [*IMAGES, ".csv", ".json"], force, given), chosen_seed(seed)
     model = open_generator(path, device)
     pictures, codes, names, labels = _material(model, given, n, seed)
     places = project(codes, method, seed)
     facts = {"verb": "map", "points": given, "seed": seed, "method": method, "layout": layout, "n": len(codes)}
     if target.suffix.lower() == ".png":
-        from betabloom.imaging.png import save_png
+        from betabloom.imaging.output import save_image
 
-        save_png(picture_map(pictures, places, layout), target, record_of(model, path, facts))
+        save_image(picture_map(pictures, places, layout), target, record_of(model, path, facts))
     else:
         _write_rows(map_rows(names, places, labels), target, record_of(model, path, facts))
     print_result(
@@ -145,12 +139,13 @@ def _material(
     import numpy as np
 
     from betabloom.latent.points import is_seed, points_of
+    from betabloom.model.prepared import load_pictures
 
     if not given:
         codes = model.draw(n, seed)
         return model.decode(codes), codes, [f"seed:{seed}/{i}" for i in range(n)], None
     if len(given) == 1 and not is_seed(given[0]) and not Path(given[0]).is_file():
-        pictures, names, labels = read_pictures(given, model)
+        pictures, names, labels, _ = load_pictures(model, given)
         some = np.linspace(0, len(names) - 1, min(n, len(names))).round().astype(int)
         chosen = pictures[some]
         return chosen, model.encode(chosen)[0], [names[i] for i in some], None if labels is None else labels[some]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from betabloom.cli.command import Option
 from betabloom.cli.inputs import (
     Fps,
     NewSeed,
@@ -18,25 +17,22 @@ from betabloom.cli.inputs import (
     write_frames,
     write_sheet,
 )
-from betabloom.cli.options import Device, Force, Json, Out, print_result
+from betabloom.cli.options import IMAGES, Device, Force, Json, Out, print_result
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["app"]
-
-app = typer.Typer()
+__all__ = ["mix", "more_like", "morph", "traverse"]
 PICTURES = (".webp", ".gif", ".mp4", ".png")
 
 
-@app.command()
 def traverse(
     points: Points = None,
-    dimensions: Annotated[int, typer.Option(min=1, help="How many: those that tell most of a picture.")] = 10,
-    latents: Annotated[str | None, typer.Option(metavar="3,7", help="These dimensions instead.")] = None,
-    steps: Annotated[int, typer.Option(min=2, max=1000, help="Pictures of each dimension.")] = 11,
-    reach: Annotated[float, typer.Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
+    dimensions: Annotated[int, Option(minimum=1, help="How many: those that tell most of a picture.")] = 10,
+    latents: Annotated[str | None, Option(metavar="3,7", help="These dimensions instead.")] = None,
+    steps: Annotated[int, Option(minimum=2, maximum=1000, help="Pictures of each dimension.")] = 11,
+    reach: Annotated[float, Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
     fps: Fps = 10.0,
     scale: Scale = 2,
     out: Out = None,
@@ -97,12 +93,11 @@ def _there_and_back(pictures: np.ndarray) -> np.ndarray:
     return frames if frames.ndim == 4 else frames[..., None]
 
 
-@app.command()
 def morph(
     points: Points = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Return to the first picture, without a seam.")] = False,
-    frames: Annotated[int, typer.Option(min=2, max=10_000, help="How many pictures.")] = 60,
-    way: Annotated[str, typer.Option(help="slerp goes round the middle of the codes, linear through it.")] = "slerp",
+    loop: Annotated[bool, Option("--loop", help="Return to the first picture, without a seam.")] = False,
+    frames: Annotated[int, Option(minimum=2, maximum=10_000, help="How many pictures.")] = 60,
+    way: Annotated[str, Option(help="slerp goes round the middle of the codes, linear through it.")] = "slerp",
     fps: Fps = 20.0,
     scale: Scale = 4,
     out: Out = None,
@@ -131,11 +126,10 @@ def morph(
     )  # fmt: skip
 
 
-@app.command()
 def mix(
     points: Points = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many children.")] = 12,
-    share: Annotated[float, typer.Option(help="How much comes from the first, from 0 to 1.")] = 0.5,
+    n: Annotated[int, Option("-n", minimum=1, help="How many children.")] = 12,
+    share: Annotated[float, Option(help="How much comes from the first, from 0 to 1.")] = 0.5,
     seed: NewSeed = None,
     out: Out = None,
     device: Device = "cpu",
@@ -150,7 +144,7 @@ def mix(
     from betabloom.latent.space import code_space
 
     path, given = split_model(points)
-    target, seed = free_result(out, "mix.png", [".png"], force, given), chosen_seed(seed)
+    target, seed = free_result(out, "mix.png", IMAGES, force, given), chosen_seed(seed)
     model = open_generator(path, device)
     parents = points_of(model, given)
     if len(parents.names) != 2:
@@ -167,14 +161,11 @@ def mix(
     )  # fmt: skip
 
 
-@app.command(name="more-like")
 def more_like(
     points: Points = None,
-    bad: Annotated[
-        list[str] | None, typer.Option("--not", metavar="POINT", help="One to be unlike; repeat it.")
-    ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 16,
-    amount: Annotated[float, typer.Option(min=0, help="0 draws freely, 1 is as like as the good ones.")] = 1.0,
+    bad: Annotated[list[str] | None, Option("--not", metavar="POINT", help="One to be unlike; repeat it.")] = None,
+    n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 16,
+    amount: Annotated[float, Option(minimum=0, help="0 draws freely, 1 is as like as the good ones.")] = 1.0,
     seed: NewSeed = None,
     out: Out = None,
     device: Device = "cpu",
@@ -188,7 +179,7 @@ def more_like(
 
     path, given = split_model(points)
     unlike = list(bad or [])
-    target, seed = free_result(out, "more-like.png", [".png"], force, given + unlike), chosen_seed(seed)
+    target, seed = free_result(out, "more-like.png", IMAGES, force, given + unlike), chosen_seed(seed)
     model = open_generator(path, device)
     good, worse = points_of(model, given), points_of(model, unlike) if unlike else None
     space = code_space(model)

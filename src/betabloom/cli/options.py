@@ -1,17 +1,19 @@
-"""What all commands share: options that mean the same everywhere, and the one line on stdout."""
+"""What all commands share: options that mean the same everywhere, where results go, and the line on stdout."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
+from betabloom.cli.command import Argument, Option
 from betabloom.errors import UsageError
 
 __all__ = [
+    "IMAGES",
     "AnyModel",
     "Background",
     "Channels",
@@ -20,49 +22,63 @@ __all__ = [
     "Force",
     "Json",
     "Levels",
+    "MinSize",
     "ModelArgument",
     "Out",
     "Pages",
-    "Pictures",
+    "Scale",
     "Seed",
+    "SourceArgument",
+    "Split",
     "aligned",
+    "counted",
+    "free_folder",
     "free_path",
     "print_lines",
     "print_result",
     "reading_options",
     "refuse_overwriting_input",
+    "safe_name",
 ]
 
+IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+SOURCES = "A folder, archive, table, hf:NAME, shards, drawn or flowers102"
+
 ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A run, model directory, flowers64, flowers128 or oxford128.")
+    Path, Argument("A run, a model directory, or a bundled model: flowers64, flowers128, oxford128.", "MODEL")
 ]
 AnyModel = Annotated[
     Path | None,
-    typer.Argument(
-        metavar="MODEL",
-        help="A run, model directory, flowers128 or oxford128; flowers64, which comes along, if none.",
-    ),
+    Argument("A run, a model directory, or a bundled model: flowers64 (default), flowers128, oxford128.", "MODEL"),
 ]
-Pictures = Annotated[list[str], typer.Argument(metavar="PICTURES", help="Picture files, or one folder or source.")]
-Out = Annotated[Path | None, typer.Option("-o", "--out", help="Where the result goes.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Seed = Annotated[int, typer.Option(min=0, help="Names the pictures: same seed, same model, same pictures.")]
-Channels = Annotated[int | None, typer.Option(help="3 for colour (default), 1 for grey, 4 with transparency.")]
-Background = Annotated[str | None, typer.Option(help="Colour behind transparent pixels; white if left out.")]
-Levels = Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Stored values of black and white, or auto.")]
-Pages = Annotated[str | None, typer.Option(help="first, or all pages and frames as pictures of their own.")]
+SourceArgument = Annotated[str | None, Argument(f"{SOURCES} (default).", "SOURCE")]
+MinSize = Annotated[int, Option(minimum=0, help="Leave out pictures with a side of fewer pixels.")]
+Channels = Annotated[int | None, Option(help="3 for colour, 1 for grey, 4 with transparency.", default="3")]
+Background = Annotated[str | None, Option(help="Colour behind transparent pixels.", default="white")]
+Levels = Annotated[str | None, Option(metavar="LOW,HIGH", help="Stored values of black and white, or auto.")]
+Pages = Annotated[str | None, Option(help="first, or all pages and frames as pictures of their own.", default="first")]
 Exclude = Annotated[
-    list[str] | None, typer.Option(metavar="GLOB", help="Leave out files, as '*_mask.png' or 'old/*'; repeatable.")
+    list[str] | None, Option(metavar="GLOB", help="Leave out files, as '*_mask.png' or 'old/*'; repeatable.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps …")]
+Split = Annotated[
+    str | None, Option(metavar="NAME", help="Only the pictures of an official split: train, val or test.")
+]
+Out = Annotated[Path | None, Option("-o", "--out", default="a new name", help="Where the result goes.")]
+Force = Annotated[bool, Option("--force", help="Replace a file that is there, or a result of betabloom.")]
+Json = Annotated[bool, Option("--json", help="Print the result, or the error, as JSON.")]
+Seed = Annotated[
+    int | None,
+    Option(minimum=0, default="a new one, which is printed", help="The same seed and model give the same pictures."),
+]
+Scale = Annotated[float, Option(minimum=0.05, maximum=64, help="Factor on the size of the pictures, for print.")]
+Device = Annotated[str, Option(help="Where to compute: auto, cpu, cuda, mps …")]
 
 
 def reading_options(
     background: str | None, min_size: int | None, levels: str | None, pages: str | None, exclude: list[str] | None
 ) -> dict[str, Any]:
     """What was asked about how pictures are read, as settings; what was not asked is left out."""
-    given = {"background": background, "min_size": min_size, "levels": levels, "pages": pages}
+    given: dict[str, Any] = {"background": background, "min_size": min_size, "levels": levels, "pages": pages}
     given["exclude"] = ",".join(exclude) if exclude else None
     return {name: value for name, value in given.items() if value is not None}
 
@@ -73,10 +89,18 @@ def print_result(as_json: bool, sentence: str, /, **facts: Any) -> None:
 
 
 def print_lines(as_json: bool, lines: Iterable[str], /, **facts: Any) -> None:
-    """Print lines, whatever the names in them are made of: a control character cannot begin another line."""
+    """Print lines, whatever the names in them are made of: a control character cannot begin another line.
+
+    As JSON, what is not ASCII is escaped, so that it is JSON in whatever encoding stdout has.
+    """
     from betabloom.system.console import printable
 
-    print(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join(printable(line, 10_000) for line in lines))  # noqa: T201
+    print(json.dumps(facts) if as_json else "\n".join(printable(line, 10_000) for line in lines))  # noqa: T201
+
+
+def counted(count: int, what: str) -> str:
+    """Write "1 picture" or "2,000 pictures"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -88,26 +112,67 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def free_path(path: Path, force: bool, suffix: str = ".png", folder: bool = False) -> Path:
-    """Return the path if the result may be written there.
+def free_path(
+    out: Path | None, usual: str, force: bool, suffixes: Sequence[str] = IMAGES, folder: bool = False
+) -> Path:
+    """Return where a result may be written.
 
     Arguments:
-        path: What the person typed after -o.
-        force: Whether what is there may be replaced.
-        suffix: How a result in one file ends.
+        out: What the person typed after -o; None for the usual name, or the next one that is free.
+        usual: That name.
+        force: Whether a file that is there may be replaced.
+        suffixes: How a result in one file may end.
         folder: Whether the result may also be a folder of files: a name without an ending, or a folder that exists.
+
+    Raises:
+        UsageError: Something is there, or the name is not one for such a result.
     """
+    path = _unused(Path(usual)) if out is None else out
+    if path.name.startswith("-"):
+        raise UsageError(f"{path} is no name for a file: betabloom does not write to stdout. Example: -o {usual}")
     if any((path / name).exists() for name in ("config.yaml", "config.json")):
         raise UsageError(f"{path} is a run or a model. Choose another name with -o.")
     as_folder = folder and (path.is_dir() or not path.suffix)
-    if not as_folder and path.suffix.lower() != suffix:
-        what = f"a {suffix} file" + (" or a folder" if folder else "")
-        raise UsageError(f"The result is {what}: -o {path.stem or 'result'}{suffix}, not {path}.")
+    if not as_folder and path.suffix.lower() not in suffixes:
+        what = f"a {', '.join(suffixes[:-1])} or {suffixes[-1]} file" if len(suffixes) > 1 else f"a {suffixes[0]} file"
+        what += " or a folder" if folder else ""
+        raise UsageError(f"The result is {what}: -o {path.stem or 'result'}{suffixes[0]}, not {path}.")
     if path.exists() and not force and (path.is_file() or any(path.iterdir())):
         raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
-    if not as_folder and (path.is_dir() or not path.parent.is_dir()):
-        raise UsageError(f"There is no folder {path.parent} to write {path.name} in, or {path.name} is a folder.")
+    if not as_folder and path.is_dir():
+        raise UsageError(f"{path} is a folder. Name a file in it: -o {path}/{usual}")
+    if not as_folder and not path.parent.is_dir():
+        raise UsageError(f"There is no folder {path.parent} to write {path.name} in.")
     return path
+
+
+def _unused(path: Path) -> Path:
+    """The path, or the first of name-2, name-3 … that is not taken."""
+    names = itertools.chain([path], (path.with_name(f"{path.stem}-{i}{path.suffix}") for i in itertools.count(2)))
+    return next(each for each in names if not each.exists() and not each.is_symlink())
+
+
+def free_folder(out: Path | None, usual: Path, force: bool) -> Path:
+    """Return where a model may be written: a new folder, or with --force one that holds an earlier model.
+
+    Raises:
+        UsageError: Something else is there.
+    """
+    path = _unused(usual) if out is None else out
+    if path.name.startswith("-"):
+        raise UsageError(f"{path} is no name for a folder. Example: -o {usual}")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
+    if path.exists():
+        from betabloom.model.directory import MODEL
+
+        MODEL.check(path)
+    return path
+
+
+def safe_name(typed: str) -> str:
+    """A file name on every system, made of what was typed: ASCII letters, digits, dots, pluses and dashes."""
+    return re.sub(r"[^\w.+]+", "-", Path(typed).name, flags=re.ASCII).strip("-.")[:60] or "pictures"
 
 
 def refuse_overwriting_input(path: Path, inputs: Sequence[str | Path]) -> None:

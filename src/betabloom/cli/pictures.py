@@ -1,23 +1,22 @@
-"""What the commands with a model share: open it, read pictures for it, write pictures that say how they were made."""
+"""What the commands with a model share: open it, tell it from pictures, write pictures that say how they were made."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from betabloom.errors import UsageError
 from betabloom.imaging.files import write_each
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
 
     from betabloom.model.generator import Generator
     from betabloom.model.model import Model
 
-    File = tuple[str | int, np.ndarray, Mapping[str, Any]]
-
-__all__ = ["load_model", "read_pictures", "record_of", "write_pictures"]
+__all__ = ["is_model", "load_model", "model_and_pictures", "record_of", "write_pictures"]
 
 
 def load_model(path: Path | None, device: str) -> Model:
@@ -28,24 +27,26 @@ def load_model(path: Path | None, device: str) -> Model:
     return load(path, str(choose_device(device)))
 
 
-def read_pictures(
-    given: Sequence[str], model: Generator, limit: int | None = None
-) -> tuple[np.ndarray, list[str], Any]:
-    """Pictures prepared as the model's were, their names, and labels if the source has them."""
-    import numpy as np
+def model_and_pictures(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Tell the model from the pictures in what was typed; None for the bundled one, which is meant if none is typed.
 
-    from betabloom import data
-    from betabloom.system.console import progress
+    Raises:
+        UsageError: No pictures are named.
+    """
+    first = Path(words[0])
+    if is_model(first):
+        if len(words) == 1:
+            raise UsageError(f"{first} is a model. Name pictures after it: files, a folder or another source.")
+        return first, list(words[1:])
+    return None, list(words)
 
-    reading = data.Reading.of(model.config.data)
-    source = data.open_pictures(given, **reading.options())
-    if isinstance(source, data.Files):  # named one by one: each of them has to be usable
-        names = list(source.names[:limit])
-        return data.prepare_few(names, model.pipeline, reading), names, None
-    with progress("preparing", "pictures") as report:
-        store = data.prepare(source, model.pipeline, progress=report)
-    labels = None if store.labels is None else store.labels[:limit]
-    return np.asarray(store.pictures[:limit]), list(store.names[:limit]), labels
+
+def is_model(path: Path) -> bool:
+    """Whether a path is a model, a run or the name of a bundled model."""
+    from betabloom.model.directory import is_bundled
+
+    held = any((path / name).is_file() for name in ("config.json", "model/config.json", "config.yaml"))
+    return held or (is_bundled(path) and not path.exists())
 
 
 def record_of(model: Generator, path: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
@@ -57,22 +58,16 @@ def record_of(model: Generator, path: Path | None, facts: dict[str, Any]) -> dic
 
 
 def write_pictures(
-    pictures: np.ndarray,
-    path: Path,
-    model: Model,
-    model_path: Path | None,
-    facts: dict[str, Any],
-    names: Sequence[str],
-    columns: int = 0,
+    pictures: np.ndarray, path: Path, record: dict[str, Any], names: Sequence[str], columns: int = 0, scale: float = 1.0
 ) -> list[str]:
-    """Write a grid to a .png, or one file each to a folder; return the names of what was written."""
-    from betabloom.imaging import png, sheets
+    """Write a sheet to an image file, or one file each to a folder; return the names of what was written."""
+    from betabloom.imaging import output, sheets
 
-    record = record_of(model, model_path, facts)
     if path.suffix and not path.is_dir():
-        png.save_png(sheets.grid(pictures, columns), path, {**record, "n": len(pictures), "columns": columns})
+        sheet = sheets.grid(pictures, columns, scale=scale)
+        output.save_image(sheet, path, {**record, "n": len(pictures), "columns": columns})
         return [str(path)]
     made: list[str] = []
     alone = [{**record, "n": 1, "picture": name, "alone": True} for name in names]
-    write_each([list(zip(names, pictures, alone, strict=True))], path, made)
+    write_each([list(zip(names, pictures, alone, strict=True))], path, made, scale)
     return made

@@ -6,28 +6,33 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from betabloom.cli.options import Device, Force, Json, ModelArgument, Out, Seed, print_result
+from betabloom.cli.command import Argument, Option
+from betabloom.cli.options import (
+    Device,
+    Force,
+    Json,
+    ModelArgument,
+    Out,
+    counted,
+    free_folder,
+    print_result,
+    safe_name,
+)
 from betabloom.cli.pictures import load_model
-from betabloom.errors import UsageError
 from betabloom.model.training_pictures import larger_pictures, training_pictures
 
 if TYPE_CHECKING:
     from betabloom.model.model import Model
 
-__all__ = ["app"]
+__all__ = ["enlarge", "refit", "sharpen"]
 
-app = typer.Typer()
-
-Source = Annotated[
-    str | None, typer.Argument(metavar="SOURCE", help="Its training pictures; where they were if left out.")
-]
-Budget = Annotated[str, typer.Option(help="Time for it, as 90s, 20m or 1h30m.")]
-Steps = Annotated[int, typer.Option(min=0, help="Steps in place of a time.")]
+Source = Annotated[str | None, Argument("Its training pictures (default: where they were).", "SOURCE")]
+Photos = Annotated[str | None, Argument("Photos of at least that size (default: its training pictures).", "SOURCE")]
+Budget = Annotated[str, Option(help="Time for it, as 90s, 20m or 1h30m.")]
+Steps = Annotated[int, Option(minimum=0, help="Number of steps, instead of --budget.")]
+Seed = Annotated[int, Option(minimum=0, help="Seed of everything random.")]
 
 
-@app.command()
 def sharpen(
     model: ModelArgument,
     source: Source = None,
@@ -35,18 +40,16 @@ def sharpen(
     steps: Steps = 0,
     eye: Annotated[
         bool,
-        typer.Option("--eye", help="The critic looks through a trained network (extra metrics): for long budgets."),
+        Option("--eye", help="Judge by the features of a trained network (extra metrics); for long budgets."),
     ] = False,
-    wider: Annotated[
-        int, typer.Option(min=1, help="Factor on the network's channels; it draws the same at first.")
-    ] = 1,
+    wider: Annotated[int, Option(minimum=1, help="Factor on the channels of the network.")] = 1,
     seed: Seed = 0,
     out: Out = None,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Teach the decoder with a critic: sharper pictures that follow the pixels less. -o is a new model directory.
+    """Teach the decoder with a critic: sharper pictures, less faithful pixel by pixel. -o is a new model directory.
 
     Ctrl-C ends it early and keeps what was learned. A sharpened model can be sharpened further.
     """
@@ -55,7 +58,7 @@ def sharpen(
     from betabloom.system.console import progress
     from betabloom.system.signals import stop_requests
 
-    path = _free_folder(out or model.parent / f"{model.name}-sharp", force)
+    path = free_folder(out, model.parent / f"{model.name}-sharp", force)
     seconds = 0.0 if steps else parse_duration(budget)
     loaded = load_model(model, device)
     store, d = training_pictures(loaded, source), loaded.config.data
@@ -67,15 +70,18 @@ def sharpen(
         sharper = _saved(learned, path)
     facts = sharper.training["sharpened"]
     print_result(
-        as_json, f"Sharpened for {facts['steps']:,} steps: {path}", made=str(path), model=sharper.fingerprint, **facts
+        as_json,
+        f"Sharpened for {counted(facts['steps'], 'step')}: {path}",
+        made=str(path),
+        model=sharper.fingerprint,
+        **facts,
     )
 
 
-@app.command()
 def enlarge(
     model: ModelArgument,
     source: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="Photos of that size; its training pictures if left out.")
+        str | None, Argument("Photos of at least that size (default: its training pictures).", "SOURCE")
     ] = None,
     budget: Budget = "20m",
     steps: Steps = 0,
@@ -94,7 +100,7 @@ def enlarge(
     from betabloom.system.console import progress
     from betabloom.system.signals import stop_requests
 
-    path = _free_folder(out or model.parent / f"{model.name}-large", force)
+    path = free_folder(out, model.parent / f"{model.name}-large", force)
     seconds = 0.0 if steps else parse_duration(budget)
     loaded = load_model(model, device)
     store = larger_pictures(loaded, source)
@@ -104,7 +110,7 @@ def enlarge(
     size = f"{larger.pipeline.width}x{larger.pipeline.height}"
     print_result(
         as_json,
-        f"Draws {size} pixels after {facts['steps']:,} steps: {path}",
+        f"Draws {size} pixels after {counted(facts['steps'], 'step')}: {path}",
         made=str(path),
         model=larger.fingerprint,
         size=size,
@@ -112,53 +118,42 @@ def enlarge(
     )
 
 
-@app.command()
 def refit(
     model: ModelArgument,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The pictures to draw like.")],
+    source: Annotated[str, Argument("The pictures to draw like.", "SOURCE")],
     seed: Seed = 0,
     out: Out = None,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Draw like other pictures: the sampler is fitted to their codes, nothing is trained.
-
-    -o is a new model directory.
-    """
+    """Draw like other pictures: fit the sampler to their codes, and train nothing. -o is a new model directory."""
     from betabloom import metrics
+    from betabloom.data import resolved
     from betabloom.refine.refit import refit as fitted_to
 
-    path = _free_folder(out or Path(f"{Path(source).stem}-{model.name}"), force)
+    path = free_folder(out, Path(f"{safe_name(Path(source).stem)}-{model.name}"), force)
     loaded = load_model(model, device)
     store = training_pictures(loaded, source)
-    where = str(Path(source).resolve()) if Path(source).exists() else source
+    where = resolved(source)
     fitted = fitted_to(loaded, store, seed, metrics.best_extractor())
     fitted = dataclasses.replace(fitted, config=fitted.config.replace({"source": where, "split": "auto"}))
     fitted = _saved(fitted, path)
     facts = {**fitted.training["refitted"], "sampler": fitted.sampler}
     print_result(
-        as_json, f"Draws like {facts['pictures']:,} pictures: {path}", made=str(path), model=fitted.fingerprint, **facts
+        as_json,
+        f"Draws like {counted(facts['pictures'], 'picture')}: {path}",
+        made=str(path),
+        model=fitted.fingerprint,
+        **facts,
     )
 
 
 def _saved(model: Model, path: Path) -> Model:
     """The model in its new folder, with a sheet of what it draws."""
-    from betabloom.imaging import png, sheets
+    from betabloom.imaging import output, sheets
 
     saved = model.save(path)
     record = {"verb": "generate", "model": saved.fingerprint, "model_path": str(path), "n": 64, "seed": 0}
-    png.save_png(sheets.grid(saved.generate(64), columns=8), path / "samples.png", record)
+    output.save_image(sheets.grid(saved.generate(64), columns=8), path / "samples.png", record)
     return saved
-
-
-def _free_folder(path: Path, force: bool) -> Path:
-    """The folder, if a model may be written there: a new one, or with --force an earlier model."""
-    from betabloom.model.directory import MODEL
-
-    if not path.exists():
-        return path
-    if not force:
-        raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
-    MODEL.check(path)
-    return path

@@ -6,21 +6,17 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import Force, Json, aligned, free_path, print_lines, print_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["app"]
-
-app = typer.Typer()
+__all__ = ["report", "runs"]
 
 
-@app.command()
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Where runs are.")] = Path("runs"),
+    folder: Annotated[Path, Argument("Where runs are.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
     """List the runs in a folder with their figures, the newest last."""
@@ -32,10 +28,9 @@ def runs(
     print_lines(as_json, _table(found) if found else [f"There are no runs in {folder}."], runs=found)
 
 
-@app.command()
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, finished or not.")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The page; RUN/report.html by default.")] = None,
+    run: Annotated[Path, Argument("A run directory, finished or not.", "RUN")],
+    out: Annotated[Path | None, Option("-o", "--out", help="The page; RUN/report.html by default.")] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +41,7 @@ def report(
 
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run} is not a run directory: it has no config.yaml. To see what there is: betabloom runs")
-    path = free_path(out or run / "report.html", force, suffix=".html")
+    path = free_path(out or run / "report.html", "report.html", force, (".html",))
     text = report_html(run)
     write_text(path, text, synced=False)
     print_result(as_json, f"Report on {run}: {path}", made=str(path), run=str(run), bytes=path.stat().st_size)

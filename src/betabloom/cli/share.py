@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from betabloom.cli.command import Option
 from betabloom.cli.options import AnyModel, Force, Json, Out, free_path, print_result
-from betabloom.cli.plain import Plain
 
-__all__ = ["app"]
-
-app = typer.Typer()
+__all__ = ["share"]
 
 
-@app.command(cls=Plain)
 def share(
     model: AnyModel = None,
     out: Out = None,
-    codes: Annotated[int, typer.Option(min=16, help="How many codes the file holds.")] = 400,
-    seed: Annotated[int, typer.Option(min=0, help="Of those codes.")] = 0,
-    title: Annotated[str, typer.Option(help="What stands above the pictures.")] = "",
+    codes: Annotated[int, Option(minimum=16, help="How many codes the file holds.")] = 400,
+    seed: Annotated[int, Option(minimum=0, help="Of those codes.")] = 0,
+    title: Annotated[str, Option(help="What stands above the pictures.")] = "",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -30,7 +24,7 @@ def share(
     from betabloom.reports.share import share as write
     from betabloom.system.console import progress
 
-    path = free_path(out or Path("shared.html"), force, suffix=".html")
+    path = free_path(out, "shared.html", force, (".html",))
     with progress("packing", "pictures") as report:
         facts = write(load(model), path, codes, seed, title, report)
     size = facts["bytes"] / 1e6

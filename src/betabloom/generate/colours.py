@@ -49,43 +49,71 @@ class ColourTarget:
 def palette(text: str) -> list[list[ColourTarget]]:
     """The targets of each colour of a palette, as "violet,gold": picture i has the colour i modulo their number.
 
-    "violet+gold" is one picture with both: violet in the centre, and gold on at least a tenth of the picture.
+    "violet+gold" is one picture with both: violet in the centre, and gold on at least a tenth of the picture. A colour
+    is a name, or "#rrggbb".
     """
     return [_together(part) for part in text.split(",")]
 
 
 def _together(text: str) -> list[ColourTarget]:
-    chosen = [colour.index_of(name) for name in text.split("+")]
+    chosen = [_named_or_hex(name) for name in text.split("+")]
     if len(set(chosen)) < len(chosen):
         raise UsageError(f"The colours of a picture differ from one another, unlike {text!r}. Example: violet+gold")
     return [_centre(chosen[0]), *map(_elsewhere, chosen[1:])]
 
 
-def _centre(index: int) -> ColourTarget:
-    region = colour.NAMED[index]
+def _named_or_hex(name: str) -> int | str:
+    """The index of a named colour, or "#rrggbb"."""
+    plain = name.strip().lower()
+    return plain if re.fullmatch("#[0-9a-f]{6}", plain) else colour.index_of(name)
+
+
+def _rgb(hexadecimal: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(hexadecimal[1:]))
+
+
+def _centre(wanted: int | str) -> ColourTarget:
+    """A colour of the centre: one of the named ones, or "#rrggbb" within 0.1 in Oklab."""
+    if isinstance(wanted, str):
+        target = _lab(_rgb(wanted))
+
+        def near(pictures: np.ndarray) -> np.ndarray:
+            close: np.ndarray = np.linalg.norm(_centre_lab(pictures) - target, axis=1) <= LIKE_TOLERANCE
+            return close
+
+        return ColourTarget(wanted, _centre_lab, target, near)
+    region = colour.NAMED[wanted]
 
     def satisfied(pictures: np.ndarray) -> np.ndarray:
-        same: np.ndarray = colour.named(colour.centre(pictures)) == index
+        same: np.ndarray = colour.named(colour.centre(pictures)) == wanted
         return same
 
     return ColourTarget(region.name, _centre_lab, _lab(region.typical), satisfied)
 
 
-def _elsewhere(index: int) -> ColourTarget:
+def _elsewhere(wanted: int | str) -> ColourTarget:
     """A colour on a tenth of the picture.
 
     What is measured is how near pixels come to it, so that codes can be moved towards a colour that is not there yet.
     """
-    region = colour.NAMED[index]
+    region = colour.NAMED[wanted] if isinstance(wanted, int) else None
+    name, typical = (region.name, region.typical) if region else (str(wanted), _rgb(str(wanted)))
 
-    def near(pictures: np.ndarray) -> np.ndarray:
-        gaps = np.linalg.norm(colour.oklab(colour.floats(pictures)) - _lab(region.typical), axis=3)
-        nearness: np.ndarray = np.exp(-0.5 * (gaps / NEAR) ** 2).mean((1, 2))[:, None]
-        return nearness
+    def gaps(pictures: np.ndarray) -> np.ndarray:
+        distance: np.ndarray = np.linalg.norm(colour.oklab(colour.floats(pictures)) - _lab(typical), axis=3)
+        return distance
 
-    return ColourTarget(
-        region.name, near, np.array([2 * OTHERS]), lambda pictures: colour.share(pictures, index) >= OTHERS
-    )
+    def nearness(pictures: np.ndarray) -> np.ndarray:
+        mean: np.ndarray = np.exp(-0.5 * (gaps(pictures) / NEAR) ** 2).mean((1, 2))[:, None]
+        return mean
+
+    def satisfied(pictures: np.ndarray) -> np.ndarray:
+        if isinstance(wanted, str):
+            enough: np.ndarray = (gaps(pictures) <= LIKE_TOLERANCE).mean((1, 2)) >= OTHERS
+            return enough
+        return colour.share(pictures, wanted) >= OTHERS
+
+    return ColourTarget(name, nearness, np.array([2 * OTHERS]), satisfied)
 
 
 def of_hue(turns: float) -> ColourTarget:
@@ -107,7 +135,7 @@ def like(colours: str) -> ColourTarget:
     """Colours of centre and surroundings, as "#8040a0,#203010": both no further than 0.1 in Oklab."""
     if not re.fullmatch(r"#[0-9a-f]{6},#[0-9a-f]{6}", colours, re.IGNORECASE):
         raise UsageError(f"Two colours look like '#8040a0,#203010', not {colours!r}.")
-    target = np.concatenate([_lab(tuple(bytes.fromhex(each[1:]))) for each in colours.split(",")])
+    target = np.concatenate([_lab(_rgb(each)) for each in colours.split(",")])
 
     def measure(pictures: np.ndarray) -> np.ndarray:
         both = np.stack([colour.centre(pictures), colour.surroundings(pictures)], 1)

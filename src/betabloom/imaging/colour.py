@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from betabloom.config import guess
 from betabloom.errors import UsageError
 
 __all__ = [
@@ -116,12 +117,16 @@ def index_of(name: str) -> int:
     plain = name.strip().lower()
     plain = ALIASES.get(plain, plain)
     if plain not in names():
-        raise UsageError(f"Unknown colour {name.strip()!r}. Choose from: {', '.join([*names(), *ALIASES])}.")
+        known = [*names(), *ALIASES]
+        raise UsageError(f"Unknown colour {name.strip()!r}.{guess(plain, known)} Choose from: {', '.join(known)}.")
     return names().index(plain)
 
 
 def floats(pictures: np.ndarray) -> np.ndarray:
-    """uint8 pictures (N, H, W, 1 or 3) → colours in [0, 1], (N, H, W, 3)."""
+    """uint8 pictures (N, H, W, 1, 3 or 4) → colours in [0, 1], (N, H, W, 3); what is transparent is white."""
+    if pictures.shape[3] == 4:
+        opacity = pictures[..., 3:].astype(np.float32) / 255
+        return 1 - opacity * (1 - pictures[..., :3].astype(np.float32) / 255)
     return np.broadcast_to(pictures, (*pictures.shape[:3], 3)).astype(np.float32) / 255
 
 

@@ -6,6 +6,8 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from betabloom.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Future
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["File", "write_each"]
 
 
-def write_each(pieces: Iterable[Sequence[File]], folder: Path, made: list[str] | None = None) -> int:
+def write_each(
+    pieces: Iterable[Sequence[File]], folder: Path, made: list[str] | None = None, scale: float = 1.0
+) -> int:
     """Write every picture to a file of its own, while the next piece is made.
 
     Arguments:
@@ -25,9 +29,13 @@ def write_each(pieces: Iterable[Sequence[File]], folder: Path, made: list[str] |
             memory at most.
         folder: Made when the first piece is there.
         made: Where the names of the files go, if they are wanted.
+        scale: Factor on the size of the pictures.
 
     Returns:
         How many were written.
+
+    Raises:
+        UsageError: A file of that name is there, and betabloom did not make it.
     """
     from collections import deque
     from concurrent.futures import ThreadPoolExecutor
@@ -41,11 +49,12 @@ def write_each(pieces: Iterable[Sequence[File]], folder: Path, made: list[str] |
             for piece in pieces:
                 folder.mkdir(parents=True, exist_ok=True)
                 files = [folder / f"{_file_name(name, taken)}.png" for name, _, _ in piece]
+                _check_replaceable(files)
                 if made is not None:
                     made += map(str, files)
                 waiting.append(
                     [
-                        pool.submit(_write_one, file, picture, record)
+                        pool.submit(_write_one, file, picture, record, scale)
                         for file, (_, picture, record) in zip(files, piece, strict=True)
                     ]
                 )
@@ -60,15 +69,24 @@ def write_each(pieces: Iterable[Sequence[File]], folder: Path, made: list[str] |
     return count
 
 
+def _check_replaceable(files: Iterable[Path]) -> None:
+    """Refuse to replace what nobody named and betabloom did not make."""
+    from betabloom.imaging.png import has_record
+
+    for file in files:
+        if file.exists() and not has_record(file):
+            raise UsageError(f"{file} is not replaced, because betabloom did not make it. Choose another folder.")
+
+
 def _wait(writing: list[Future[None]]) -> None:
     for each in writing:
         each.result()
 
 
-def _write_one(file: Path, picture: np.ndarray, record: Mapping[str, Any]) -> None:
+def _write_one(file: Path, picture: np.ndarray, record: Mapping[str, Any], scale: float) -> None:
     from betabloom.imaging import png, sheets
 
-    png.save_png(sheets.grid(picture[None], gap=0), file, record)
+    png.save_png(sheets.grid(picture[None], gap=0, scale=scale), file, record)
 
 
 def _file_name(name: str | int, taken: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""Sheets and curves: arrays in, image out. Nothing here shows or saves by itself, but `save_png`."""
+"""Sheets of pictures: arrays in, one image out. Nothing here shows or saves by itself."""
 
 from __future__ import annotations
 
@@ -10,60 +10,89 @@ from PIL import Image
 from betabloom.errors import UsageError
 from betabloom.imaging.alpha import straight
 
-__all__ = ["grid", "pairs"]
+__all__ = ["as_bytes", "grid", "pairs", "scaled"]
 
 BACKGROUND = 255
+LONGEST = 65_000  # pixels, of a side of a sheet: PNG and JPEG end there or soon after
 
 
-def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2) -> Image.Image:
+def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2, scale: float = 1.0) -> Image.Image:
     """Arrange pictures in rows, left to right.
 
     Arguments:
-        pictures: uint8 (N, H, W, C), or floats from 0 to 1, with 1, 3 or 4 channels, N ≥ 1. Four are premultiplied;
-            the sheet is then transparent where they are.
+        pictures: uint8 (N, H, W, C), or floats in [0, 1], N ≥ 1; C is 1 (grey), 3 (colour) or 4
+            (colours multiplied by their opacity, and opacity: see `alpha`).
         columns: Pictures in a row; 0 for the squarest sheet.
-        gap: White or transparent pixels between and around pictures.
+        gap: White pixels between and around pictures; transparent ones if the pictures have an opacity.
+        scale: Factor on the size of everything, for print.
+
+    Raises:
+        UsageError: The array is of another type or shape, or the sheet is too large for an image.
     """
-    pictures = np.asarray(pictures)
-    if pictures.ndim != 4 or len(pictures) == 0 or pictures.shape[3] not in (1, 3, 4):
-        raise UsageError(f"A grid needs pictures of shape (N, H, W, 1, 3 or 4), not {pictures.shape}.")
-    pictures = _levels(pictures)
+    pictures = scaled(as_bytes(pictures), scale)
+    gap = round(gap * scale)
     n, height, width, channels = pictures.shape
     columns = min(n, columns or math.ceil(math.sqrt(n * height / width)))
     rows = math.ceil(n / columns)
-    size = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
-    sheet = np.full(size, _empty(channels), np.uint8)
+    size = rows * (height + gap) + gap, columns * (width + gap) + gap
+    if max(size) > LONGEST:
+        raise UsageError(
+            f"A sheet of {size[1]:,} × {size[0]:,} pixels is too large. Ask for fewer or smaller pictures."
+        )
+    sheet = np.full((*size, channels), BACKGROUND if channels < 4 else 0, np.uint8)
     for index, picture in enumerate(pictures):
         top = gap + index // columns * (height + gap)
         left = gap + index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = picture
     if channels == 4:
         return Image.fromarray(straight(sheet))
-    return Image.fromarray(sheet if channels == 3 else sheet[:, :, 0])
+    return Image.fromarray(sheet if channels > 1 else sheet[:, :, 0])
 
 
-def _levels(pictures: np.ndarray) -> np.ndarray:
-    """Pictures as uint8."""
-    if pictures.dtype == np.uint8:
+def as_bytes(pictures: np.ndarray) -> np.ndarray:
+    """Pictures as uint8 (N, H, W, C): floats in [0, 1] become levels of 0 … 255.
+
+    Raises:
+        UsageError: They are of another type or shape.
+    """
+    pictures = np.asarray(pictures)
+    if pictures.ndim != 4 or len(pictures) == 0 or pictures.shape[3] not in (1, 3, 4):
+        raise UsageError(f"A grid needs pictures of shape (N, H, W, 1, 3 or 4), not {pictures.shape}.")
+    if np.issubdtype(pictures.dtype, np.floating) and pictures.min() >= 0 and pictures.max() <= 1:
+        pictures = np.rint(255 * pictures).astype(np.uint8)
+    if pictures.dtype != np.uint8:
+        raise UsageError(
+            f"A grid needs pictures of type uint8, or floats from 0 to 1, not {pictures.dtype} with values from "
+            f"{pictures.min():g} to {pictures.max():g}."
+        )
+    return pictures
+
+
+def scaled(pictures: np.ndarray, scale: float) -> np.ndarray:
+    """Pictures, uint8 (N, H, W, C), of another size, each by itself."""
+    if scale == 1:
         return pictures
-    if pictures.dtype.kind != "f" or not (pictures.min() >= 0 and pictures.max() <= 1):
-        raise UsageError(f"Pictures are uint8, or floats from 0 to 1; these are {pictures.dtype}, and other numbers.")
-    levels: np.ndarray = np.rint(255 * pictures).astype(np.uint8)
-    return levels
+    n, height, width, channels = pictures.shape
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    made = [np.asarray(_band(each).resize(size, Image.Resampling.LANCZOS)) for each in pictures]
+    return np.stack(made).reshape(n, size[1], size[0], channels)
 
 
-def _empty(channels: int) -> int:
-    return 0 if channels == 4 else BACKGROUND
+def _band(picture: np.ndarray) -> Image.Image:
+    """One picture as an image; four channels as premultiplied ones, of which resizing makes means of what is seen."""
+    if picture.shape[2] == 4:
+        return Image.frombytes("RGBa", (picture.shape[1], picture.shape[0]), np.ascontiguousarray(picture).tobytes())
+    return Image.fromarray(picture if picture.shape[2] > 1 else picture[:, :, 0])
 
 
-def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> Image.Image:
-    """Rows of originals, each with the row that belongs to it below: both uint8 (N, H, W, C)."""
+def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8, scale: float = 1.0) -> Image.Image:
+    """Rows of originals, each with the row that belongs to it below: both uint8 (N, H, W, C). See `grid`."""
     if above.shape != below.shape:
         raise UsageError(f"Pairs need equal shapes, not {above.shape} and {below.shape}.")
     columns = min(columns, len(above))
-    blank = np.full_like(above[:1], _empty(above.shape[3]))
+    blank = np.full_like(above[:1], BACKGROUND if above.shape[3] < 4 else 0)
     rows = []
     for first in range(0, len(above), columns):
         parts = (above[first : first + columns], below[first : first + columns])
         rows += [np.concatenate([part, *[blank] * (columns - len(part))]) for part in parts]
-    return grid(np.concatenate(rows), columns)
+    return grid(np.concatenate(rows), columns, scale=scale)

@@ -23,6 +23,13 @@ def _since(training: dict[str, Any]) -> str:
     )
 
 
+def _provenance(c: Config) -> str:
+    """Where the pictures come from and under which licence, as far as it was told."""
+    note = f"{c.data.source_note.strip().rstrip('.')}.\n" if c.data.source_note.strip() else ""
+    licence = c.data.licence.strip() or "not given; `betabloom train --licence TEXT` writes it here"
+    return f"{note}Licence of the pictures: {licence}."
+
+
 def model_card(c: Config, t: dict[str, Any], parameters: int, fingerprint: str) -> str:
     """The card of a model with these settings, facts of its training, number of weights and fingerprint."""
     validation = [f"| {name} | {value} |" for name, value in t.get("validation", {}).items()]
@@ -56,5 +63,8 @@ Likelihood {c.model.likelihood}, prior {c.model.prior},
 
 {measures}
 {_since(t)}
+## Pictures
+
+{_provenance(c)}
 The pictures it learned from belong to their authors. What it draws can resemble them.
 """

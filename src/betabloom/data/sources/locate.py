@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from betabloom.data.pictures.reading import ReadingOptions
     from betabloom.data.sources.source import Stream
+    from betabloom.system.console import Progress
 
 __all__ = ["KINDS", "Kind", "Request", "is_stream", "open_pictures", "open_source", "open_stream", "resolved"]
 
@@ -39,12 +40,12 @@ class Request:
     Attributes:
         options: How pictures are read.
         download: Whether what is not here may be downloaded.
-        progress: Called with (bytes done, bytes in all, 0 if unknown) during a download.
+        progress: Called as progress(done, total, text) during a download, in bytes.
     """
 
     options: ReadingOptions
     download: bool = True
-    progress: Callable[[int, int], None] | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def open_source(
     spec: Any,
     *,
     download: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     **options: Unpack[ReadingOptions],
 ) -> Source:
     """Open the source that `spec` names.
@@ -77,7 +78,7 @@ def open_source(
             labels and splits. Also a NumPy array or torch tensor (see `Arrays`), a list of paths, Pillow pictures or
             arrays, or a `Source`. These words mean the same where a folder has such a name: type ./drawn for that.
         download: Whether Flowers102 may be downloaded.
-        progress: Called with (bytes done, bytes in all, 0 if unknown) during a download.
+        progress: Called as progress(done, total, text) during a download, in bytes; total is 0 if it is unknown.
         options: How pictures are read: background, min_size, levels, pages, exclude. See `Reading`.
 
     Raises:

@@ -1,0 +1,182 @@
+"""The commands that take pictures through a model: reconstruct, vary, encode, decode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from betabloom.cli.command import Argument, Option
+from betabloom.cli.options import (
+    Device,
+    Force,
+    Json,
+    Out,
+    Scale,
+    Seed,
+    Split,
+    counted,
+    free_path,
+    print_result,
+    refuse_overwriting_input,
+)
+from betabloom.cli.pictures import load_model, model_and_pictures, record_of, write_pictures
+from betabloom.errors import UsageError
+
+__all__ = ["decode", "encode", "reconstruct", "vary"]
+
+Given = Annotated[
+    list[str],
+    Argument(
+        "A model (flowers64 if you name none), then picture files, or one folder or another source.", "[MODEL] PICTURES"
+    ),
+]
+
+
+def reconstruct(
+    given: Given,
+    n: Annotated[int, Option("-n", minimum=1, help="How many pictures, at most.")] = 32,
+    split: Split = None,
+    scale: Scale = 1.0,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Encode and decode pictures: each row of originals has its reconstructions below it.
+
+    Examples:
+      betabloom reconstruct rose.jpg
+      betabloom reconstruct runs/photos photos -n 64 -o both.png
+      betabloom reconstruct flowers64 flowers102 --split test
+    """
+    from betabloom.imaging import output, sheets
+    from betabloom.model.prepared import load_pictures
+
+    model, pictures = model_and_pictures(given)
+    loaded = load_model(model, device)
+    path = free_path(out, "reconstructions.png", force)
+    refuse_overwriting_input(path, pictures)
+    originals, names, *_ = load_pictures(loaded, pictures, n, split)
+    record = record_of(loaded, model, {"verb": "reconstruct", "pictures": names})
+    output.save_image(sheets.pairs(originals, loaded.reconstruct(originals), scale=scale), path, record)
+    what = counted(len(names), "picture")
+    print_result(as_json, f"{what}, reconstructions below originals: {path}", made=str(path), pictures=names)
+
+
+def vary(
+    given: Annotated[
+        list[str], Argument("A model (flowers64 if you name none), then a picture file.", "[MODEL] PICTURE")
+    ],
+    n: Annotated[int, Option("-n", minimum=1, help="How many variations.")] = 15,
+    amount: Annotated[
+        float, Option(minimum=0, help="How far from the picture: 0 is its reconstruction, 1 a sister, 2 a cousin.")
+    ] = 1.0,
+    posterior: Annotated[
+        bool, Option("--posterior", help="Sample the posterior of the picture in place of its neighbourhood.")
+    ] = False,
+    seed: Seed = None,
+    scale: Scale = 1.0,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Make variations on one picture; the first on the sheet is the original.
+
+    Examples:
+      betabloom vary rose.jpg
+      betabloom vary runs/photos rose.jpg -n 24 --amount 1.5 -o roses.png
+    """
+    import numpy as np
+
+    from betabloom.model.prepared import load_pictures
+    from betabloom.seeds import new_seed
+    from betabloom.system.console import printable
+
+    model, pictures = model_and_pictures(given)
+    if len(pictures) != 1 or Path(pictures[0]).is_dir():
+        raise UsageError(f"Variations are made on one picture file, not on {' '.join(pictures)}.")
+    if not Path(pictures[0]).is_file():
+        raise UsageError(f"There is no picture file {pictures[0]}.")
+    loaded = load_model(model, device)
+    path = free_path(out, "variations.png", force, folder=True)
+    refuse_overwriting_input(path, pictures)
+    seed = new_seed() if seed is None else seed
+    original, names, *_ = load_pictures(loaded, pictures)
+    variations = loaded.vary(original[0], n, seed, amount, posterior)
+    record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount, "posterior": posterior}
+    made = write_pictures(
+        np.concatenate([original, variations]), path, record_of(loaded, model, record),
+        ["original", *map(str, range(n))], scale=scale,
+    )  # fmt: skip
+    what = counted(n, "variation")
+    print_result(as_json, f"{what} on {printable(names[0])} (seed {seed}): {path}", made=made, n=n, seed=seed)
+
+
+def encode(
+    given: Given,
+    split: Split = None,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write the codes of pictures, with their names and labels: -o codes.npz, .csv or .parquet.
+
+    An .npz file holds mean and log_var (N, latents), names and labels; a table has the columns name, label, z0, z1 …
+
+    Examples:
+      betabloom encode photos -o codes.csv
+      betabloom encode runs/photos flowers102 --split test -o codes.npz
+    """
+    from betabloom.model.code_tables import SUFFIXES, write_codes
+    from betabloom.model.codes import Codes
+    from betabloom.model.prepared import load_pictures
+
+    model, pictures = model_and_pictures(given)
+    loaded = load_model(model, device)
+    path = free_path(out, "codes.npz", force, SUFFIXES)
+    refuse_overwriting_input(path, pictures)
+    originals, names, labels, label_names = load_pictures(loaded, pictures, split=split)
+    mean, log_var = loaded.encode(originals)
+    write_codes(Codes(mean, log_var, names, loaded.fingerprint, labels), path, label_names)
+    what = counted(len(names), "picture")
+    print_result(as_json, f"Codes of {what}: {path}", made=str(path), n=len(names), latents=mean.shape[1])
+
+
+def decode(
+    given: Annotated[
+        list[str],
+        Argument(
+            "A model (flowers64 if you name none), then codes: a file from `encode`, or your own numbers as .csv, "
+            ".parquet, .npy or .npz of shape (N, latents).",
+            "[MODEL] CODES",
+        ),
+    ],
+    columns: Annotated[int, Option(minimum=0, help="Pictures in a row of the sheet; 0 for the squarest.")] = 0,
+    scale: Scale = 1.0,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Draw the pictures that codes stand for: a sheet (-o a.png, .jpg, .webp), or one file each (-o folder/).
+
+    Examples:
+      betabloom decode codes.npz
+      betabloom decode runs/photos my-codes.csv -o decoded/
+    """
+    from betabloom.model.code_tables import read_codes
+
+    model, (codes, *more) = model_and_pictures(given)
+    if more:
+        raise UsageError(f"{more[0]!r} is one word too many: one file of codes is decoded at a time.")
+    loaded, stored = load_model(model, device), read_codes(codes)
+    if stored.model and stored.model != loaded.fingerprint:
+        used = model or "the bundled model"
+        raise UsageError(f"{codes} was written by model {stored.model}, and {used} is {loaded.fingerprint}.")
+    path = free_path(out, "decoded.png", force, folder=True)
+    refuse_overwriting_input(path, [codes])
+    record: dict[str, Any] = record_of(loaded, model, {"verb": "decode", "codes": codes})
+    made = write_pictures(loaded.decode(stored.mean), path, record, stored.names, columns, scale)
+    print_result(as_json, f"{counted(len(stored.names), 'picture')}: {path}", made=made, n=len(stored.names))

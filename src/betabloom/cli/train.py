@@ -1,0 +1,216 @@
+"""`betabloom train`: from a source of pictures to a run directory with a model in it."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from betabloom.cli.command import Option
+from betabloom.cli.options import Json, SourceArgument, counted, print_result, reading_options, safe_name
+from betabloom.config import SECTION_OF, SECTIONS, Config
+from betabloom.errors import FetchError, SourceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from betabloom.data import Store, Streamed
+
+__all__ = ["train"]
+
+
+def _of(setting: str, group: str = "Training", metavar: str = "", help: str = "") -> Option:  # noqa: A002
+    """An option for a setting: what it means and its default are those of the preset flowers64."""
+    field = SECTIONS[SECTION_OF[setting]].__dataclass_fields__[setting]
+    meaning = help or field.metadata["help"]
+    usual = getattr(getattr(Config.preset(), SECTION_OF[setting]), setting)
+    default = "" if usual in ("", 0) and not isinstance(usual, bool) else str(usual)
+    return Option(help=f"{meaning[0].upper()}{meaning[1:]}.", metavar=metavar, group=group, default=default)
+
+
+def train(
+    source: SourceArgument = None,
+    preset: Annotated[str | None, Option(help="flowers64, flowers128, tiny or seed.", default="flowers64")] = None,
+    start: Annotated[
+        str | None,
+        Option("--from", metavar="MODEL", help="A model to start from, such as flowers64."),
+    ] = None,
+    budget: Annotated[
+        str | None, Option(metavar="TIME", help="Time for everything, as 90s, 20m or 1h30m; at most, with --steps.")
+    ] = None,
+    epochs: Annotated[float | None, _of("epochs")] = None,
+    steps: Annotated[int | None, Option(help="Training steps, in place of epochs.", group="Training")] = None,
+    beta: Annotated[float | None, _of("beta")] = None,
+    latents: Annotated[int | None, _of("latents")] = None,
+    seed: Annotated[int | None, _of("seed")] = None,
+    device: Annotated[str | None, _of("device")] = None,
+    precision: Annotated[str | None, _of("precision")] = None,
+    size: Annotated[str | None, Option(help="Side in pixels, or WIDTHxHEIGHT.", group="Pictures", default="64")] = None,
+    channels: Annotated[int | None, _of("channels", "Pictures")] = None,
+    pipeline: Annotated[str | None, _of("pipeline", "Pictures")] = None,
+    min_size: Annotated[int | None, _of("min_size", "Pictures")] = None,
+    background: Annotated[str | None, _of("background", "Pictures")] = None,
+    levels: Annotated[str | None, _of("levels", "Pictures")] = None,
+    pages: Annotated[str | None, _of("pages", "Pictures")] = None,
+    exclude: Annotated[
+        list[str] | None,
+        Option(metavar="GLOB", group="Pictures", help="Leave out files, as '*_mask.png' or 'old/*'; repeatable."),
+    ] = None,
+    split: Annotated[str | None, _of("split", "Pictures")] = None,
+    source_note: Annotated[
+        str | None,
+        Option("--source-text", metavar="TEXT", group="Pictures", help="Where they come from, for the model card."),
+    ] = None,
+    licence: Annotated[
+        str | None, Option(metavar="TEXT", group="Pictures", help="Their licence, for the model card.")
+    ] = None,
+    log: Annotated[str | None, Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None,
+    settings: Annotated[
+        list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; docs/settings.md lists them.")
+    ] = None,
+    resume: Annotated[Path | None, Option(metavar="RUN", help="Continue an interrupted run.")] = None,
+    out: Annotated[Path | None, Option("-o", "--out", help="Run directory.", default="runs/SOURCE-PRESET-DATE")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model on pictures. Leaves a run directory with the model, samples, curves and checkpoints in it.
+
+    Ctrl-C stops it and keeps a checkpoint.
+
+    Examples:
+      betabloom train photos --budget 30m                     # a folder of your pictures
+      betabloom train photos --from flowers64 --budget 30m    # starts from the bundled model: for a few hundred
+      betabloom train drawn:2000 --preset tiny                # a first look: seconds, nothing to download
+      betabloom train --resume runs/photos
+    """
+    started = time.monotonic()
+    from betabloom.system.console import progress, show_log
+    from betabloom.training import loop
+    from betabloom.training.run_folder import resume_command, run_config, shell_quoted
+    from betabloom.training.setup import check_settings
+
+    show_log()
+    options: dict[str, Any] = {
+        "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
+        "device": device, "precision": precision, "channels": channels, "pipeline": pipeline,
+        **reading_options(background, min_size, levels, pages, exclude), "split": split, "log": log, "init_from": start,
+        "source_note": source_note, "licence": licence,
+    }  # fmt: skip
+    changes = (
+        {key: value for key, value in options.items() if value is not None} | _size(size) | _settings(settings or [])
+    )
+    if resume:
+        if source or changes or out or preset:
+            raise UsageError(f"A resumed run keeps its settings. Type: {resume_command(resume)}")
+        config, folder = run_config(resume), resume
+    else:
+        config = _config(preset or "flowers64", source, changes)
+        folder = _run_folder(out, source or "flowers102", preset or "flowers64")
+    check_settings(config)
+    store = _prepare_again(config, resume) if resume else _prepare(config)
+    if not resume:
+        config = _with_splits_of(store, config, "split" in changes)
+        folder = folder if out else _claim(folder)
+    with progress("training") as report:
+        model = loop.train(store, config, folder, resume is not None, report, time.monotonic() - started)
+    done = model.training
+    print_result(
+        as_json,
+        f"Trained {counted(done['steps'], 'step')} on {counted(done['images_seen'], 'picture')}: {folder}/model. "
+        f"New pictures: betabloom generate {shell_quoted(folder)}",
+        run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done["validation"],
+    )  # fmt: skip
+
+
+def _size(size: str | None) -> dict[str, int]:
+    from betabloom.config import parse_size
+
+    return dict(zip(("height", "width"), parse_size(size), strict=True)) if size else {}
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, str]:
+    """Read --set key=value."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"--set needs KEY=VALUE, not {pair!r}. Example: --set beta=4")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _config(preset: str, source: str | None, changes: dict[str, Any]) -> Config:
+    from betabloom.data import resolved
+    from betabloom.training.warm_start import with_initial_model
+
+    config = with_initial_model(Config.preset(preset, **changes))
+    if source:
+        config = config.replace({"source": resolved(source)})
+    return config
+
+
+def _with_splits_of(store: Store | Streamed, config: Config, asked: bool) -> Config:
+    """The preset `seed` trains on an official split; of pictures that have none, some are held out."""
+    from betabloom.data import Store
+
+    if asked or not isinstance(store, Store) or config.data.split in ("auto", "all"):
+        return config
+    missing = set(config.data.split.split("+")) - set(store.splits)
+    return config.replace({"split": "auto"}) if missing else config
+
+
+def _run_folder(out: Path | None, source: str, preset: str) -> Path:
+    """The run directory to make; one that exists is refused."""
+    from betabloom.training.run_folder import is_free, resume_command
+
+    if out is None:
+        return Path("runs") / f"{safe_name(source)}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if out.name.startswith("-"):
+        raise UsageError(f"{out} is no name for a run directory. Example: -o runs/first")
+    if not is_free(out):
+        hint = f", or continue it: {resume_command(out)}" if (out / "config.yaml").is_file() else ""
+        raise UsageError(f"{out} exists already. Choose another name with -o{hint}.")
+    return out
+
+
+def _claim(folder: Path) -> Path:
+    """Make the run directory, or the first of name-2, name-3 … that no other training of this second has taken."""
+    for number in itertools.count(1):
+        path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError
+
+
+def _prepare_again(config: Config, run: Path) -> Store | Streamed:
+    """The same for a run that is continued; if the pictures are gone, say which run misses them."""
+    from betabloom.training.run_folder import resume_command
+
+    try:
+        return _prepare(config)
+    except SourceError as error:
+        raise SourceError(
+            f"The pictures that the run in {run} learns from are not where they were: {error} Put them back, and then "
+            f"type again: {resume_command(run)}"
+        ) from error
+
+
+def _prepare(config: Config) -> Store | Streamed:
+    """Prepare the pictures that the settings name, and say what they are."""
+    from betabloom import data
+    from betabloom.system.console import progress
+
+    d = config.data
+    pipeline = data.Pipeline.parse(d.pipeline, (d.height, d.width), d.channels)
+    if data.is_stream(d.source):
+        return data.Streamed(data.open_stream(d.source, **data.Reading.of(d).options()), pipeline)
+    try:
+        with progress("downloading", "bytes") as report:
+            source = data.open_source(d.source, progress=report, **data.Reading.of(d).options())
+    except FetchError as error:  # nothing was asked for but the default, and it is not to be had
+        raise SourceError(str(error)) from error
+    if sys.stderr:
+        print(data.inspect(source, (d.height, d.width), quick=True).text(), file=sys.stderr)  # noqa: T201
+    with progress("preparing", "pictures") as report:
+        return data.prepare(source, pipeline, progress=report)
