@@ -137,4 +137,4 @@ def _picture(item: Any, index: int, options: ReadingOptions) -> Image.Image | So
         if len(shape) in (2, 3):
             return Arrays(item[None], layout="NCHW" if first else "NHWC", **options)
     what = f"an array of shape {tuple(item.shape)}" if hasattr(item, "shape") else type(item).__name__
-    raise UsageError(f"picture {index} should be a path, a Pillow picture or an array (H, W, C), not {what}")
+    raise UsageError(f"Picture {index} is {what}. Pass a folder, or a list of paths, Pillow pictures or arrays (H, W, C).")
