@@ -137,4 +137,5 @@ def _picture(item: Any, index: int, options: ReadingOptions) -> Image.Image | So
         if len(shape) in (2, 3):
             return Arrays(item[None], layout="NCHW" if first else "NHWC", **options)
     what = f"an array of shape {tuple(item.shape)}" if hasattr(item, "shape") else type(item).__name__
-    raise UsageError(f"Picture {index} is {what}. Pass a folder, or a list of paths, Pillow pictures or arrays (H, W, C).")
+    accepted = "a folder, or a list of paths, Pillow pictures or arrays (H, W, C)"
+    raise UsageError(f"Picture {index} is {what}. Pass {accepted}.")
