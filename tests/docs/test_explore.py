@@ -45,7 +45,7 @@ def test_every_command_runs_and_records_how(place, monkeypatch, capsys, words):
     if "tsne" in words:
         pytest.importorskip("sklearn")
     words = [words[1], "run", *words[2:]]
-    main.app([*words, "--force", "--json"], standalone_mode=False)
+    main.run([*words, "--force", "--json"])
     made = json.loads(capsys.readouterr().out)["made"]
     path = Path(words[words.index("-o") + 1])
     assert made in (str(path), [str(path)])
@@ -54,7 +54,7 @@ def test_every_command_runs_and_records_how(place, monkeypatch, capsys, words):
         assert record["verb"] == words[0]
         first = path.read_bytes()
         seed = ["--seed", str(record["seed"])] if "seed" in record and "--seed" not in words else []
-        main.app([*words, *seed, "--force"], standalone_mode=False)
+        main.run([*words, *seed, "--force"])
         assert path.read_bytes() == first
 
 

@@ -81,7 +81,7 @@ def test_a_broken_picture_is_named(place, monkeypatch, capsys):
 
 def test_a_picture_of_another_size_and_mode_is_prepared(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    main.app(["morph", "run", "grey.png", "seed:1", "--frames", "3", "-o", "grey.webp"], standalone_mode=False)
+    main.run(["morph", "run", "grey.png", "seed:1", "--frames", "3", "-o", "grey.webp"])
     assert (place / "grey.webp").is_file()
 
 
@@ -92,6 +92,6 @@ def test_the_input_is_never_overwritten_and_results_get_new_names(place, monkeyp
     assert (place / "grey.png").read_bytes() == before
     monkeypatch.chdir(place)
     for _ in range(2):
-        main.app(["more-like", "run", "seed:1", "-n", "2"], standalone_mode=False)
+        main.run(["more-like", "run", "seed:1", "-n", "2"])
     assert (place / "more-like.png").is_file()
     assert (place / "more-like-2.png").is_file()
