@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from betabloom import vae as vae
     from betabloom.config import Config
     from betabloom.errors import BetabloomError
+    from betabloom.estimator import BetaVAE
     from betabloom.imaging.curves import curves
     from betabloom.imaging.sheets import grid, pairs
-    from betabloom.library import fit, prepare
+    from betabloom.library import fit, prepare, resume
     from betabloom.model.model import Model, load
     from betabloom.networks.describe import describe_layers
     from betabloom.vae.build import build_vae
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VAE",
     "Bernoulli",
+    "BetaVAE",
     "BetabloomError",
     "Config",
     "Model",
@@ -48,9 +50,11 @@ __all__ = [
     "load",
     "pairs",
     "prepare",
+    "resume",
 ]
 
 _HOMES = {
+    "BetaVAE": "estimator",
     "Bernoulli": "vae.likelihood",
     "StandardNormal": "vae.prior",
     "describe_layers": "networks.describe",
@@ -65,6 +69,7 @@ _HOMES = {
     "load": "model.model",
     "pairs": "imaging.sheets",
     "prepare": "library",
+    "resume": "library",
 }
 _ROOMS = (
     "data",

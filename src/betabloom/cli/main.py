@@ -8,15 +8,14 @@ Only the module of the command that is asked for is imported, and nothing heavy 
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betabloom.cli.command import Command, table
-from betabloom.errors import BetabloomError, UsageError
+from betabloom.errors import UsageError
+from betabloom.system.surroundings import check_memory, failure, open_closed_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +37,12 @@ GROUPS: dict[str, dict[str, str]] = {
         "more-like": "latent.more_like",
         "directions": "landscape.directions",
         "map": "landscape.map_",
+    },
+    "Use a model as a tool": {
+        "inpaint": "restore.inpaint",
+        "denoise": "restore.denoise",
+        "anomaly": "restore.anomaly",
+        "similar": "restore.similar",
     },
     "Look at your pictures": {
         "inspect": "data.inspect",
@@ -80,21 +85,14 @@ def main() -> None:
     # By default the threads of a step wait for one another by spinning, and when another program is busy on the same
     # cores a step takes ten times as long. Read when torch is loaded; docs/log.md has the numbers.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    if sys.stderr is None:  # closed, or there is no console
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    open_closed_streams()
     try:
+        if not {"-h", "--help", "--version"} & set(sys.argv[1:]):
+            check_memory()
         run(sys.argv[1:])
-    except BetabloomError as error:
-        _fail(str(error), 2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        _fail("stopped.", 130)
-    except MemoryError:
-        _fail("this does not fit in memory. Ask for fewer or smaller pictures.", 1)
-    except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        _fail(*failure(error))
 
 
 def run(words: Sequence[str]) -> None:
@@ -151,6 +149,9 @@ def overview() -> str:
 
 def _fail(message: str, code: int) -> None:
     """Say what went wrong: a sentence on stderr, and with --json the same as JSON on stdout."""
+    if not message:  # nobody reads stdout any more: what is left of it goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(code)
     print(f"betabloom: {message}", file=sys.stderr)  # noqa: T201
     if "--json" in sys.argv:
         print(json.dumps({"error": message, "exit_code": code}))  # noqa: T201

@@ -6,6 +6,8 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from betabloom.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Future
@@ -31,6 +33,9 @@ def write_each(
 
     Returns:
         How many were written.
+
+    Raises:
+        UsageError: A file of that name is there, and betabloom did not make it.
     """
     from collections import deque
     from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +49,7 @@ def write_each(
             for piece in pieces:
                 folder.mkdir(parents=True, exist_ok=True)
                 files = [folder / f"{_file_name(name, taken)}.png" for name, _, _ in piece]
+                _check_replaceable(files)
                 if made is not None:
                     made += map(str, files)
                 waiting.append(
@@ -61,6 +67,15 @@ def write_each(
             pool.shutdown(cancel_futures=True)
             raise
     return count
+
+
+def _check_replaceable(files: Iterable[Path]) -> None:
+    """Refuse to replace what nobody named and betabloom did not make."""
+    from betabloom.imaging.png import has_record
+
+    for file in files:
+        if file.exists() and not has_record(file):
+            raise UsageError(f"{file} is not replaced, because betabloom did not make it. Choose another folder.")
 
 
 def _wait(writing: list[Future[None]]) -> None:

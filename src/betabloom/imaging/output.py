@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from betabloom.errors import FormatError, UsageError
-from betabloom.imaging.png import KEYWORD, save_png
+from betabloom.imaging.png import save_png
 from betabloom.system.atomic import replacing_file
+from betabloom.system.ownership import RECORD
 
 if TYPE_CHECKING:
     import os
@@ -60,10 +61,10 @@ def _opaque(image: Image.Image, kind: str) -> Image.Image:
 
 def _short(record: Mapping[str, Any]) -> str:
     """The record as ASCII JSON, without its lists where it is too long."""
-    text = json.dumps({KEYWORD: record}, sort_keys=True)
+    text = json.dumps({RECORD: record}, sort_keys=True)
     if len(text) <= MOST:
         return text
-    return json.dumps({KEYWORD: {k: v for k, v in record.items() if not isinstance(v, list)}}, sort_keys=True)
+    return json.dumps({RECORD: {k: v for k, v in record.items() if not isinstance(v, list)}}, sort_keys=True)
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         with Image.open(path) as image:
             image.load()
             text = getattr(image, "text", {})
-            record = json.loads(text[KEYWORD]) if KEYWORD in text else json.loads(image.getexif()[DESCRIPTION])[KEYWORD]
+            record = json.loads(text[RECORD]) if RECORD in text else json.loads(image.getexif()[DESCRIPTION])[RECORD]
     except DAMAGED as error:
         raise FormatError(f"{path} is not a picture made by betabloom: it carries no record of how.") from error
     if not isinstance(record, dict):

@@ -11,14 +11,13 @@ from PIL import Image, PngImagePlugin
 
 from betabloom.errors import FormatError
 from betabloom.system.atomic import replacing_file
+from betabloom.system.ownership import RECORD
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-__all__ = ["KEYWORD", "read_png", "save_png"]
-
-KEYWORD = "betabloom"
+__all__ = ["has_record", "read_png", "save_png"]
 
 
 def save_png(image: Image.Image, path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
@@ -28,7 +27,7 @@ def save_png(image: Image.Image, path: str | os.PathLike[str], record: Mapping[s
     """
     path = Path(path)
     text = PngImagePlugin.PngInfo()
-    text.add_itxt(KEYWORD, json.dumps(record, sort_keys=True))
+    text.add_itxt(RECORD, json.dumps(record, sort_keys=True))
     with replacing_file(path, synced=False) as part:
         # Run lengths alone: photographs take a quarter of the time and no more space (drawings take more: it is rare).
         image.save(part, "PNG", pnginfo=text, compress_type=zlib.Z_RLE)
@@ -44,9 +43,18 @@ def read_png(path: str | os.PathLike[str]) -> dict[str, Any]:
         with Image.open(path) as image:
             image.load()
             text = getattr(image, "text", {})
-        record = json.loads(text[KEYWORD])
+        record = json.loads(text[RECORD])
     except (OSError, SyntaxError, ValueError, KeyError, RecursionError, Image.DecompressionBombError) as error:
         raise FormatError(f"{path} is not a picture made by betabloom: it carries no record of how.") from error
     if not isinstance(record, dict):
         raise FormatError(f"The record in {path} is damaged.")
     return record
+
+
+def has_record(path: Path) -> bool:
+    """Whether a file is a picture that betabloom made; only its beginning is read."""
+    try:
+        with Image.open(path) as image:
+            return RECORD in image.info
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False

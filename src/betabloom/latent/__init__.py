@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from betabloom.faces import face
 
 if TYPE_CHECKING:
+    from betabloom.latent.anomalies import anomaly_map, anomaly_scores, auroc, p_values
     from betabloom.latent.directions import (
         Direction,
         attribute_directions,
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from betabloom.latent.maps import map_rows, on_grid, picture_map, project
     from betabloom.latent.mixing import crossed, recoloured
     from betabloom.latent.morphing import even_pace, morph, way
+    from betabloom.latent.neighbours import most_similar
     from betabloom.latent.points import Points, points_of
     from betabloom.latent.preference import moved_along, preferred_direction
+    from betabloom.latent.restoration import box_mask, denoise, inpaint
     from betabloom.latent.space import Space, code_space, dimension_rates
     from betabloom.latent.traversal import dimensions_by_rate, traverse, traverse_along
 
@@ -28,17 +31,25 @@ __all__ = [
     "Direction",
     "Points",
     "Space",
+    "anomaly_map",
+    "anomaly_scores",
     "attribute_directions",
+    "auroc",
+    "box_mask",
     "code_space",
     "crossed",
+    "denoise",
     "dimension_rates",
     "dimensions_by_rate",
     "distinct",
     "even_pace",
+    "inpaint",
     "map_rows",
     "morph",
+    "most_similar",
     "moved_along",
     "on_grid",
+    "p_values",
     "picture_map",
     "points_of",
     "preferred_direction",
@@ -57,17 +68,25 @@ _HOMES = {
     "Direction": "directions",
     "Points": "points",
     "Space": "space",
+    "anomaly_map": "anomalies",
+    "anomaly_scores": "anomalies",
     "attribute_directions": "directions",
+    "auroc": "anomalies",
+    "box_mask": "restoration",
     "code_space": "space",
     "crossed": "mixing",
+    "denoise": "restoration",
     "dimension_rates": "space",
     "dimensions_by_rate": "traversal",
     "distinct": "directions",
     "even_pace": "morphing",
+    "inpaint": "restoration",
     "map_rows": "maps",
     "morph": "morphing",
+    "most_similar": "neighbours",
     "moved_along": "preference",
     "on_grid": "maps",
+    "p_values": "anomalies",
     "picture_map": "maps",
     "points_of": "points",
     "preferred_direction": "preference",

@@ -35,6 +35,7 @@ from betabloom.system.hardware import choose_precision
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
     Batches = Callable[[int], tuple[Tensor, Tensor]]
@@ -172,7 +173,7 @@ def train_adversarially(
     trainer: AdversarialTrainer,
     steps: int,
     seconds: float,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> tuple[int, float]:
     """Take steps until the end, or until asked to stop; the learning rate falls to 0 over the second half.

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
     from betabloom.model.model import Model
     from betabloom.networks.spec import Layer
-
-    Progress = Callable[[int, int, str], None]
+    from betabloom.system.console import Progress
 
 __all__ = ["LEVELS", "Packed", "packed", "share"]
 

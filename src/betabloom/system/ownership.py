@@ -6,6 +6,7 @@ in it: a file that says what it is, and no file that betabloom does not write.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-__all__ = ["FolderKind", "is_result"]
+__all__ = ["RECORD", "FolderKind", "is_result", "is_sheet"]
+
+RECORD = "betabloom"  # the text chunk of a PNG that says how betabloom made it
 
 _OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -69,3 +72,12 @@ class FolderKind:
 def is_result(names: Collection[str]) -> bool:
     """Whether a folder with entries of these names is a run or a model: what is in it was made, not given."""
     return {"config.yaml", "metrics.jsonl"} <= set(names) or {"config.json", "model.safetensors"} <= set(names)
+
+
+def is_sheet(record: str) -> bool:
+    """Whether the record of a picture (see `RECORD`) is that of several on one sheet, or of one made of several."""
+    try:
+        facts = json.loads(record)
+        return not facts.get("alone") and (facts.get("n", 1) != 1 or bool(facts.get("size") or facts.get("tile")))
+    except (ValueError, AttributeError, RecursionError):
+        return False

@@ -50,7 +50,7 @@ def check_memory() -> None:
     if limit is not None and limit < NEEDED:
         raise UsageError(
             f"This program may use only {limit >> 20} MB of address space (ulimit -v), and betabloom needs "
-            f"{NEEDED >> 20} MB to draw pictures and about 3 GB to train. Raise the limit."
+            f"{NEEDED >> 20} MB to draw pictures and about 1 GB to train. Raise the limit."
         )
     if limit is not None and limit < ROOM:
         for name, value in _ONE_THREAD.items():
@@ -83,7 +83,8 @@ def failure(error: BaseException, environment: Mapping[str, str] = os.environ) -
     if isinstance(error, BrokenPipeError):
         return "", 1  # who read the output has read enough
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1
+        reason = error.strerror or str(error)
+        return f"{reason}: {error.filename}" if error.filename else f"{reason}.", 1
     if environment.get(DEBUG):
         raise error
     what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
