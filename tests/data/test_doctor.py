@@ -52,7 +52,9 @@ def test_everything_is_counted_and_named(mess: Path) -> None:
         "empty.jpg": "empty file (0 byte",
         "page.jpg": "not a picture but ",
     }
-    assert report.remarks == {"with transparency; shown on the background colour": ["clear.png"]}
+    assert report.remarks == {
+        "with transparency; shown on the background colour (`--set channels=4` keeps it)": ["clear.png"]
+    }
     assert report.left_alone == {".cr2": 1, ".txt": 1, ".zip": 1, "hidden": 1}
     assert (
         report.advice[0]
