@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from betabloom.imaging.sheets import grid, pairs
     from betabloom.library import fit, prepare, resume
     from betabloom.model.model import Model, load
-    from betabloom.networks.describe import describe_layers
     from betabloom.vae.build import build_vae
+    from betabloom.vae.describe import describe_layers
     from betabloom.vae.likelihood import Bernoulli
     from betabloom.vae.prior import StandardNormal
     from betabloom.vae.vae import VAE
@@ -57,7 +57,7 @@ _HOMES = {
     "BetaVAE": "estimator",
     "Bernoulli": "vae.likelihood",
     "StandardNormal": "vae.prior",
-    "describe_layers": "networks.describe",
+    "describe_layers": "vae.describe",
     "BetabloomError": "errors",
     "Config": "config",
     "Model": "model.model",

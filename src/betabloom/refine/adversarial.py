@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from betabloom.networks.averaging import move_average
 from betabloom.refine.repetition import Repetition
 from betabloom.system.hardware import choose_precision
 
@@ -164,9 +165,7 @@ class AdversarialTrainer:
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(made, gradient)
         self.optimiser.step()
-        decay = min(AVERAGING, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_([*self.averaged.parameters()], [*self.student.parameters()], 1 - decay)
+        move_average(self.averaged.parameters(), self.student.parameters(), AVERAGING, step)
 
 
 def train_adversarially(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from betabloom.networks.averaging import move_average
 from betabloom.training.batches import batch
 from betabloom.training.state import learning_rate
 
@@ -38,7 +39,7 @@ def train_step(run: Run) -> None:
         state.vae.train()
         outcome = (tools.graphed_step or functools.partial(update, run))(*batch(run))
         if decay:
-            _average(state.averaged, state.vae, min(decay, (1 + state.step) / (10 + state.step)))
+            move_average(_numbers(state.averaged), _numbers(state.vae), decay, state.step)
         state.sums.add(*outcome)
 
 
@@ -121,10 +122,6 @@ def _guarded_step(run: Run, before: Sequence[Tensor], loss: Tensor, norm: Tensor
     return good
 
 
-@torch.no_grad()
-def _average(averaged: VAE, vae: VAE, decay: float) -> None:
-    """averaged ← decay · averaged + (1 − decay) · vae, for weights and statistics."""
-    mine = [*averaged.parameters(), *averaged.buffers()]
-    theirs = [*vae.parameters(), *vae.buffers()]
-    pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+def _numbers(vae: VAE) -> list[Tensor]:
+    """Weights and statistics."""
+    return [*vae.parameters(), *vae.buffers()]
