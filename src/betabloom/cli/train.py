@@ -93,7 +93,6 @@ def train(
     started = time.monotonic()
     from betabloom.system.console import progress, show_log
     from betabloom.training import loop
-    from betabloom.training.resume import changed_config
     from betabloom.training.run_folder import resume_command, shell_quoted
     from betabloom.training.setup import check_settings
 
@@ -110,7 +109,7 @@ def train(
     if resume:
         if out or preset or source:
             raise UsageError(f"A resumed run keeps its settings. Type: {resume_command(resume)}")
-        config, folder = changed_config(resume, changes | ({"source": resolved(moved)} if moved else {})), resume
+        config, folder = _changed(resume, changes, moved), resume
     else:
         if moved:
             raise UsageError("--source says where the pictures of a run to --resume are. Name those to train on first.")
@@ -152,6 +151,14 @@ def _config(preset: str, source: str | None, changes: dict[str, Any]) -> Config:
 
     config = with_initial_model(Config.preset(preset, **changes))
     return config.replace({"source": resolved(source)}) if source else config
+
+
+def _changed(run: Path, changes: dict[str, Any], moved: str | None) -> Config:
+    """The settings of a run that is continued."""
+    from betabloom.data import resolved
+    from betabloom.training.resume import changed_config
+
+    return changed_config(run, changes | ({"source": resolved(moved)} if moved else {}))
 
 
 def _with_splits_of(store: Store | Streamed, config: Config, asked: bool) -> Config:
