@@ -11,7 +11,7 @@ MODEL ?= demo/run
 
 WASM := src/betabloom/reports/share_page/decoder.wasm
 
-.PHONY: setup browser wasm demo gallery bench-peers test test-slow check format dist clean
+.PHONY: setup browser wasm demo docs-reference gallery bench-peers test test-slow check format dist clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)  ## make the virtual environment with the tested versions
@@ -29,6 +29,9 @@ demo: $(READY)  ## train the default for two minutes (on DATA=folder, else on dr
 	cp demo/run/reconstructions.png demo/run/curves.png demo/
 	@echo "Look at demo/generated.png, demo/reconstructions.png and demo/curves.png,"
 	@echo "and at demo/in-the-box.png: flowers of the model that comes along, which was trained for longer"
+
+docs-reference: $(READY)  ## write docs/cli.md and docs/settings.md from the code
+	$(BIN)/python tools/reference.py
 
 gallery: $(READY)  ## make docs/gallery with MODEL=run or model directory
 	$(BIN)/python docs/gallery/make.py '$(MODEL)'

@@ -31,7 +31,7 @@ from roofline import arithmetic, step
 
 import betabloom
 from betabloom.config import Config
-from betabloom.training.setup import set_up
+from betabloom.training.setup import make_task, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,14 +128,14 @@ def timed(work: Callable[[], object]) -> float:
 def steps(store: Any, batch: int, roof: float, count: int) -> dict[str, Any]:
     """Pictures per second of steps as the loop takes them, the share of the peak, and where the time goes."""
     torch.cuda.reset_peak_memory_stats()
-    run = set_up(store, Config.preset("flowers64", batch=batch, steps=10**6), None)
+    run = set_up(make_task(store, Config.preset("flowers64", batch=batch, steps=10**6), None))
     work = arithmetic(run)[0] / 1e3
     recorded = several(run, count)
-    assert run.graphed_step is not None
-    if run.graphed_step.graph is None:
+    assert run.tools.graphed_step is not None
+    if run.tools.graphed_step.graph is None:
         sys.exit("the steps were not recorded")
     kernels, kinds = kernels_of(run, 10)
-    run.graphed_step.graph = None  # from here on one kernel after the other
+    run.tools.graphed_step.graph = None  # from here on one kernel after the other
     plain = several(run, count // 4)
     return {
         "pictures per second": batch / recorded,

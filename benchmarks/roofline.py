@@ -13,6 +13,7 @@ time, and kinds of operators in forward and backward by the profiler, whose cloc
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -38,11 +39,10 @@ KINDS = {
     "memory": ("aten::empty", "aten::fill_", "aten::zero_", "aten::resize_"),
 }
 PARTS = {
-    "batch and augmentation": "_batch",
-    "forward and backward": "accumulate",
-    "clipping, optimiser": "guarded_step",
+    "batch and augmentation": "batch",
+    "clipping": "_clipped",
+    "optimiser": "_guarded_step",
     "averaged weights": "_average",
-    "copies of statistics": "buffers",
 }
 
 
@@ -125,9 +125,9 @@ def training(steps: int, quick: bool) -> dict[str, Any]:
     import betabloom
     from betabloom.config import Config
     from betabloom.training import loop, step
-    from betabloom.training.setup import set_up
+    from betabloom.training.setup import make_task, set_up
 
-    run = set_up(betabloom.prepare(FLOWERS), Config.preset("flowers64"), None)
+    run = set_up(make_task(betabloom.prepare(FLOWERS), Config.preset("flowers64"), None))
     steps = 6 if quick else steps
     for _ in range(3):
         step(run)
@@ -138,15 +138,15 @@ def training(steps: int, quick: bool) -> dict[str, Any]:
     begun = time.process_time()
     loop._validate(run)
     validation = time.process_time() - begun
-    epoch = len(run.train_rows) / run.batch * whole
+    epoch = len(run.task.train_rows) / run.task.batch * whole
     return {
-        "batch": run.batch,
-        "precision": str(run.dtype).removeprefix("torch."),
+        "batch": run.task.batch,
+        "precision": str(run.task.dtype).removeprefix("torch."),
         "GFLOP of a step": work,
         "GFLOP of Muon in a step, not counted": outside,
         "milliseconds of a step by the clock": 1e3 * clock,
         "milliseconds of a step, processor time": 1e3 * whole,
-        "pictures per second": run.batch / clock,
+        "pictures per second": run.task.batch / clock,
         "share of a step, %": {
             **{name: 100 * value / whole for name, value in spent.items()},
             "the rest (learning rate, sums)": 100 * (1 - sum(spent.values()) / whole),
@@ -163,52 +163,56 @@ def step(run: Run) -> None:
     from betabloom.training import step
 
     step.train_step(run)
-    run.step += 1
-    run.plan.advance(run.step, 0)
+    run.state.step += 1
+    run.state.plan.advance(run.state.step, 0)
 
 
 def arithmetic(run: Run) -> tuple[float, float]:
     """GFLOP of forward and backward of a step, and of the optimiser's; by one thread, of which alone torch counts."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from betabloom.training import loop, optimiser
+    from betabloom.training import optimiser
+    from betabloom.training.batches import batch
+    from betabloom.training.step import gradients
 
-    team, run.team = run.team, None
     with FlopCounterMode(display=False) as counter:
-        loop.accumulate(run, *loop.batch(run))
-    with FlopCounterMode(display=False) as other, mock.patch.object(run.optimiser, "_share", optimiser._one_by_one):
-        run.optimiser.step()
-    run.optimiser.zero_grad(set_to_none=True)
-    run.team = team
+        gradients(run, *batch(run))
+    with (
+        FlopCounterMode(display=False) as other,
+        mock.patch.object(run.state.optimiser, "_share", optimiser._one_by_one),
+    ):
+        run.state.optimiser.step()
+    run.state.optimiser.zero_grad(set_to_none=True)
     return counter.get_total_flops() / 1e9, other.get_total_flops() / 1e9
 
 
 def parts_of(run: Run, steps: int) -> tuple[dict[str, float], float, float]:
     """Medians over the steps: processor time of each part; seconds of a whole step by the clock; processor time."""
-    from betabloom.training import loop, step
+    from betabloom.training import step as one_step
 
-    spent: dict[str, list[float]] = {name: [] for name in PARTS}
-    works = {name: getattr(loop, function) for name, function in PARTS.items()}
+    spent: dict[str, list[float]] = {name: [] for name in (*PARTS, "forward and backward")}
 
-    def timed(name: str) -> Callable[..., Any]:
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*given: Any) -> Any:
             begun = time.process_time()
-            done = works[name](*given)
+            done = work(*given)
             spent[name].append(time.process_time() - begun)
             return done
 
         return wrapper
 
     clock, whole = [], []
-    for name, function in PARTS.items():
-        setattr(loop, function, timed(name))
-    for _ in range(steps):
-        begun, counted = time.perf_counter(), time.process_time()
-        step(run)
-        clock.append(time.perf_counter() - begun)
-        whole.append(time.process_time() - counted)
-    for name, function in PARTS.items():
-        setattr(loop, function, works[name])
+    with contextlib.ExitStack() as stack:
+        for name, function in PARTS.items():
+            work = getattr(one_step, function)
+            stack.enter_context(mock.patch.object(one_step, function, timed(name, work)))
+        gradients = timed("forward and backward", run.tools.gradients)
+        stack.enter_context(mock.patch.object(run.tools, "gradients", gradients))
+        for _ in range(steps):
+            begun, counted = time.perf_counter(), time.process_time()
+            step(run)
+            clock.append(time.perf_counter() - begun)
+            whole.append(time.process_time() - counted)
     return (
         {name: statistics.median(of) for name, of in spent.items()},
         statistics.median(clock),
@@ -221,13 +225,13 @@ def operators(run: Run, steps: int) -> dict[str, float]:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from betabloom.training import loop
+    from betabloom.training.batches import batch
 
     with profile(activities=[ProfilerActivity.CPU]) as watched:
         for _ in range(steps):
             with torch.profiler.record_function("whole"):
-                loop.accumulate(run, *loop.batch(run))
-    run.optimiser.zero_grad(set_to_none=True)
+                run.tools.gradients(run, *batch(run))
+    run.state.optimiser.zero_grad(set_to_none=True)
     spent: Counter[str] = Counter()
     for event in watched.key_averages():
         if event.key == "whole":

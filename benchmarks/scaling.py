@@ -61,7 +61,7 @@ def compared(trials: dict[str, dict[str, Any]], rounds: int, steps: int, folder:
         for name, run in runs.items():
             begun = time.process_time()
             several(run, steps)
-            took[name].append(1e3 * (time.process_time() - begun) / steps / run.batch)
+            took[name].append(1e3 * (time.process_time() - begun) / steps / run.task.batch)
     ratios = {
         f"{name} against {before}": statistics.median(a / b for a, b in zip(took[name], took[before], strict=True))
         for before, name in zip(took, list(took)[1:], strict=False)
@@ -77,7 +77,7 @@ def made(folder: Path, side: int = 64, count: int = 2048, mapped: bool = False, 
 
     noise = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
     store = prepare(Arrays(noise), Pipeline.named("square", (side, side)), cache=folder, workers=1)
-    made = setup.set_up(store, Config.preset("flowers64", **{"steps": 10**6, **settings}), None)
+    made = setup.set_up(setup.make_task(store, Config.preset("flowers64", **{"steps": 10**6, **settings}), None))
     if mapped:
         made.pictures = store.pictures
     return made
@@ -89,8 +89,8 @@ def several(run: Run, steps: int) -> None:
 
     for _ in range(steps):
         step.train_step(run)
-        run.step += 1
-        run.plan.advance(run.step, 0)
+        run.state.step += 1
+        run.state.plan.advance(run.state.step, 0)
 
 
 if __name__ == "__main__":

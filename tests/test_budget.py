@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import logging
@@ -16,6 +17,7 @@ import yaml
 
 from betabloom.errors import BetabloomError
 from betabloom.networks.spec import FAMILIES
+from betabloom.samplers.choose import samplers_of
 from betabloom.training import budget, finish, loop, resume, setup
 
 
@@ -30,19 +32,20 @@ class Clock:
 
     def takes(self, monkeypatch, module, name, seconds):
         """Have a function take `seconds(run)` on this clock; a training step does nothing else."""
-        function = getattr(module, name) if name != "train_step" else lambda state: None
+        function = getattr(module, name) if name != "train_step" else lambda run: None
 
-        def slow(state, *rest):
-            self.now += seconds(state)
-            return function(state, *rest)
+        def slow(run, *rest):
+            self.now += seconds(run, *rest) if name == "fit_sampler" else seconds(run)
+            return function(run, *rest)
 
-        monkeypatch.setattr(module, name, slow)
+        for each in {module, budget} if name == "train_step" else {module}:  # steps are tried in the one as well
+            monkeypatch.setattr(each, name, slow)
 
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in (loop, budget):
+    for module in (loop, budget, finish):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
@@ -63,13 +66,11 @@ def test_a_budget_is_kept_within_a_twentieth_with_all_that_comes_before_and_afte
     pace, seconds, spent, after, small_store, tiny_config, tmp_path, clock, monkeypatch
 ):
     """`after` is what the sampler takes; its fit on a quarter of the pictures foretells it."""
-    whole = min(train_pictures(small_store, tiny_config), budget.SAMPLER_PICTURES)
-    for module in (finish, budget):
-        clock.takes(monkeypatch, module, "fit_sampler", lambda r: after * min(len(r.train_rows), whole) / whole)
+    clock.takes(monkeypatch, finish, "fit_sampler", lambda run, vae, portion: after * portion)
     for module in (loop, budget):
         clock.takes(monkeypatch, module, "save", lambda r: seconds / 100)
     clock.takes(monkeypatch, loop, "validate", lambda r: seconds / 100)
-    clock.takes(monkeypatch, loop, "train_step", lambda r: PACES[pace](r.step, seconds))
+    clock.takes(monkeypatch, loop, "train_step", lambda r: PACES[pace](r.state.step, seconds))
     begun = clock.now - spent
     settings = {"steps": 0, "budget": seconds, "batch": 16, "validations": 10}
     model = loop.train(small_store, tiny_config.replace(settings), tmp_path, spent=spent)
@@ -80,25 +81,28 @@ def test_a_budget_is_kept_within_a_twentieth_with_all_that_comes_before_and_afte
     assert model.training["steps"] > 20
 
 
-def train_pictures(store, config) -> int:
-    return len(store.split(config.data.split, config.data.holdout)[0])
-
-
-def test_a_flow_is_rehearsed_with_as_small_a_part_of_its_steps(small_store, tiny_config, clock, monkeypatch):
+def test_a_rehearsal_takes_a_part_of_the_pictures_and_of_the_steps_of_a_flow(
+    small_store, tiny_config, clock, monkeypatch, tmp_path
+):
     asked = []
-    clock.takes(monkeypatch, budget, "fit_sampler", lambda r: asked.append(r.config.train.flow) or 1)
-    clock.takes(monkeypatch, loop, "train_step", lambda r: 1)
-    model = loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 16, "flow": 6}))
-    assert asked == [2]
+
+    def samplers(vae, known, held_out, noise, judge, seed, flow):
+        asked.append((len(known), len(held_out), flow))
+        return samplers_of(vae, known, held_out, noise, judge, seed, flow)
+
+    monkeypatch.setattr(finish, "samplers_of", samplers)
+    clock.takes(monkeypatch, loop, "train_step", lambda run: 1)
+    model = loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 60, "batch": 16, "flow": 6}), tmp_path)
+    learned, held_out = (len(rows) for rows in small_store.split("auto", 0.1))
+    assert asked == [(learned // 4, max(1, held_out // 4), 2), (learned, held_out, 6)]
     assert model.config.train.flow == 6
     assert "flow" in model.samplers
+    assert not list(tmp_path.glob(".rehearsal*"))
 
 
 @pytest.mark.parametrize("validations", [1, 2])
 def test_a_budget_with_few_validations_is_kept_too(validations, small_store, tiny_config, tmp_path, clock, monkeypatch):
-    whole = train_pictures(small_store, tiny_config)
-    for module in (finish, budget):
-        clock.takes(monkeypatch, module, "fit_sampler", lambda r: 15 * len(r.train_rows) / whole)
+    clock.takes(monkeypatch, finish, "fit_sampler", lambda run, vae, portion: 15 * portion)
     clock.takes(monkeypatch, loop, "validate", lambda r: 4)
     clock.takes(monkeypatch, loop, "train_step", lambda r: 1)
     begun = clock.now
@@ -115,60 +119,63 @@ def test_with_steps_too_what_ends_first_ends_the_run(small_store, tiny_config, t
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
 
 
-def chosen(store, config, pace, clock, steps=0):
+def chosen(store, config, pace, clock, monkeypatch, steps=0):
     """What is chosen where a step takes `pace(run)` seconds, and the first one twenty times that."""
 
-    def step(state):
-        clock.now += pace(state) * (1 if state.step else 20)
+    def step(run):
+        clock.now += pace(run) * (1 if run.state.step else 20)
 
     config = config.replace({"steps": steps, "budget": 60})
-    return budget.choose(config, lambda c: setup.set_up(store, c, None), step, 60)
+    monkeypatch.setattr(budget, "train_step", step)
+    return budget.choose(setup.make_task(store, config, None), 60).config
 
 
 @pytest.mark.parametrize(("pace", "batch"), [(0.02, 32), (0.19, 32), (0.25, 16), (9.0, 16)])
-def test_short_budgets_take_smaller_batches(pace, batch, small_store, tiny_config, clock):
+def test_short_budgets_take_smaller_batches(pace, batch, small_store, tiny_config, clock, monkeypatch):
     """60 s and steps of 0.2 s: 300 steps, below which batches are halved. The first step is not counted."""
-    config = chosen(small_store, tiny_config.replace({"batch": 0}), lambda state: pace, clock)
+    config = chosen(small_store, tiny_config.replace({"batch": 0}), lambda run: pace, clock, monkeypatch)
     assert config.train.batch == batch
     assert config.model.widths == tiny_config.model.widths
 
 
-def own(state) -> bool:
+def own(run) -> bool:
     """Whether a residual network has its own widths."""
-    return state.config.model.widths in ((), FAMILIES["residual"].widths)
+    return run.task.config.model.widths in ((), FAMILIES["residual"].widths)
 
 
 @pytest.mark.parametrize(("many", "widths"), [(1.01, (16, 32, 64, 128)), (0.99, (8, 16, 32, 64))])
-def test_short_budgets_take_half_the_widths(many, widths, small_store, tiny_config, clock):
+def test_short_budgets_take_half_the_widths(many, widths, small_store, tiny_config, clock, monkeypatch):
     """By the pace of the network's own widths; batches by that of the network that is trained."""
     config = tiny_config.replace({"family": "residual", "widths": (), "batch": 0})
     steps = many * budget.HALF_BELOW
-    found = chosen(small_store, config, lambda state: 60 / steps if own(state) else 60 / 299, clock)
+    found = chosen(small_store, config, lambda run: 60 / steps if own(run) else 60 / 299, clock, monkeypatch)
     assert found.model.widths == widths
     assert found.train.batch == (32 if many > 1 else 16)
 
 
 @pytest.mark.parametrize(("steps", "widths", "batch"), [(200, (16, 32, 64, 128), 32), (400, (8, 16, 32, 64), 16)])
-def test_steps_that_fit_in_the_budget_get_the_whole_network(steps, widths, batch, small_store, tiny_config, clock):
+def test_steps_that_fit_in_the_budget_get_the_whole_network(
+    steps, widths, batch, small_store, tiny_config, clock, monkeypatch
+):
     """299 steps fit."""
     config = tiny_config.replace({"family": "residual", "widths": (), "batch": 0})
-    found = chosen(small_store, config, lambda state: 60 / 299, clock, steps)
+    found = chosen(small_store, config, lambda run: 60 / 299, clock, monkeypatch, steps)
     assert found.model.widths in (widths, () if batch == 32 else widths)
     assert found.train.batch == batch
 
 
-def test_widths_and_batches_that_somebody_chose_stay(small_store, tiny_config, clock):
+def test_widths_and_batches_that_somebody_chose_stay(small_store, tiny_config, clock, monkeypatch):
     config = tiny_config.replace({"family": "residual", "widths": (), "batch": 24})
-    assert chosen(small_store, config, lambda state: 5, clock).train.batch == 24
-    assert chosen(small_store, config, lambda state: 5, clock).model.widths == (8, 16, 32, 64)
+    assert chosen(small_store, config, lambda run: 5, clock, monkeypatch).train.batch == 24
+    assert chosen(small_store, config, lambda run: 5, clock, monkeypatch).model.widths == (8, 16, 32, 64)
     config = config.replace({"widths": (24, 48, 64), "batch": 0})
-    assert chosen(small_store, config, lambda state: 5, clock).model.widths == (24, 48, 64)
+    assert chosen(small_store, config, lambda run: 5, clock, monkeypatch).model.widths == (24, 48, 64)
 
 
 @pytest.mark.parametrize("family", ["seed", "burgess", "conv"])
-def test_networks_of_publications_keep_their_widths(family, small_store, tiny_config, clock):
+def test_networks_of_publications_keep_their_widths(family, small_store, tiny_config, clock, monkeypatch):
     config = tiny_config.replace({"family": family, "widths": ()})
-    assert chosen(small_store, config, lambda state: 5, clock).model.widths == ()
+    assert chosen(small_store, config, lambda run: 5, clock, monkeypatch).model.widths == ()
 
 
 def test_a_run_that_goes_on_does_not_choose_again(small_store, tiny_config, tmp_path, clock, monkeypatch):
@@ -200,13 +207,14 @@ def test_measuring_leaves_no_trace(small_store, tiny_config, clock, monkeypatch)
     first = []
     step = loop.train_step
 
-    def watched(state):
+    def watched(run):
         clock.now += 0.02
-        if state.step == 0:
-            first.append((torch.cat([p.flatten() for p in state.vae.parameters()]).clone(), state.batch))
-        step(state)
+        if run.state.step == 0:
+            first.append((torch.cat([p.flatten() for p in run.state.vae.parameters()]).clone(), run.task.batch))
+        step(run)
 
-    monkeypatch.setattr(loop, "train_step", watched)
+    for module in (loop, budget):
+        monkeypatch.setattr(module, "train_step", watched)
     loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 2, "batch": 0}))
     assert len(first) == 2
     assert torch.equal(first[0][0], first[1][0])
@@ -219,72 +227,75 @@ def test_preparing_that_takes_most_of_a_budget_leaves_half_of_it_to_training(
     begun = clock.now
     with caplog.at_level(logging.WARNING, logger="betabloom"):
         loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 20}), spent=100)
-    assert "preparing took 100 of the 20 s: training takes 10 more all the same" in caplog.text
+    assert "Preparing used 100 s of the 20 s budget. Training still gets 10 s." in caplog.text
     assert clock.now - begun == pytest.approx(10, rel=0.05)
 
 
-def failing(state, monkeypatch, fits):
+def failing(run, monkeypatch, fits):
     """Let the network refuse batches of more than `fits` pictures, as a full memory does."""
-    forward = state.vae.forward
+    forward = run.state.vae.forward
 
     def limited(x, noise):
         if len(x) > fits:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return forward(x, noise)
 
-    monkeypatch.setattr(state.vae, "forward", limited)
+    monkeypatch.setattr(run.state.vae, "forward", limited)
 
 
 def test_a_batch_that_does_not_fit_in_memory_is_worked_through_in_parts(small_store, tiny_config, monkeypatch, caplog):
     """Parts change no step but by rounding; one line says so."""
     config = tiny_config.replace({"likelihood": "bernoulli", "clip": 0.0})
-    whole, parted = setup.set_up(small_store, config, None), setup.set_up(small_store, config, None)
+    whole, parted = (
+        setup.set_up(setup.make_task(small_store, config, None)),
+        setup.set_up(setup.make_task(small_store, config, None)),
+    )
     failing(parted, monkeypatch, fits=5)
     with caplog.at_level(logging.WARNING, logger="betabloom"):
-        for state in (whole, parted):
-            for state.step in range(3):
-                loop.train_step(state)
-    assert parted.micro_batches == 4
+        for run in (whole, parted):
+            for run.state.step in range(3):
+                loop.train_step(run)
+    assert parted.state.micro_batches == 4
     assert [r.getMessage() for r in caplog.records] == [
-        f"a batch of 16 does not fit in memory: it is worked through in {parts} parts" for parts in (2, 4)
+        f"A batch of 16 does not fit in memory. It is split into {parts} parts." for parts in (2, 4)
     ]
-    torch.testing.assert_close(parted.sums.values, whole.sums.values)
-    for one, other in zip(parted.vae.parameters(), whole.vae.parameters(), strict=True):
+    torch.testing.assert_close(parted.state.sums.values, whole.state.sums.values)
+    for one, other in zip(parted.state.vae.parameters(), whole.state.vae.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
 def test_where_one_picture_does_not_fit_the_message_says_what_to_type(small_store, tiny_config, monkeypatch):
-    state = setup.set_up(small_store, tiny_config, None)
-    failing(state, monkeypatch, fits=0)
+    run = setup.set_up(setup.make_task(small_store, tiny_config, None))
+    failing(run, monkeypatch, fits=0)
     with pytest.raises(BetabloomError, match=r"not even with one picture.*--size"):
-        loop.train_step(state)
+        loop.train_step(run)
 
 
 def test_other_errors_are_no_lack_of_memory(small_store, tiny_config, monkeypatch):
-    state = setup.set_up(small_store, tiny_config, None)
-    monkeypatch.setattr(state.vae, "forward", lambda x, noise: torch.zeros(2) @ torch.zeros(3))
+    run = setup.set_up(setup.make_task(small_store, tiny_config, None))
+    monkeypatch.setattr(run.state.vae, "forward", lambda x, noise: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
-        loop.train_step(state)
-    assert state.micro_batches == 1
+        loop.train_step(run)
+    assert run.state.micro_batches == 1
 
 
-def test_memory_that_is_short_in_a_budget_makes_the_batch_smaller(small_store, tiny_config, clock):
-    def pace(state):
-        state.micro_batches = 4
+def test_memory_that_is_short_in_a_budget_makes_the_batch_smaller(small_store, tiny_config, clock, monkeypatch):
+    def pace(run):
+        run.state.micro_batches = 4
         return 0.01
 
-    assert chosen(small_store, tiny_config.replace({"batch": 0}), pace, clock).train.batch == 8
+    assert chosen(small_store, tiny_config.replace({"batch": 0}), pace, clock, monkeypatch).train.batch == 8
 
 
 def test_parts_are_kept_by_a_checkpoint(small_store, tiny_config, tmp_path):
     (tmp_path / "metrics.jsonl").touch()
-    state = setup.set_up(small_store, tiny_config, tmp_path)
-    loop.train_step(state)
-    state.step, state.micro_batches = 1, 4
-    resume.save(state)
-    again = setup.set_up(small_store, tiny_config, tmp_path)
+    run = setup.set_up(setup.make_task(small_store, tiny_config, tmp_path))
+    loop.train_step(run)
+    run.state.step, run.state.micro_batches = 1, 4
+    resume.save(run)
+    again = setup.set_up(setup.make_task(small_store, tiny_config, tmp_path))
     resume.restore(again)
-    assert again.micro_batches == 4
+    assert again.state.micro_batches == 4
 
 
 @pytest.mark.slow
@@ -304,13 +315,10 @@ def test_a_minute_is_a_minute(tmp_path, monkeypatch):
         assert number < 2, missed
 
 
-def test_a_gpu_gets_whole_widths_and_large_batches_without_trying(monkeypatch, tiny_config):
-    monkeypatch.setattr(budget, "choose_device", lambda name: torch.device("cuda"))
+def test_a_gpu_gets_whole_widths_and_large_batches_without_trying(monkeypatch, small_store, tiny_config):
     config = tiny_config.replace({"family": "residual", "widths": (), "batch": 0, "budget": 60})
-
-    def never(*_: object) -> None:
-        raise AssertionError
-
-    chosen = budget.choose(config, never, never, 60.0)
+    task = dataclasses.replace(setup.make_task(small_store, config, None), device=torch.device("cuda"))
+    monkeypatch.setattr(budget, "set_up", None)  # nothing is tried
+    chosen = budget.choose(task, 60.0).config
     assert (chosen.model.widths, chosen.train.batch) == ((), setup.BATCH_ON_GPU)
-    assert budget.choose(config.replace({"batch": 48}), never, never, 60.0).train.batch == 48
+    assert budget.choose(task.changed({"batch": 48}), 60.0).config.train.batch == 48

@@ -62,7 +62,7 @@ def place(tmp_path_factory):
 def test_same_seed_same_model_same_bytes(place):
     for name in ("a.png", "b.png"):
         out, _ = betabloom("generate", "run", "-n", 9, "--seed", 7, "-o", name, cwd=place)
-        assert out == f"9 new pictures: {name}\n"
+        assert out == f"9 new pictures (seed 7): {name}\n"
     assert (place / "a.png").read_bytes() == (place / "b.png").read_bytes()
     betabloom("generate", "run", "-n", 9, "--seed", 8, "-o", "c.png", cwd=place)
     assert (place / "a.png").read_bytes() != (place / "c.png").read_bytes()
@@ -95,7 +95,7 @@ def test_codes_bring_the_same_pictures_back_whenever(place):
 
 
 def test_vary_shows_the_original_first(place):
-    out, _ = betabloom("vary", "run", "photos/1.jpg", "-n", 7, "-o", "v.png", "--json", cwd=place)
+    out, _ = betabloom("vary", "run", "photos/1.jpg", "-n", 7, "--seed", 0, "-o", "v.png", "--json", cwd=place)
     assert json.loads(out) == {"made": ["v.png"], "n": 7, "seed": 0}
     assert read_png(place / "v.png")["pictures"] == ["photos/1.jpg"]
 
@@ -145,7 +145,7 @@ def test_what_exists_is_never_overwritten_without_force(place):
         (["info", "nowhere.png"], "no file or folder nowhere.png"),
         (["generate", "run", "--temperature", "inf"], "'temperature' must be a positive number"),
         (["vary", "run", "photos/1.jpg", "--amount", "inf"], "'amount' must be"),
-        (["generate", "run", "-o", "a.jpg"], "-o a.png, not a.jpg"),
+        (["generate", "run", "-o", "a.gif"], "-o a.png, not a.gif"),
         (["generate", "run", "-o", "run", "--force"], "run is a run or a model"),
         (["encode", "run", "photos", "-o", "codes"], "-o codes.npz, not codes"),
         (["generate", "run", "--device", "meta"], "--device cpu"),
@@ -257,8 +257,8 @@ def test_pictures_that_went_away_are_missed_by_name(place):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
 def test_a_name_with_a_line_break_is_one_line(place):
-    out, _ = betabloom("generate", "run", "-n", 1, "-o", "a\nb\x1b[31m.png", cwd=place)
-    assert out == "1 new picture: a\\nb\\x1b[31m.png\n"
+    out, _ = betabloom("generate", "run", "-n", 1, "--seed", 0, "-o", "a\nb\x1b[31m.png", cwd=place)
+    assert out == "1 new picture (seed 0): a\\nb\\x1b[31m.png\n"
     (place / "a\nb\x1b[31m.png").unlink()
 
 

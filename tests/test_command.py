@@ -116,7 +116,7 @@ def test_the_overview_lists_every_command_once_and_cuts_nothing(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["genrate"], r"no command 'genrate'\. Did you mean 'generate'\?"),
+        (["generated"], r"no command 'generated'\. Did you mean 'generate'\?"),
         (["cache"], "betabloom cache list, betabloom cache clear"),
         (["--verbose"], "no option --verbose before a command"),
     ],

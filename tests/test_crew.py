@@ -11,7 +11,8 @@ from torch import nn
 from betabloom.config import Config
 from betabloom.training import accumulate, loop
 from betabloom.training import step as one_step
-from betabloom.training.setup import set_up
+from betabloom.training.setup import make_task, set_up
+from betabloom.training.step import gradients
 from betabloom.training.threads import ThreadTeam, thread_team
 from betabloom.vae.build import build_vae
 
@@ -35,27 +36,27 @@ def threads(request):
 
 
 def prepared(store, config, **settings):
-    run = set_up(store, config.replace({"batch": 26, **settings}), None)
-    run.vae.train()
+    run = set_up(make_task(store, config.replace({"batch": 26, **settings}), None))
+    run.state.vae.train()
     return run
 
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_the_gradient_is_that_of_the_whole_batch(name, threads, small_store, tiny_config):
     together, alone = (prepared(small_store, tiny_config, **CHOICES[name]) for _ in range(2))
-    assert together.team
-    assert together.team.size == threads
-    alone.team = None
-    one, other = (accumulate.accumulate(run, *one_step.batch(run)) for run in (together, alone))
+    assert together.tools.team
+    assert together.tools.team.size == threads
+    alone.tools.gradients = accumulate.micro_batched(gradients)
+    one, other = (run.tools.gradients(run, *one_step.batch(run)) for run in (together, alone))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
-    weights = zip(together.vae.named_parameters(), alone.vae.parameters(), strict=True)
+    weights = zip(together.state.vae.named_parameters(), alone.state.vae.parameters(), strict=True)
     for (place, mine), theirs in weights:
         assert (mine.grad is None) == (theirs.grad is None), place
         if mine.grad is not None and theirs.grad is not None:
             assert mine.grad.stride() == mine.stride(), place
             size = max(1.0, theirs.grad.abs().max().item())
             torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5 * size)
-    for mine, theirs in zip(together.vae.buffers(), alone.vae.buffers(), strict=True):
+    for mine, theirs in zip(together.state.vae.buffers(), alone.state.vae.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs)
 
 
@@ -71,8 +72,8 @@ def test_a_run_of_several_cores_that_is_resumed_is_the_uninterrupted_one(threads
         if step == 7:
             raise KeyboardInterrupt
 
-    run = set_up(small_store, config, None)
-    assert run.team
+    run = set_up(make_task(small_store, config, None))
+    assert run.tools.team
     with pytest.raises(KeyboardInterrupt):
         loop.train(small_store, config, tmp_path / "parts", progress=stop)
     assert steps == 7
@@ -83,8 +84,8 @@ def test_a_run_of_several_cores_that_is_resumed_is_the_uninterrupted_one(threads
 
 def test_torch_has_its_threads_again_after_a_step(threads, small_store, tiny_config):
     run = prepared(small_store, tiny_config)
-    with run.team.at_work():
-        assert run.team.map(lambda _: torch.get_num_threads(), range(threads)) == [1] * threads
+    with run.tools.team.at_work():
+        assert run.tools.team.map(lambda _: torch.get_num_threads(), range(threads)) == [1] * threads
     loop.train_step(run)
     assert torch.get_num_threads() == threads
 
@@ -138,9 +139,8 @@ def test_a_part_for_which_memory_is_too_small_halves_the_batch(threads, small_st
     def too_large(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(accumulate, "_side_by_side", too_large)
-    assert len(accumulate.accumulate(run, *one_step.batch(run))) == 3
-    assert run.micro_batches == 2
+    assert len(accumulate.micro_batched(too_large)(run, *one_step.batch(run))) == 3
+    assert run.state.micro_batches == 2
 
 
 def test_the_network_of_the_flowers_has_a_crew_and_the_seeds_whose_gradients_take_memory_has_none():

@@ -22,8 +22,8 @@ from betabloom.errors import BetabloomError
 from betabloom.metrics import latent
 from betabloom.system import hardware
 from betabloom.training import checkup, doctor, loop, recovery, setup, validate
-from betabloom.training import state as run
 from betabloom.training import step as one_step
+from betabloom.training.state import learning_rate
 
 SETTINGS = {
     "height": 16, "width": 16, "family": "conv", "widths": "8,16", "latents": 6, "batch": 16, "steps": 200,
@@ -104,8 +104,8 @@ def test_a_few_pictures_and_a_large_model(tmp_path):
         check_command(each.command)
     config = Config.preset("tiny", **SETTINGS)
     smaller = config.replace(dict([found["too-few-pictures"].command.removeprefix("--set ").split("=")]))
-    state = setup.set_up(few, smaller.replace({"holdout": 0.4}), None)
-    assert "too-few-pictures" not in {each.illness for each in checkup.checkup(state)}
+    run = setup.set_up(setup.make_task(few, smaller.replace({"holdout": 0.4}), None))
+    assert "too-few-pictures" not in {each.illness for each in checkup.checkup(run)}
 
 
 def test_augmented_pictures_that_are_learned_by_heart_all_the_same_mean_stop_earlier():
@@ -160,10 +160,10 @@ def spoil(monkeypatch, *steps):
     """Make the noise of some steps infinite, so that their loss is not a finite number; return how often it was."""
     batch, spoiled = one_step.batch, []
 
-    def spoiling(state):
-        x, noise = batch(state)
-        if state.step in steps:
-            spoiled.append(state.step)
+    def spoiling(run):
+        x, noise = batch(run)
+        if run.state.step in steps:
+            spoiled.append(run.state.step)
             noise = noise / 0
         return x, noise
 
@@ -183,27 +183,27 @@ def test_a_step_that_is_not_finite_is_left_out_and_the_run_goes_back_and_on(flow
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     rates = {line["step"]: line["learning_rate"] for line in lines if line["split"] == "train"}
     for step, factor in ((50, 1), (100, 3), (150, 9)):
-        assert rates[step] == pytest.approx(run.learning_rate(at(flowers, step)) / factor)
+        assert rates[step] == pytest.approx(learning_rate(at(flowers, step)) / factor)
     assert all(np.isfinite([line["loss"], line["distortion"], line["rate"]]).all() for line in lines)
     assert model.training["validation"]["distortion"] < -100  # it has learned
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.95])
 def test_after_a_setback_the_run_stands_at_its_averaged_weights_without_momentum(ema, flowers):
-    state = setup.set_up(flowers, Config.preset("tiny", **{**SETTINGS, "ema": ema}), None)
-    for state.step in range(5):
-        loop.train_step(state)
-    before = {name: value.clone() for name, value in state.vae.state_dict().items()}
-    state.vae.decoder.body[0].bias.register_hook(lambda gradient: gradient / 0)
-    loop.train_step(state)
-    assert all(bool((value == before[name]).all()) for name, value in state.vae.state_dict().items())  # left out
-    assert state.sums.count == 6
-    recovery.recover(state)
-    assert (state.rollbacks, state.sums.count, state.sums.skipped_steps.item()) == (1, 5, 0)
-    for mine, average in zip(state.vae.parameters(), state.averaged.parameters(), strict=True):
+    run = setup.set_up(setup.make_task(flowers, Config.preset("tiny", **{**SETTINGS, "ema": ema}), None))
+    for run.state.step in range(5):
+        loop.train_step(run)
+    before = {name: value.clone() for name, value in run.state.vae.state_dict().items()}
+    run.state.vae.decoder.body[0].bias.register_hook(lambda gradient: gradient / 0)
+    loop.train_step(run)
+    assert all(bool((value == before[name]).all()) for name, value in run.state.vae.state_dict().items())  # left out
+    assert run.state.sums.count == 6
+    recovery.recover(run)
+    assert (run.state.rollbacks, run.state.sums.count, run.state.sums.skipped_steps.item()) == (1, 5, 0)
+    for mine, average in zip(run.state.vae.parameters(), run.state.averaged.parameters(), strict=True):
         assert mine.equal(average)
         assert mine.isfinite().all()
-    assert all(not value.any() for moments in state.optimiser.state.values() for value in moments.values())
+    assert all(not value.any() for moments in run.state.optimiser.state.values() for value in moments.values())
 
 
 def test_a_run_that_is_resumed_after_a_setback_is_the_uninterrupted_one(flowers, tmp_path, monkeypatch):
@@ -213,9 +213,9 @@ def test_a_run_that_is_resumed_after_a_setback_is_the_uninterrupted_one(flowers,
     whole = loop.train(flowers, config, tmp_path / "whole")
     step = loop.train_step
 
-    def step_and_stop(state):
-        step(state)
-        if state.step + 1 == 33:
+    def step_and_stop(run):
+        step(run)
+        if run.state.step + 1 == 33:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
@@ -234,11 +234,11 @@ def spoil_average(monkeypatch, *steps):
     """Have the averaged weights become infinite in some steps, so that validations of them are not finite."""
     step = loop.train_step
 
-    def spoiling(state):
-        step(state)
-        if state.step in steps:
+    def spoiling(run):
+        step(run)
+        if run.state.step in steps:
             with torch.no_grad():
-                next(state.averaged.parameters()).fill_(math.inf)
+                next(run.state.averaged.parameters()).fill_(math.inf)
 
     monkeypatch.setattr(loop, "train_step", spoiling)
 
@@ -258,7 +258,7 @@ def test_averaged_weights_that_are_lost_are_averaged_anew_and_the_run_goes_on(fl
     assert all(np.isfinite([line["loss"], line["distortion"], line["rate"]]).all() for line in lines)
     rates = {line["step"]: line["learning_rate"] for line in lines if line["split"] == "train"}
     for step, factor in ((50, 1), (100, 3), (150, 3)):
-        assert rates[step] == pytest.approx(run.learning_rate(at(flowers, step)) / factor)
+        assert rates[step] == pytest.approx(learning_rate(at(flowers, step)) / factor)
     assert all(value.isfinite().all() for value in model.vae.state_dict().values())
     assert model.training["validation"]["distortion"] < -100
 
@@ -277,10 +277,10 @@ def test_when_held_out_pictures_never_have_a_finite_loss_it_gives_up_and_the_doc
 
 def at(pictures, step):
     """A run that stands at a step."""
-    state = setup.set_up(pictures, Config.preset("tiny", **SETTINGS), None)
-    state.step = step
-    state.plan.advance(step, 0)
-    return state
+    run = setup.set_up(setup.make_task(pictures, Config.preset("tiny", **SETTINGS), None))
+    run.state.step = step
+    run.state.plan.advance(step, 0)
+    return run
 
 
 def test_after_three_setbacks_it_gives_up(flowers, tmp_path, monkeypatch):
@@ -348,16 +348,18 @@ def test_the_real_readings_are_possible(tmp_path):
 
 
 def test_on_an_accelerator_the_host_looks_now_and_then_and_at_the_end(flowers):
-    state = setup.set_up(flowers, Config.preset("tiny", **SETTINGS), None)
-    state.sums.add(torch.tensor(False), *torch.full((4,), math.nan))
-    state.device = torch.device("cuda")  # nothing is computed
-    for state.step in (2, 20, 49):
-        recovery.recover(state)
-        assert state.rollbacks == 0
-    state.step = recovery.LOOK_EVERY
-    recovery.recover(state)
-    assert (state.rollbacks, state.sums.count) == (1, 0)
-    assert state.sums.values.isfinite().all()
+    run = setup.set_up(setup.make_task(flowers, Config.preset("tiny", **SETTINGS), None))
+    run.state.sums.add(torch.tensor(False), *torch.full((4,), math.nan))
+    run = dataclasses.replace(
+        run, task=dataclasses.replace(run.task, device=torch.device("cuda"))
+    )  # nothing is computed
+    for run.state.step in (2, 20, 49):
+        recovery.recover(run)
+        assert run.state.rollbacks == 0
+    run.state.step = recovery.LOOK_EVERY
+    recovery.recover(run)
+    assert (run.state.rollbacks, run.state.sums.count) == (1, 0)
+    assert run.state.sums.values.isfinite().all()
 
 
 def test_held_out_pictures_that_happen_to_be_harder_are_no_overfitting():

@@ -149,9 +149,9 @@ def test_a_batch_in_parts_is_learned_from_as_a_whole(small_store, tiny_config, m
     whole = loop.train(small_store, config)
     set_up = loop.set_up
 
-    def in_parts(*given):
-        run = set_up(*given)
-        run.micro_batches = 4
+    def in_parts(task):
+        run = set_up(task)
+        run.state.micro_batches = 4
         return run
 
     monkeypatch.setattr(loop, "set_up", in_parts)
@@ -170,9 +170,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(optimiser, small_store, tiny_con
 
     def step_and_stop(run):
         step(run)
-        kept = [value.dtype for layer in run.optimiser.large for value in run.optimiser.state[layer.weight].values()]
+        kept = [
+            value.dtype
+            for layer in run.state.optimiser.large
+            for value in run.state.optimiser.state[layer.weight].values()
+        ]
         assert kept.count(torch.bfloat16) == 6  # of three layers
-        if run.step + 1 == 5:
+        if run.state.step + 1 == 5:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:

@@ -8,6 +8,7 @@ import torch
 import betabloom
 from betabloom.config import Config
 from betabloom.errors import UsageError
+from betabloom.networks.averaging import move_average
 from betabloom.networks.build import count_parameters, make_networks
 from betabloom.networks.spec import FAMILIES
 from betabloom.vae.build import build_vae
@@ -116,3 +117,13 @@ def test_upsampling_starts_without_a_checkerboard():
     assert picture.std() > 1e-3
     blocks = picture.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
     torch.testing.assert_close(blocks.amax(4), blocks.amin(4))
+
+
+def test_the_average_of_weights_begins_soon_and_forgets_slowly():
+    """After equal steps it is what they were; one step of many changes it by 1 − d; whole numbers are left alone."""
+    average, count = torch.zeros(3), torch.tensor(7)
+    move_average([average, count], [torch.ones(3), torch.tensor(9)], 0.9, step=0)
+    torch.testing.assert_close(average, torch.full((3,), 0.9))  # (1 + 0) / (10 + 0) of it is old
+    assert count == 7
+    move_average([average], [torch.zeros(3)], 0.9, step=10_000)
+    torch.testing.assert_close(average, torch.full((3,), 0.81))

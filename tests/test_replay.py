@@ -8,7 +8,7 @@ import torch
 from betabloom.training import loop, optimiser, step
 from betabloom.training import step as one_step
 from betabloom.training.cuda_graph import WARM_UP, from_memory
-from betabloom.training.setup import set_up
+from betabloom.training.setup import make_task, set_up
 from betabloom.training.state import learning_rate
 
 CHOICES = {
@@ -25,10 +25,10 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 
 
 def ready(store, config, name, **settings):
-    run = set_up(store, config.replace({**CHOICES[name], **settings}), None)
-    run.vae.train()
-    run.micro_batches = 3 if name == "in parts" else 1
-    run.plan.advance(run.step, 0)
+    run = set_up(make_task(store, config.replace({**CHOICES[name], **settings}), None))
+    run.state.vae.train()
+    run.state.micro_batches = 3 if name == "in parts" else 1
+    run.state.plan.advance(run.state.step, 0)
     return run
 
 
@@ -37,35 +37,34 @@ def learn(run, steps):
     told = []
     for _ in range(steps):
         loop.train_step(run)
-        run.step += 1
-        run.plan.advance(run.step, 0)
-        told.append(run.sums.values.clone())
-        run.sums.clear()
+        run.state.step += 1
+        run.state.plan.advance(run.state.step, 0)
+        told.append(run.state.sums.values.clone())
+        run.state.sums.clear()
     return torch.stack(told).cpu()
 
 
 def same(one, other, **tolerance):
-    for (name, mine), theirs in zip(one.vae.state_dict().items(), other.vae.state_dict().values(), strict=True):
+    for (name, mine), theirs in zip(
+        one.state.vae.state_dict().items(), other.state.vae.state_dict().values(), strict=True
+    ):
         torch.testing.assert_close(mine, theirs, msg=lambda text, name=name: f"{name}: {text}", **tolerance)
 
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_step_that_reads_its_schedules_from_memory_is_the_same_step(name, small_store, tiny_config):
     plain, reading = (ready(small_store, tiny_config, name) for _ in range(2))
-    plain.team = reading.team = None
-    objective = reading.objective
     learn(plain, 6)
     for _ in range(6):
-        for group in reading.optimiser.param_groups:
+        for group in reading.state.optimiser.param_groups:
             group["lr"] = learning_rate(reading)
-        with from_memory(reading) as refresh:
-            assert all(isinstance(group["lr"], torch.Tensor) for group in reading.optimiser.param_groups)
+        with from_memory(reading) as (recorded, refresh):
+            assert all(isinstance(group["lr"], torch.Tensor) for group in reading.state.optimiser.param_groups)
             refresh()
-            step._learn(reading, *one_step.batch(reading))
-        reading.step += 1
-        reading.plan.advance(reading.step, 0)
-    assert reading.objective is objective
-    assert reading.optimiser.param_groups[0]["lr"] == plain.optimiser.param_groups[0]["lr"]
+            step.update(recorded, *one_step.batch(reading))
+        reading.state.step += 1
+        reading.state.plan.advance(reading.state.step, 0)
+    assert reading.state.optimiser.param_groups[0]["lr"] == plain.state.optimiser.param_groups[0]["lr"]
     same(plain, reading, rtol=1e-3, atol=1e-5)
 
 
@@ -92,8 +91,8 @@ def test_weights_that_are_changed_together_are_changed_as_one_by_one(decay):
 def test_replayed_steps_are_those_that_would_have_been_taken(name, small_store, tiny_config):
     runs = [ready(small_store, tiny_config, name, device="cuda", ema=0.9) for _ in range(2)]
     told = [learn(runs[0], 12)]
-    assert runs[0].graphed_step
-    assert runs[0].graphed_step.graph
+    assert runs[0].tools.graphed_step
+    assert runs[0].tools.graphed_step.graph
     told.append(plainly(runs[1], 12))
     torch.testing.assert_close(*told, rtol=1e-3, atol=1e-3)
     same(*runs, rtol=1e-3, atol=1e-4)
@@ -104,8 +103,8 @@ def plainly(run, steps):
     told = []
     for _ in range(steps):
         told.append(learn(run, 1))
-        run.graphed_step.taken = 0
-    assert run.graphed_step.graph is None
+        run.tools.graphed_step.taken = 0
+    assert run.tools.graphed_step.graph is None
     return torch.cat(told)
 
 
@@ -113,14 +112,14 @@ def plainly(run, steps):
 def test_a_replayed_step_that_is_not_finite_changes_nothing(small_store, tiny_config):
     run = ready(small_store, tiny_config, "muon", device="cuda")
     learn(run, WARM_UP + 2)
-    before = {name: value.clone() for name, value in run.vae.state_dict().items()}
+    before = {name: value.clone() for name, value in run.state.vae.state_dict().items()}
     x, noise = one_step.batch(run)
-    assert run.graphed_step
-    good, *_ = run.graphed_step(x * float("nan"), noise)
+    assert run.tools.graphed_step
+    good, *_ = run.tools.graphed_step(x * float("nan"), noise)
     assert not good
-    for name, value in run.vae.state_dict().items():
+    for name, value in run.state.vae.state_dict().items():
         assert torch.equal(value, before[name]), name
-    assert run.graphed_step(x, noise)[0]
+    assert run.tools.graphed_step(x, noise)[0]
 
 
 @needs_gpu

@@ -51,9 +51,9 @@ def stop_at(monkeypatch, at, number=signal.SIGTERM):
     """Have a signal arrive in the step that ends as step `at`."""
     step = loop.train_step
 
-    def step_and_signal(state):
-        step(state)
-        if state.step + 1 == at:
+    def step_and_signal(run):
+        step(run)
+        if run.state.step + 1 == at:
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(loop, "train_step", step_and_signal)
@@ -81,11 +81,11 @@ def test_a_run_that_goes_on_tells_the_time_left_by_its_own_pace(small_store, tin
         stop_at(patch, 9)
         with pytest.raises(Interrupted):
             loop.train(small_store, tiny_config, tmp_path)
-    state = setup.set_up(small_store, tiny_config, tmp_path)
-    resume.restore(state)
-    assert state.step == 9
-    assert state.plan.t == 9 / 20
-    assert state.plan.first == (0, 0.0)
+    run = setup.set_up(setup.make_task(small_store, tiny_config, tmp_path))
+    resume.restore(run)
+    assert run.state.step == 9
+    assert run.state.plan.t == 9 / 20
+    assert run.state.plan.first == (0, 0.0)
 
 
 @pytest.mark.parametrize("name", ["fit_sampler", "save_model"])
@@ -375,9 +375,9 @@ from conftest import TINY
 from betabloom.config import Config
 show_log()
 step = train.train_step
-def wait(state):
-    step(state)
-    if state.step == 5:
+def wait(run):
+    step(run)
+    if run.state.step == 5:
         os.write(int(sys.argv[3]), b"x")
         os.read(int(sys.argv[4]), 1)
 train.train_step = wait
@@ -410,11 +410,11 @@ def test_a_terminal_that_goes_away_stops_the_run_cleanly(tmp_path):
 
 def test_validation_is_the_same_whenever(small_store, tiny_config):
     """No state but the weights goes into a validation."""
-    state = setup.set_up(small_store, tiny_config, None)
-    loop.train_step(state)
-    state.step += 1
+    run = setup.set_up(setup.make_task(small_store, tiny_config, None))
+    loop.train_step(run)
+    run.state.step += 1
     for _ in range(2):
         torch.rand(5)
         np.random.default_rng().random()
-        validate.validate(state)
-    assert state.records[0] == state.records[1]
+        validate.validate(run)
+    assert run.state.records[0] == run.state.records[1]

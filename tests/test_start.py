@@ -15,7 +15,7 @@ from betabloom.cli.main import run
 from betabloom.config import Config
 from betabloom.errors import UsageError
 from betabloom.training import loop
-from betabloom.training.setup import set_up
+from betabloom.training.setup import make_task, set_up
 from betabloom.training.warm_start import warm_start, with_initial_model
 
 
@@ -37,8 +37,8 @@ def model(tmp_path_factory):
 def begun(model, size, **settings):
     store = drawn(size)
     config = Config.preset("tiny", height=size, width=size, init_from=str(model), **settings)
-    run = set_up(store, with_initial_model(config), None)
-    warm_start(run.vae, run.config)
+    run = set_up(make_task(store, with_initial_model(config), None))
+    warm_start(run.state.vae, run.task.config)
     return run, store
 
 
@@ -48,18 +48,18 @@ def test_the_posterior_of_larger_pictures_is_that_of_the_model_for_smaller_ones(
     x = betabloom.vae.inference.to_tensor(store.pictures[:6])
     smaller = torch.nn.functional.avg_pool2d(x, size // 32)
     with torch.no_grad():
-        for mine, theirs in zip(run.vae.encoder(x), betabloom.load(model).vae.encoder(smaller), strict=True):
+        for mine, theirs in zip(run.state.vae.encoder(x), betabloom.load(model).vae.encoder(smaller), strict=True):
             torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-4)
 
 
 def test_the_decoder_has_the_levels_that_both_have(model):
     run, _ = begun(model, 64)
-    mine, theirs = run.vae.decoder.body, betabloom.load(model).vae.decoder.body
+    mine, theirs = run.state.vae.decoder.body, betabloom.load(model).vae.decoder.body
     z = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(mine[:9](z), theirs[:9](z))  # up to the last block before the pixels
-    assert run.config.model.widths == (6, 6, 8, 8)
-    assert torch.equal(run.vae.prior.mean, betabloom.load(model).vae.prior.mean)
+    assert run.task.config.model.widths == (6, 6, 8, 8)
+    assert torch.equal(run.state.vae.prior.mean, betabloom.load(model).vae.prior.mean)
 
 
 def test_a_prior_whose_components_are_pictures_is_that_of_the_model(tmp_path):
@@ -69,13 +69,13 @@ def test_a_prior_whose_components_are_pictures_is_that_of_the_model(tmp_path):
     run, _ = begun(tmp_path / "vamp", 64)
     z = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(run.vae.prior.log_prob(z), model.vae.prior.log_prob(z), atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(run.state.vae.prior.log_prob(z), model.vae.prior.log_prob(z), atol=1e-3, rtol=1e-4)
 
 
 def test_pictures_of_the_same_size_start_from_all_weights(model):
     run, _ = begun(model, 32)
     theirs = betabloom.load(model).vae.state_dict()
-    assert all(torch.equal(value, theirs[name]) for name, value in run.vae.state_dict().items())
+    assert all(torch.equal(value, theirs[name]) for name, value in run.state.vae.state_dict().items())
 
 
 def test_it_knows_more_than_an_untrained_one_from_the_first_step_on(model):
@@ -92,7 +92,7 @@ def test_everything_is_trained_on_and_the_run_can_be_stopped_and_resumed(model, 
     settings = {"start": str(theirs), "steps": 12, "batch": 8, "validations": 3}
     store = drawn(64)
     whole = betabloom.fit(store, "tiny", tmp_path / "whole", **settings)
-    begun_with = begun(theirs, 64)[0].vae.state_dict()
+    begun_with = begun(theirs, 64)[0].state.vae.state_dict()
     changed = [name for name, value in whole.vae.state_dict().items() if not torch.equal(value, begun_with[name])]
     assert len(changed) >= len(list(whole.vae.parameters()))
 

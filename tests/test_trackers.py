@@ -28,7 +28,7 @@ def interrupted(pictures, config, out, monkeypatch, at=13):
 
     def step_and_stop(run):
         step(run)
-        if run.step + 1 == at:
+        if run.state.step + 1 == at:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:

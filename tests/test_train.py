@@ -21,8 +21,8 @@ from betabloom.errors import BetabloomError, UsageError
 from betabloom.imaging.png import read_png
 from betabloom.networks.spec import FAMILIES
 from betabloom.training import loop, run_folder, setup
-from betabloom.training import state as run
 from betabloom.training import step as one_step
+from betabloom.training.state import learning_rate
 from betabloom.vae.likelihood import LIKELIHOODS
 from betabloom.vae.objective import REGULARISERS
 from betabloom.vae.posterior import POSTERIORS
@@ -70,7 +70,7 @@ def test_a_run_that_is_resumed_at_any_step_is_the_uninterrupted_one(
 
     def step_and_stop(r):
         step(r)
-        if r.step + 1 == at:
+        if r.state.step + 1 == at:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
@@ -134,22 +134,22 @@ def test_metrics_have_the_terms_apart(small_store, tiny_config, tmp_path):
 
 
 def test_every_picture_is_seen_once_an_epoch(small_store, tiny_config):
-    state = setup.set_up(small_store, tiny_config.replace({"flip": False, "batch": 7}), None)
-    images = len(state.train_rows)
+    run = setup.set_up(setup.make_task(small_store, tiny_config.replace({"flip": False, "batch": 7}), None))
+    images = len(run.task.train_rows)
     seen = []
     while len(seen) < 2 * images:
-        x, _ = one_step.batch(state)
+        x, _ = one_step.batch(run)
         seen += [hash(picture.numpy().tobytes()) for picture in (x * 255).round().to(torch.uint8)]
-        state.step += 1
-    whole = sorted(hash(p.transpose(2, 0, 1).tobytes()) for p in small_store.pictures[state.train_rows])
+        run.state.step += 1
+    whole = sorted(hash(p.transpose(2, 0, 1).tobytes()) for p in small_store.pictures[run.task.train_rows])
     assert sorted(seen[:images]) == whole
     assert sorted(seen[images : 2 * images]) == whole
     assert seen[:images] != seen[images : 2 * images]
 
 
 def test_mirroring_mirrors_about_half(small_store, tiny_config):
-    plain = setup.set_up(small_store, tiny_config.replace({"flip": False, "batch": 40}), None)
-    mirrored = setup.set_up(small_store, tiny_config.replace({"flip": True, "batch": 40}), None)
+    plain = setup.set_up(setup.make_task(small_store, tiny_config.replace({"flip": False, "batch": 40}), None))
+    mirrored = setup.set_up(setup.make_task(small_store, tiny_config.replace({"flip": True, "batch": 40}), None))
     x, y = one_step.batch(plain)[0], one_step.batch(mirrored)[0]
     same_way = (x == y).flatten(1).all(1)
     assert torch.equal(y[~same_way], x[~same_way].flip(3))
@@ -158,25 +158,29 @@ def test_mirroring_mirrors_about_half(small_store, tiny_config):
 
 def test_the_average_of_weights_is_what_is_saved(small_store, tiny_config):
     """With a decay of d the average follows a_t = d a_{t−1} + (1 − d) w_t."""
-    state = setup.set_up(small_store, tiny_config.replace({"ema": 0.5}), None)
-    expected = [p.clone() for p in state.averaged.parameters()]
+    run = setup.set_up(setup.make_task(small_store, tiny_config.replace({"ema": 0.5}), None))
+    expected = [p.clone() for p in run.state.averaged.parameters()]
     for step in range(5):
         decay = min(0.5, (1 + step) / (10 + step))
-        loop.train_step(state)
-        state.step += 1
-        expected = [decay * a + (1 - decay) * w.detach() for a, w in zip(expected, state.vae.parameters(), strict=True)]
-    for a, b in zip(expected, state.averaged.parameters(), strict=True):
+        loop.train_step(run)
+        run.state.step += 1
+        expected = [
+            decay * a + (1 - decay) * w.detach() for a, w in zip(expected, run.state.vae.parameters(), strict=True)
+        ]
+    for a, b in zip(expected, run.state.averaged.parameters(), strict=True):
         torch.testing.assert_close(a, b)
 
 
 def test_learning_rate_rises_stays_and_falls(small_store, tiny_config):
-    state = setup.set_up(
-        small_store, tiny_config.replace({"steps": 200, "warmup_steps": 10, "learning_rate": 1.0}), None
+    run = setup.set_up(
+        setup.make_task(
+            small_store, tiny_config.replace({"steps": 200, "warmup_steps": 10, "learning_rate": 1.0}), None
+        )
     )
     rates = []
-    for state.step in range(200):
-        state.plan.advance(state.step, seconds=0)
-        rates.append(run.learning_rate(state))
+    for run.state.step in range(200):
+        run.state.plan.advance(run.state.step, seconds=0)
+        rates.append(learning_rate(run))
     assert rates[:10] == pytest.approx([i / 10 for i in range(1, 11)])
     assert set(rates[9:100]) == {1.0}
     assert rates[150] == pytest.approx(0.5, abs=0.01)
@@ -185,12 +189,14 @@ def test_learning_rate_rises_stays_and_falls(small_store, tiny_config):
 
 
 def test_clipping_limits_the_gradient(small_store, tiny_config, monkeypatch):
-    state = setup.set_up(small_store, tiny_config.replace({"clip": 1e-3}), None)
+    run = setup.set_up(setup.make_task(small_store, tiny_config.replace({"clip": 1e-3}), None))
     norms = []
     monkeypatch.setattr(
-        state.optimiser, "step", lambda: norms.append(sum(p.grad.square().sum() for p in state.vae.parameters()).sqrt())
+        run.state.optimiser,
+        "step",
+        lambda: norms.append(sum(p.grad.square().sum() for p in run.state.vae.parameters()).sqrt()),
     )
-    loop.train_step(state)
+    loop.train_step(run)
     assert norms[0].item() == pytest.approx(1e-3 * 768, rel=1e-3)
 
 
@@ -233,9 +239,9 @@ def test_very_few_pictures_are_enough_to_run(count, tiny_config):
 def test_a_loss_that_is_not_finite_ends_with_advice(small_store, tiny_config, tmp_path, monkeypatch):
     batch = one_step.batch
 
-    def spoiled(state):
-        x, noise = batch(state)
-        return x, noise / (state.step < 7)
+    def spoiled(run):
+        x, noise = batch(run)
+        return x, noise / (run.state.step < 7)
 
     monkeypatch.setattr(one_step, "batch", spoiled)
     with pytest.raises(BetabloomError, match=r"no longer a finite number.*--set learning_rate=1e-05") as error:

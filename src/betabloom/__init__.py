@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from betabloom.estimator import BetaVAE
     from betabloom.imaging.curves import curves
     from betabloom.imaging.sheets import grid, pairs
-    from betabloom.library import fit, prepare
+    from betabloom.library import fit, prepare, resume
     from betabloom.model.model import Model, load
-    from betabloom.networks.describe import describe_layers
     from betabloom.vae.build import build_vae
+    from betabloom.vae.describe import describe_layers
     from betabloom.vae.likelihood import Bernoulli
     from betabloom.vae.prior import StandardNormal
     from betabloom.vae.vae import VAE
@@ -50,13 +50,14 @@ __all__ = [
     "load",
     "pairs",
     "prepare",
+    "resume",
 ]
 
 _HOMES = {
     "BetaVAE": "estimator",
     "Bernoulli": "vae.likelihood",
     "StandardNormal": "vae.prior",
-    "describe_layers": "networks.describe",
+    "describe_layers": "vae.describe",
     "BetabloomError": "errors",
     "Config": "config",
     "Model": "model.model",
@@ -68,6 +69,7 @@ _HOMES = {
     "load": "model.model",
     "pairs": "imaging.sheets",
     "prepare": "library",
+    "resume": "library",
 }
 _ROOMS = (
     "data",

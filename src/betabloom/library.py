@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,61 +13,74 @@ from betabloom.errors import UsageError
 from betabloom.system import console
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from betabloom.model.model import Model
+    from betabloom.system.console import Progress
+    from betabloom.system.signals import StopRequest
 
-__all__ = ["fit", "prepare"]
+__all__ = ["fit", "prepare", "resume"]
+
+ACCEPTED = (
+    "a folder, archive, table, 'hf:NAME', 'drawn:COUNT' or 'flowers102'; an array of pictures; a list of PIL pictures; "
+    "a betabloom.data.Source; or what betabloom.prepare returns"
+)
 
 
 def prepare(
-    source: str | os.PathLike[str] | data.Source | None = None,
+    source: Any = None,
     size: int | str | tuple[int, int] = 64,
     pipeline: str = "square",
     channels: int = 3,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> data.Store:
     """Prepare pictures for training, once; later calls with the same arguments open the result at once.
 
     Arguments:
         source: "flowers102" (also None), "drawn", "drawn:COUNT", a folder, archive, table or "hf:NAME" (see
-            `betabloom.data.open_source`), or a `betabloom.data.Source`, such as `betabloom.data.Arrays(array)`.
+            `betabloom.data.open_source`); an array of pictures (N, H, W, C), uint8 or in [0, 1]; a list of PIL
+            pictures; or a `betabloom.data.Source`.
         size: Side of the square in pixels, "WIDTHxHEIGHT", or (height, width).
         pipeline: "square", "justcrop", "enhance", a chain of steps, or a file with one.
         channels: 3 for colour, 1 for grey.
-        progress: Called as progress(done, total).
+        progress: Called as progress(done, total, text).
 
     Returns:
         The prepared pictures: `.pictures` is uint8 (N, H, W, C).
 
     Raises:
+        UsageError: `source` is nothing that has pictures.
         SourceError: There are no usable pictures.
         FetchError: Flowers102 is not on this machine and cannot be downloaded.
     """
-    opened = source if isinstance(source, data.Source) else data.open_source(source)
     shape = size if isinstance(size, tuple) else parse_size(str(size))
-    return data.prepare(opened, data.Pipeline.parse(pipeline, shape, channels), progress=progress)
+    return data.prepare(_opened(source), data.Pipeline.parse(pipeline, shape, channels), progress=progress)
 
 
 def fit(
-    pictures: data.Store,
+    pictures: Any,
     preset: str = "flowers64",
     out: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | bool = True,
+    stop: StopRequest | None = None,
     **settings: Any,
 ) -> Model:
     """Train a model.
 
     Arguments:
-        pictures: From `prepare`.
+        pictures: From `prepare`, or all that `prepare` takes, which is then prepared as the settings say.
         preset: "flowers64", "flowers128", "tiny" or "seed".
         out: A new run directory for metrics, samples, checkpoints and the model; None keeps all in memory.
-        progress: Called as progress(step, steps, text); if None, a notebook shows a bar.
+        progress: True shows a bar, False nothing; or a function, called as progress(step, steps, text).
+        stop: A `threading.Event`, or a function that returns True, from whatever thread: asks for a stop.
         settings: Changes to the preset, such as `beta=4`, `steps=1000`, `budget="20m"`; see `betabloom.Config`.
 
     Returns:
         The trained `Model`.
+
+    Raises:
+        UsageError: A setting is wrong, `out` exists, or `pictures` is nothing that has pictures.
+        Interrupted: `stop` asked for it; with `out`, the run is saved, and `resume` goes on with it.
     """
     from betabloom.training import loop
 
@@ -73,7 +88,80 @@ def fit(
     if folder and folder.exists():
         raise UsageError(f"{folder} exists already. Give another name for 'out'.")
     config = Config.preset(preset, **settings)
-    if progress is None and console.in_notebook():
-        with console.progress("training") as bar:
-            return loop.train(pictures, config, folder, progress=bar)
-    return loop.train(pictures, config, folder, progress=progress)
+    if isinstance(pictures, (str, os.PathLike)):
+        config = config.replace({"source": _absolute(pictures)})
+    store = _prepared(pictures, config, progress)
+    with _shown("training", "steps", progress) as report:
+        return loop.train(store, config, folder, progress=report, stop=stop)
+
+
+def resume(
+    out: str | os.PathLike[str],
+    pictures: Any = None,
+    progress: Progress | bool = True,
+    stop: StopRequest | None = None,
+    **changes: Any,
+) -> Model:
+    """Go on with a run that was interrupted, or train a finished one for longer.
+
+    Arguments:
+        out: The run directory.
+        pictures: Those that the run learns from, as `fit` takes them; by default they are where they were.
+        progress: As of `fit`.
+        stop: As of `fit`.
+        changes: A new length, counted from the beginning of the run: `steps=20000`, `epochs=100` or `budget="2h"`.
+
+    Returns:
+        The trained `Model`.
+
+    Raises:
+        UsageError: There is no run, or it was trained with other pictures.
+    """
+    from betabloom.training import loop
+    from betabloom.training.resume import changed_config
+
+    if isinstance(pictures, (str, os.PathLike)):
+        changes = {**changes, "source": _absolute(pictures)}
+    config = changed_config(Path(out), changes)
+    store = _prepared(config.data.source if pictures is None else pictures, config, progress)
+    with _shown("training", "steps", progress) as report:
+        return loop.train(store, config, Path(out), resume=True, progress=report, stop=stop)
+
+
+def _absolute(source: str | os.PathLike[str]) -> str:
+    """What a person wrote for their pictures, as it is found from any folder."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else str(source)
+
+
+def _opened(source: Any, **options: Any) -> data.Source:
+    """A source of pictures from whatever has some."""
+    if isinstance(source, data.Source):
+        return source
+    if source is None or isinstance(source, (str, os.PathLike)):
+        return data.open_source(source, **options)
+    if hasattr(source, "shape"):
+        return data.Arrays(source)
+    if isinstance(source, (list, tuple)) and all(hasattr(each, "getexif") for each in source):
+        return data.Images(source)
+    raise UsageError(f"There are no pictures in a {type(source).__name__}. Pass {ACCEPTED}.")
+
+
+def _prepared(pictures: Any, config: Config, progress: Progress | bool) -> data.Store | data.Streamed:
+    """The pictures as training takes them, prepared as the settings say if they are not yet."""
+    if isinstance(pictures, (data.Store, data.Streamed)):
+        return pictures
+    d = config.data
+    pipeline = data.Pipeline.parse(d.pipeline, (d.height, d.width), d.channels)
+    options: dict[str, Any] = {"min_size": d.min_size, "background": d.background}
+    if isinstance(pictures, (str, os.PathLike)) and data.is_stream(pictures):
+        return data.Streamed(data.open_stream(pictures, **options), pipeline)
+    with _shown("preparing", "pictures", progress) as report:
+        return data.prepare(_opened(pictures, **options), pipeline, progress=report)
+
+
+def _shown(label: str, unit: str, progress: Progress | bool) -> AbstractContextManager[Progress | None]:
+    """The caller's own way to show progress, or a bar, or nothing."""
+    if callable(progress):
+        return contextlib.nullcontext(progress)
+    return console.progress(label, unit) if progress else contextlib.nullcontext()

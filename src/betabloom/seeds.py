@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import secrets
 from typing import TYPE_CHECKING
 
 from betabloom.errors import UsageError
@@ -31,6 +30,8 @@ BATCH = 64  # pictures that are decoded together: the same ones together are the
 
 def new_seed() -> int:
     """A seed that nobody chose, from 0 to 999,999,999: short enough to be written down."""
+    import secrets  # here, since most requests name a seed
+
     return secrets.randbelow(10**9)
 
 

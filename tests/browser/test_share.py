@@ -84,19 +84,19 @@ def test_every_control_does_what_it_says(flowers, opened, tmp_path):
     tile = "#wall .tile:first-child canvas"
     first = page.evaluate(pixels, tile)
     page.click("#wall .tile:first-child")
-    page.wait_for_function("betabloomPage.frames() > 0")
+    page.wait_for_function("() => betabloomPage.frames() > 0")
     assert page.evaluate(pixels, "#big") == first
     page.locator("#sliders input[type=range]").first.fill("2")
-    page.wait_for_function("betabloomPage.frames() > 1")
+    page.wait_for_function("() => betabloomPage.frames() > 1")
     moved = page.evaluate(pixels, "#big")
     assert np.abs(np.subtract(moved, first)).mean() > 1
     page.click("#keep")
     assert page.get_attribute("#keep", "aria-pressed") == "true"
     page.click("#reset")
-    page.wait_for_function("betabloomPage.frames() > 2")
+    page.wait_for_function("() => betabloomPage.frames() > 2")
     assert page.evaluate(pixels, "#big") == first
     page.click("#undo")
-    page.wait_for_function("betabloomPage.frames() > 3")
+    page.wait_for_function("() => betabloomPage.frames() > 3")
     assert page.evaluate(pixels, "#big") == moved
     page.locator("#sliders button").first.click()
     assert page.locator("#sliders input[type=range]").first.is_disabled()
@@ -118,7 +118,7 @@ def test_every_control_does_what_it_says(flowers, opened, tmp_path):
     page.click("#link")
     shown = page.evaluate(pixels, "#big")
     again = opened(page.url)
-    again.wait_for_function("betabloomPage.frames() > 0")
+    again.wait_for_function("() => betabloomPage.frames() > 0")
     assert np.abs(np.subtract(again.evaluate(pixels, "#big"), shown)).max() <= 6
     page.click("#close")
     assert page.locator("#panel").is_hidden()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from betabloom.data import Folder, Pipeline, open_source, prepare
 from betabloom.errors import SourceError
+from betabloom.imaging.png import save_png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,3 +108,15 @@ def test_a_folder_with_nothing_but_a_run_says_so(tmp_path):
     with pytest.raises(SourceError, match="made by betabloom"):
         Folder(tmp_path)
     assert len(Folder(tmp_path / "run")) == 5, "named itself, it is a folder like any other"
+
+
+def test_a_sheet_among_the_pictures_is_named_and_does_not_change_what_is_learned(tmp_path):
+    """`cd photos; betabloom train .; betabloom generate runs/…` leaves a sheet beside the photos."""
+    photos = as_folder(tmp_path, CATS)
+    before = prepare(Folder(photos), Pipeline.named("square", (16, 16)))
+    save_png(Image.new("RGB", (200, 200)), photos / "generated.png", {"verb": "generate", "n": 64})
+    after = prepare(Folder(photos), Pipeline.named("square", (16, 16)))
+    assert after.fingerprint == before.fingerprint
+    assert list(after.skipped) == [{"name": "generated.png", "reason": "a sheet of pictures that betabloom made"}]
+    save_png(Image.new("RGB", (16, 16)), photos / "one.png", {"verb": "generate", "n": 1, "alone": True})
+    assert "one.png" in list(prepare(Folder(photos), Pipeline.named("square", (16, 16))).names)

@@ -87,7 +87,7 @@ def test_a_quick_look_decodes_nothing(mess: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Folder, "read", None)
     monkeypatch.setattr(Folder, "read_reduced", None)
     seen: list[tuple[int, int]] = []
-    quick = inspect(Folder(mess), quick=True, progress=lambda done, total: seen.append((done, total)))
+    quick = inspect(Folder(mess), quick=True, progress=lambda done, total, _: seen.append((done, total)))
     assert seen[-1] == (48, 48)
     assert quick.usable == 46
     assert (quick.exact, quick.near) == ([], [])

@@ -315,7 +315,7 @@ def test_a_half_copy_of_someone_else_is_left_alone(fetch: Fetch, tmp_path: Path)
 
 def test_progress_counts_bytes(fetch: Fetch, server: Server) -> None:
     seen: list[tuple[int, int]] = []
-    fetch(progress=lambda done, total: seen.append((done, total)))
+    fetch(progress=lambda done, total, _: seen.append((done, total)))
     assert seen[-1] == (len(server.files[ARCHIVE]),) * 2
 
 

@@ -58,8 +58,8 @@ class StopError(Exception):
     """Raised where somebody presses Ctrl-C."""
 
 
-def stop_after(count: int) -> Callable[[int, int], None]:
-    def progress(done: int, _: int) -> None:
+def stop_after(count: int) -> Callable[[int, int, str], None]:
+    def progress(done: int, _total: int, _text: str) -> None:
         if done >= count:
             raise StopError
 
@@ -82,7 +82,7 @@ def test_progress_goes_on_too(tmp_path: Path) -> None:
     with pytest.raises(StopError):
         prepare(Greys(), SQUARE, cache=tmp_path, progress=stop_after(96))
     seen: list[tuple[int, int]] = []
-    prepare(Greys(), SQUARE, cache=tmp_path, progress=lambda done, total: seen.append((done, total)))
+    prepare(Greys(), SQUARE, cache=tmp_path, progress=lambda done, total, _: seen.append((done, total)))
     assert seen == [(128, 150), (150, 150)]
 
 
@@ -232,7 +232,7 @@ def test_a_source_that_changes_meanwhile_is_prepared_anew(tmp_path: Path) -> Non
 def test_a_folder_that_changes_meanwhile_is_prepared_as_found_and_anew_next_time(photos: Path, change: str) -> None:
     first, away = (photos / "1.jpg").read_bytes(), photos.with_name("away")
 
-    def meanwhile(done: int, _: int) -> None:
+    def meanwhile(done: int, _total: int, _text: str) -> None:
         if done > 32:
             return
         if change == "replace":

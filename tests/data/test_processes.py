@@ -92,7 +92,7 @@ def test_none_outlives_the_program_that_started_it(many: Path, tmp_path: Path) -
     code = (
         "import sys, time; from betabloom.data import Folder, Pipeline, prepare;"
         "from betabloom.data.store import processes; processes._MANY = 1;"
-        "slow = lambda done, _: (print(done, flush=True), time.sleep(60));"
+        "slow = lambda done, *_: (print(done, flush=True), time.sleep(60));"
         "prepare(Folder(sys.argv[1]), Pipeline.named('square', (16, 16)), workers=2, progress=slow)"
     )
     program = subprocess.Popen([sys.executable, "-c", code, str(many)], stdout=subprocess.PIPE, text=True)

@@ -127,7 +127,7 @@ def test_nothing_usable_names_the_first_few(tmp_path: Path) -> None:
 
 def test_progress_reaches_the_end(photos: Path) -> None:
     seen: list[tuple[int, int]] = []
-    prepare(Folder(photos), SQUARE, progress=lambda done, total: seen.append((done, total)))
+    prepare(Folder(photos), SQUARE, progress=lambda done, total, _: seen.append((done, total)))
     assert seen[-1] == (40, 40)
     assert seen == sorted(seen)
 

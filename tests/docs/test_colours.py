@@ -41,7 +41,7 @@ def test_every_command_runs(capsys):
             words[words.index("--size") + 1] = "160x90"
         if "-n" in words and words[words.index("-n") + 1] != "1":
             words[words.index("-n") + 1] = "4"
-        main.app(words[1:], standalone_mode=False)
+        main.run(words[1:])
         out = capsys.readouterr().out
         assert out.count("\n") == 1 or words[1] == "info"
         assert words[1] == "info" or Path(words[words.index("-o") + 1]).exists()

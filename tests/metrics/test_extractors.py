@@ -100,7 +100,7 @@ def test_shrinking_averages_areas():
 def test_progress_and_refusals(flowers):
     seen = []
     features(flowers, open_extractor("pixels"), batch=4, progress=lambda *state: seen.append(state))
-    assert seen == [(4, 11), (8, 11), (11, 11)]
+    assert seen == [(4, 11, ""), (8, 11, ""), (11, 11, "")]
     with pytest.raises(UsageError, match=r"uint8 pictures \(N, H, W"):
         features(flowers.astype(float), open_extractor("pixels"))
     with pytest.raises(UsageError, match="Choose one of: pixels, lite0"):

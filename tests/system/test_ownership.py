@@ -10,8 +10,8 @@ from PIL import Image
 
 from betabloom.errors import UsageError
 from betabloom.imaging.files import write_each
-from betabloom.imaging.png import has_record, save_png
-from betabloom.system.ownership import is_result, is_sheet
+from betabloom.imaging.png import save_png
+from betabloom.system.ownership import is_result, is_sheet, record_in
 
 PICTURE = np.zeros((4, 4, 3), np.uint8)
 
@@ -27,11 +27,12 @@ def test_pictures_of_ours_are_replaced_in_a_folder_and_those_of_a_person_are_not
 
 
 def test_a_record_is_seen_without_decoding(tmp_path):
-    save_png(Image.new("RGB", (4, 4)), tmp_path / "a.png", {"n": 1})
-    assert has_record(tmp_path / "a.png")
+    save_png(Image.new("RGB", (4, 4)), tmp_path / "a.png", {"n": 1, "name": "été"})
+    assert json.loads(record_in(tmp_path / "a.png")) == {"n": 1, "name": "été"}
     Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
     (tmp_path / "c.png").write_bytes(b"no picture")
-    assert not any(has_record(tmp_path / name) for name in ("b.png", "c.png", "d.png"))
+    for name in ("b.png", "c.png", "d.png"):
+        assert record_in(tmp_path / name) == ""
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def vary(
     from betabloom.system.console import printable
 
     model, pictures = model_and_pictures(given)
-    if len(pictures) != 1 or Path(pictures[0]).is_dir():
+    if len(pictures) != 1:
         raise UsageError(f"Variations are made on one picture file, not on {' '.join(pictures)}.")
     if not Path(pictures[0]).is_file():
         raise UsageError(f"There is no picture file {pictures[0]}.")

@@ -62,7 +62,7 @@ def _of_model(path: Path, layers: bool) -> tuple[dict[str, Any], list[str]]:
     lines = _table({key: value for key, value in facts.items() if key != "samplers_measured"})
     if layers:
         from betabloom.model.directory import read_description
-        from betabloom.networks.describe import describe_layers
+        from betabloom.vae.describe import describe_layers
 
         facts["layers"] = found = describe_layers(read_description(path).config)
         lines += ["", *aligned([list(found[0]), *([_written(value) for value in each.values()] for each in found)])]

@@ -159,7 +159,10 @@ def _write_rows(rows: Sequence[dict[str, Any]], path: Path, record: dict[str, An
 
     from betabloom.system.atomic import replacing_file
 
-    with replacing_file(path, synced=False) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with (
+        replacing_file(path, synced=False) as part,
+        part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         if path.suffix.lower() == ".json":
             json.dump({"made": record, "pictures": rows}, file, ensure_ascii=False, indent=1)
         else:

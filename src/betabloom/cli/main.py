@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "more-like": "latent.more_like",
         "directions": "landscape.directions",
         "map": "landscape.map_",
+        "studio": "studio.studio",
     },
     "Use a model as a tool": {
         "inpaint": "restore.inpaint",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from betabloom.data.sources.flowers102 import Flowers102, find_flowers102
     from betabloom.data.sources.folder import Folder
     from betabloom.data.sources.huggingface import HuggingFace, HuggingFaceStream
+    from betabloom.data.sources.images import Images
     from betabloom.data.sources.locate import is_stream, open_source, open_stream
     from betabloom.data.sources.shards import Shards
     from betabloom.data.sources.source import Source, Stream
@@ -35,6 +36,7 @@ __all__ = [
     "Head",
     "HuggingFace",
     "HuggingFaceStream",
+    "Images",
     "Pipeline",
     "Report",
     "Shards",
@@ -58,6 +60,7 @@ __all__ = [
 _HOMES = {
     "Archive": "sources.archive",
     "Arrays": "sources.arrays",
+    "Images": "sources.images",
     "Drawn": "sources.drawn",
     "Flowers102": "sources.flowers102",
     "Folder": "sources.folder",

@@ -22,9 +22,10 @@ from betabloom.seeds import check
 from betabloom.vae import inference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from betabloom.generate.colours import ColourTarget
+    from betabloom.system.console import Progress
     from betabloom.vae.prior import Prior
     from betabloom.vae.vae import VAE
 
@@ -64,7 +65,7 @@ def search(
     temperature: float = 1.0,
     start: int = 0,
     density: Prior | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> SearchResult:
     """New pictures that satisfy targets, or come near.
 
@@ -76,7 +77,7 @@ def search(
         temperature: Factor on the noise that candidates are drawn with.
         start: Number of the first picture in the series.
         density: Where codes come from; the model's prior if None.
-        progress: Called as progress(done, total).
+        progress: Called as progress(done, total, text).
     """
     check(n, temperature)
     codes = inference.draw(vae, PROBES, PROBE_SEED, density=density).astype(np.float64)
@@ -86,7 +87,7 @@ def search(
     for number in range(start, start + n):
         made.append(searches[number % len(searches)].picture(seed, number, temperature))
         if progress:
-            progress(len(made), n)
+            progress(len(made), n, "")
     found, satisfied, moved = zip(*made, strict=True)
     return SearchResult(np.stack(found), np.array(satisfied), np.array(moved))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import UsageError
+from betabloom.system.ownership import record_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,10 +72,8 @@ def write_each(
 
 def _check_replaceable(files: Iterable[Path]) -> None:
     """Refuse to replace what nobody named and betabloom did not make."""
-    from betabloom.imaging.png import has_record
-
     for file in files:
-        if file.exists() and not has_record(file):
+        if file.exists() and not record_in(file):
             raise UsageError(f"{file} is not replaced, because betabloom did not make it. Choose another folder.")
 
 

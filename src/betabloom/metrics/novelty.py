@@ -25,7 +25,7 @@ from betabloom.metrics.measure import Measure, of_share
 from betabloom.metrics.neighbours import distance_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from betabloom.system.console import Progress
 
 __all__ = ["Limits", "Nearest", "near_copies", "nearest", "pixel_rows"]
 
@@ -92,7 +92,7 @@ def nearest(
     rows: np.ndarray,
     known: np.ndarray,
     mirrored: np.ndarray | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Nearest:
     """Find the nearest known row of each row.
 
@@ -100,7 +100,7 @@ def nearest(
         rows: (N, F).
         known: (M, F), M ≥ 1.
         mirrored: (N, F), the rows of the mirrored pictures; None to leave them out.
-        progress: Called as progress(done, total).
+        progress: Called as progress(done, total, text).
     """
     if rows.ndim != 2 or known.ndim != 2 or rows.shape[1] != known.shape[1] or not len(known):
         raise UsageError(f"Rows of shapes {rows.shape} and {known.shape} cannot be compared.")
@@ -114,7 +114,7 @@ def nearest(
     return Nearest(index, distance, ratio, flipped)
 
 
-def _nearest(rows: np.ndarray, known: np.ndarray, progress: Callable[[int, int], None] | None) -> list[np.ndarray]:
+def _nearest(rows: np.ndarray, known: np.ndarray, progress: Progress | None) -> list[np.ndarray]:
     """Index, distance and ratio of the nearest known row of each row, each (N,)."""
     parts, count = [], min(NEXT + 1, len(known))
     for part, squared in distance_blocks(rows, known):
@@ -125,5 +125,5 @@ def _nearest(rows: np.ndarray, known: np.ndarray, progress: Callable[[int, int],
         ratio = np.divide(distance, others, out=np.ones_like(distance), where=others > 0)
         parts.append((index, distance, ratio))
         if progress:
-            progress(part.stop, len(rows))
+            progress(part.stop, len(rows), "")
     return [np.concatenate(part) for part in zip(*parts, strict=True)]

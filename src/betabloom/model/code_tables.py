@@ -43,7 +43,10 @@ def write_codes(codes: Codes, path: str | os.PathLike[str], label_names: Sequenc
         save_codes(codes, path)
     elif kind == ".csv":
         columns = _columns(codes, label_names)
-        with replacing_file(path, synced=False) as part, part.open("w", encoding="utf-8", newline="") as file:
+        with (
+            replacing_file(path, synced=False) as part,
+            part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(columns)
             writer.writerows(zip(*columns.values(), strict=True))

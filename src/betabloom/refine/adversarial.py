@@ -29,12 +29,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from betabloom.networks.averaging import move_average
 from betabloom.refine.repetition import Repetition
 from betabloom.system.hardware import choose_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
     Batches = Callable[[int], tuple[Tensor, Tensor]]
@@ -163,16 +165,14 @@ class AdversarialTrainer:
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(made, gradient)
         self.optimiser.step()
-        decay = min(AVERAGING, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_([*self.averaged.parameters()], [*self.student.parameters()], 1 - decay)
+        move_average(self.averaged.parameters(), self.student.parameters(), AVERAGING, step)
 
 
 def train_adversarially(
     trainer: AdversarialTrainer,
     steps: int,
     seconds: float,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> tuple[int, float]:
     """Take steps until the end, or until asked to stop; the learning rate falls to 0 over the second half.

@@ -34,8 +34,7 @@ from betabloom.vae import inference
 from betabloom.vae.build import channels_last, make_vae
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
 __all__ = ["WIDTH", "enlarge", "enlarged", "enlarger_trainer"]
@@ -59,7 +58,7 @@ def enlarge(
     seed: int = 0,
     width: int = WIDTH,
     shares: Shares | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> Model:
     """Make a model that draws pictures of twice the size, with the same codes.

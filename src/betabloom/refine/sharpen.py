@@ -20,12 +20,11 @@ from betabloom.refine.widen import widened
 from betabloom.system.hardware import keep_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
 
     from betabloom.model.model import Model
     from betabloom.refine.adversarial import Recipe, Shares
+    from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
 __all__ = ["decoder_trainer", "sharpen"]
@@ -45,7 +44,7 @@ def sharpen(
     shares: Shares | None = None,
     eye: bool = False,
     wider: int = 1,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> Model:
     """Train the decoder of a model against a critic, and nothing else of it.

@@ -14,13 +14,12 @@ from betabloom.training.loop import Interrupted, train
 from betabloom.training.run_folder import run_config, shell_quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from betabloom.config import Config
     from betabloom.data import Store
-
-    Progress = Callable[[int, int, str], None]
+    from betabloom.system.console import Progress
 
 __all__ = ["Member", "check_betas", "members_of", "read_sweep", "train_sweep"]
 

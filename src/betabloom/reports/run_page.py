@@ -13,10 +13,9 @@ import numpy as np
 from PIL import Image
 
 from betabloom.config import SECTIONS, Config
-from betabloom.imaging import sheets
+from betabloom.imaging import curves, sheets
 from betabloom.latent.traversal import traverse
 from betabloom.model.model import load
-from betabloom.reports import charts
 from betabloom.reports.style import PAGE, STYLE
 from betabloom.training.checkup import read_advice
 from betabloom.training.run_folder import read_records, run_config
@@ -120,11 +119,11 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> str:
             split: [(r["step"], r[key]) for r in records if r["split"] == split and _finite(r.get(key))]
             for split in (("train",) if single else ("train", "validation"))
         }
-        drawing = charts.lines({name: points for name, points in series.items() if points}, title)
+        drawing = curves.line_chart({name: points for name, points in series.items() if points}, title)
         figures.append(f"<figure><figcaption>{title}</figcaption>{drawing}</figure>" if drawing else "")
     dimensions = _dimensions(records)
     if dimensions:
-        drawing = charts.bars(sorted(dimensions, reverse=True), "Rate of every latent")
+        drawing = curves.bar_chart(sorted(dimensions, reverse=True), "Rate of every latent")
         figures.append(f"<figure><figcaption>Nats in every latent, largest first</figcaption>{drawing}</figure>")
     if not any(figures):
         return ""

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from betabloom.errors import BetabloomError, UsageError
+from betabloom.latent.directions import strongest
+from betabloom.latent.space import code_space
 from betabloom.networks.fast_numpy import decoder, is_known
 from betabloom.networks.spec import make_network
-from betabloom.system.atomic import replacing_file
+from betabloom.system.atomic import write_text
 from betabloom.system.cores import cores
 from betabloom.vae import inference
 from betabloom.vae.fast_numpy import LIKELIHOODS, pictures_of
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 
     from betabloom.model.model import Model
     from betabloom.networks.spec import Layer
-
-    Progress = Callable[[int, int, str], None]
+    from betabloom.system.console import Progress
 
 __all__ = ["LEVELS", "Packed", "packed", "share"]
 
@@ -157,7 +158,7 @@ def share(
     weights = {name: value.float().cpu().numpy() for name, value in model.vae.state_dict().items()}
     drawn = np.asarray(inference.draw(model.vae, codes, seed, density=model.density()))
     numbers, scale = _whole(drawn, 16)
-    drawn = numbers * scale
+    drawn = numbers * scale  # as the page unpacks them
     finish = pictures_of(LIKELIHOODS[m.likelihood], float(weights.get("likelihood.log_scale", 0)))
     exact = _pictures(decoder(layers, weights, finish), drawn, progress, "whole weights")
 
@@ -165,23 +166,23 @@ def share(
         return _pictures(decoder(layers, found, finish), drawn[:count], progress, text)
 
     result, levels = _chosen(layers, weights, drawn_with, exact)
+    about = {
+        "layers": result.layers,
+        "latents": m.latents,
+        "shape": list(model.config.shape),
+        "likelihood": m.likelihood,
+        "scale": float(np.exp(weights.get("likelihood.log_scale", 0.0))),
+    }
     facts = {
         "title": title or str(model.training.get("source", "")),
         "fingerprint": model.fingerprint,
         "betabloom": __version__,
-        "network": {
-            "layers": result.layers,
-            "latents": m.latents,
-            "shape": list(model.config.shape),
-            "likelihood": m.likelihood,
-            "scale": float(np.exp(weights.get("likelihood.log_scale", 0.0))),
-        },
+        "network": about,
         "codes": {"count": codes, "scale": [float(s) for s in scale]},
-        "directions": _directions(drawn),
+        "directions": _directions(model),
     }
     page = _page(facts, np.concatenate(result.numbers), numbers)
-    with replacing_file(Path(path)) as part:
-        Path(part).write_text(page, encoding="utf-8")
+    write_text(Path(path), page)
     return {"bits": result.bits, "levels": levels, "bytes": len(page.encode()), "codes": codes, "seed": seed}
 
 
@@ -223,16 +224,10 @@ def _whole(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(values / scale).astype(np.int16), scale
 
 
-def _directions(codes: np.ndarray) -> list[dict[str, Any]]:
-    """Principal components of codes, the strongest first, each as long as its standard deviation."""
-    centred = codes - codes.mean(0)
-    _, singular, components = np.linalg.svd(centred, full_matrices=False)
-    spread = singular / np.sqrt(len(codes) - 1)
-    count = min(DIRECTIONS, len(spread))
-    return [
-        {"name": f"Direction {i + 1}", "step": [round(float(x), 5) for x in spread[i] * components[i]]}
-        for i in range(count)
-    ]
+def _directions(model: Model) -> list[dict[str, Any]]:
+    """What the sliders move, named by what it changes."""
+    found = strongest(model, code_space(model), DIRECTIONS)
+    return [{"name": each.name, "step": [round(float(x), 5) for x in each.vector]} for each in found]
 
 
 def _planes(numbers: np.ndarray) -> str:
@@ -244,7 +239,7 @@ def _planes(numbers: np.ndarray) -> str:
 def _page(facts: Mapping[str, Any], weights: np.ndarray, codes: np.ndarray) -> str:
     """The page with all that it needs inside."""
     wasm = base64.b64encode((PAGE / "decoder.wasm").read_bytes()).decode()
-    text = json.dumps(facts, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    text = json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c")
     inside = {
         "STYLE": (PAGE / "style.css").read_text(encoding="utf-8"),
         "FACTS": text,

@@ -45,7 +45,8 @@ h1 { font-size: 2.3rem; line-height: 1.15; font-weight: 600; margin: 0; letter-s
 h2 { font-size: 1.3rem; font-weight: 600; margin: 3.2rem 0 .4rem }
 h3 { font-size: 1rem; font-weight: 600; margin: 1.6rem 0 .3rem }
 p { margin: .3rem 0 1rem; color: var(--faint) }
-.kind, dt, .key, th, .tick, footer, code, .settings, .facts, figcaption {
+svg text { font-variant-numeric: tabular-nums }
+.kind, dt, .key, th, footer, code, .settings, .facts, figcaption {
   font-family: ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
 .kind { font-size: .78rem; letter-spacing: .08em; text-transform: uppercase; margin: 0 0 .5rem }
@@ -69,11 +70,6 @@ figure > img { width: 100% }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(19rem, 100%), 1fr)); gap: 1.8rem 1.6rem }
 figcaption { font-size: .84rem; margin: 0 0 .3rem; color: var(--ink) }
 svg { display: block; width: 100%; height: auto; overflow: hidden }
-.rule { stroke: var(--rule); stroke-width: 1 }
-.tick { fill: var(--faint); font-size: 10px; font-variant-numeric: tabular-nums }
-.line { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round }
-.line.train { stroke: var(--train) } .line.validation { stroke: var(--held) }
-.dot.validation { fill: var(--held) } .bar { fill: var(--held) }
 .key { font-size: .84rem }
 .swatch { display: inline-block; width: 1.4em; height: .22em; margin: 0 .45em .28em 0; border-radius: 2px }
 .swatch.validation { margin-left: 1.1em; background: var(--held) } .swatch.train { background: var(--train) }

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from betabloom.errors import UsageError
+from betabloom.networks.averaging import move_average
 from betabloom.samplers.fast_numpy import FLOW_STEPS, FREQUENCIES, flow_shapes
 from betabloom.samplers.mixture import fit_mixture
 from betabloom.vae.posterior import LOG_2PI
@@ -160,9 +161,7 @@ def fit_flow(
         _loss(weights, code, generator).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         optimiser.zero_grad()
-        with torch.no_grad():
-            decay = min(EMA, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(averaged.values()), list(weights.values()), 1 - decay)
+        move_average(averaged.values(), weights.values(), EMA, step)
     return Flow(centre, factor, **averaged).eval()
 
 

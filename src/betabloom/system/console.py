@@ -7,20 +7,30 @@ import logging
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
-from typing import TYPE_CHECKING
+__all__ = [
+    "Pace",
+    "Progress",
+    "duration",
+    "in_notebook",
+    "listed",
+    "note",
+    "printable",
+    "progress",
+    "show_log",
+    "times",
+]
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-__all__ = ["Pace", "duration", "in_notebook", "listed", "note", "printable", "progress", "show_log", "times"]
+Progress = Callable[[int, int, str], None]
+"""How all long work reports: progress(done, total, text); total is 0 while it is not known, and text may be empty."""
 
 LINE_EVERY = 10.0  # seconds between plain lines
 CELL_EVERY = 0.5  # seconds between changes of a notebook's bar

@@ -6,15 +6,15 @@ import contextlib
 import signal
 import sys
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
-from betabloom.errors import BetabloomError
+from betabloom.errors import BetabloomError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Interrupted", "Stop", "stop_requests"]
+__all__ = ["Interrupted", "Stop", "StopRequest", "stop_requests"]
 
 SOON = 0.05  # seconds after which a request that was dropped is made again
 
@@ -23,17 +23,42 @@ class Interrupted(BetabloomError):  # noqa: N818  (nothing went wrong)
     """Training was asked to stop and has saved its state."""
 
 
-@dataclass
+class Event(Protocol):
+    """Something that can be set, such as `threading.Event`."""
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+
+
+StopRequest = Event | Callable[[], bool]
+"""How a caller asks for a stop, from any thread: an event that they set, or a function that returns True."""
+
+
 class Stop:
-    """Whether somebody asked to stop.
+    """Whether somebody asked to stop: with a signal, or through the request that a caller gave.
+
+    Arguments:
+        request: The caller's request; None for none.
 
     Attributes:
-        asked: They did.
         at_once: What to tell them when all is saved, so that a request need not wait; "" while it has to.
     """
 
-    asked: bool = False
-    at_once: str = ""
+    def __init__(self, request: StopRequest | None = None) -> None:
+        if request is not None and not callable(request) and not hasattr(request, "is_set"):
+            raise UsageError(f"'stop' must be a threading.Event or a function, not {type(request).__name__}.")
+        self._request: Callable[[], bool] = request if callable(request) else getattr(request, "is_set", bool)
+        self._asked = False
+        self.at_once = ""
+
+    @property
+    def asked(self) -> bool:
+        """Whether they did."""
+        return self._asked or bool(self._request())
+
+    @asked.setter
+    def asked(self, value: bool) -> None:
+        self._asked = value
 
     def leave_at_once(self, message: str) -> None:
         """From now on raise `Interrupted` when asked, or now if that was before."""
@@ -52,14 +77,17 @@ def _send(number: int) -> None:
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[Stop]:
+def stop_requests(asked_by_caller: StopRequest | None = None) -> Iterator[Stop]:
     """Turn the first Ctrl-C, termination or hang-up into a request; the second Ctrl-C leaves at once.
 
     A signal that is ignored stays ignored: `nohup` and background jobs of a shell rely on it. An exception that a
     signal raises while Python lets go of an object is dropped by Python, with a traceback on the screen; then the same
-    signal comes again a little later.
+    signal comes again a little later. Off the main thread, which alone gets signals, the caller's request is all.
+
+    Arguments:
+        asked_by_caller: Asks for a stop too; see `StopRequest`.
     """
-    stop = Stop()
+    stop = Stop(asked_by_caller)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

@@ -20,9 +20,9 @@ __all__ = ["batch"]
 
 def batch(run: Run) -> tuple[Tensor, Tensor]:
     """Pictures x (B, C, H, W) in [0, 1] and standard normal noise (B, l) of the step that comes."""
-    d = run.config.data
+    d = run.task.config.data
     draws, noise = _random(run)
-    x = _pictures(run).to(run.device).permute(0, 3, 1, 2)
+    x = _pictures(run).to(run.task.device).permute(0, 3, 1, 2)
     x = mirror(x, draws) if d.flip else x  # as bytes, which takes half the time
     x = augment(x.float().div_(255), draws, False, d.shift, d.rotate, d.colour)
     return x.contiguous(memory_format=torch.channels_last), noise
@@ -30,29 +30,31 @@ def batch(run: Run) -> tuple[Tensor, Tensor]:
 
 def _random(run: Run) -> tuple[Tensor, Tensor]:
     """Uniform numbers (B, `DRAWS`) and standard normal ones (B, l); a GPU draws its own, which others cannot repeat."""
-    size, latents, key = run.batch, run.vae.latents, [run.config.train.seed, 1, run.step]
-    if run.device.type == "cuda":
-        generator = torch.Generator(run.device).manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-        draws = torch.rand((size, DRAWS), generator=generator, device=run.device)
-        return draws, torch.randn((size, latents), generator=generator, device=run.device)
+    device, size, latents = run.task.device, run.task.batch, run.state.vae.latents
+    key = [run.task.config.train.seed, 1, run.state.step]
+    if device.type == "cuda":
+        generator = torch.Generator(device).manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        draws = torch.rand((size, DRAWS), generator=generator, device=device)
+        return draws, torch.randn((size, latents), generator=generator, device=device)
     rng = np.random.default_rng(key)
-    draws = torch.from_numpy(rng.random((size, DRAWS), np.float32)).to(run.device)
-    return draws, torch.from_numpy(rng.standard_normal((size, latents), np.float32)).to(run.device)
+    draws = torch.from_numpy(rng.random((size, DRAWS), np.float32)).to(device)
+    return draws, torch.from_numpy(rng.standard_normal((size, latents), np.float32)).to(device)
 
 
 def _pictures(run: Run) -> Tensor:
     """The uint8 pictures (B, H, W, C) of the step that comes: each epoch has every picture once."""
-    if run.feed:
-        return torch.from_numpy(next(run.feed))
-    assert run.pictures is not None  # noqa: S101  (for the type checker: there is the one or the other)
-    images = len(run.train_rows)
-    places = np.arange(run.step * run.batch, (run.step + 1) * run.batch)
+    task, step = run.task, run.state.step
+    if run.state.feed:
+        return torch.from_numpy(next(run.state.feed))
+    assert task.pictures is not None  # noqa: S101  (for the type checker: there is the one or the other)
+    images = len(task.train_rows)
+    places = np.arange(step * task.batch, (step + 1) * task.batch)
     epochs = np.unique(places // images)
-    order = np.concatenate([_order(run.config.train.seed, int(epoch), images) for epoch in epochs])
+    order = np.concatenate([_order(task.config.train.seed, int(epoch), images) for epoch in epochs])
     chosen = order[places - epochs[0] * images]
-    if isinstance(run.pictures, torch.Tensor):
-        return run.pictures[torch.from_numpy(chosen).to(run.pictures.device, non_blocking=True)]
-    return torch.from_numpy(run.pictures[run.train_rows[chosen]])
+    if isinstance(task.pictures, torch.Tensor):
+        return task.pictures[torch.from_numpy(chosen).to(task.pictures.device, non_blocking=True)]
+    return torch.from_numpy(task.pictures[task.train_rows[chosen]])
 
 
 @lru_cache(maxsize=2)

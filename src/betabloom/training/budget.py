@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import logging
-import math
 import statistics
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from betabloom.data.store.split import evenly_spaced
 from betabloom.imaging import curves
 from betabloom.networks.spec import FAMILIES
-from betabloom.system.hardware import choose_device
-from betabloom.training.finish import SAMPLER_PICTURES, fit_sampler
+from betabloom.training.finish import SAMPLER_PICTURES, finish
 from betabloom.training.resume import save
-from betabloom.training.setup import BATCH, usual_batch
+from betabloom.training.setup import BATCH, set_up, usual_batch
+from betabloom.training.step import train_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from betabloom.config import Config
-    from betabloom.training.state import Run
+    from betabloom.training.state import Run, Task
 
 __all__ = ["choose", "counted", "reserve"]
 
@@ -46,99 +45,95 @@ def counted(budget: float, spent: float) -> float:
     """
     if budget and spent > budget / 2:
         log.warning(
-            "preparing took %.0f of the %.0f s: training takes %.0f more all the same", spent, budget, budget / 2
+            "Preparing used %.0f s of the %.0f s budget. Training still gets %.0f s.", spent, budget, budget / 2
         )
     return min(spent, budget / 2) if budget else spent
 
 
-def choose(config: Config, set_up: Callable[[Config], Run], step: Callable[[Run], None], seconds: float) -> Config:
+def choose(task: Task, seconds: float) -> Task:
     """Choose what the settings leave open, the widths and the pictures in a step, by how fast this machine is.
 
     Steps are timed in runs that are thrown away after, but with CUDA, which has time for the whole. Only families that
     `scale` get other widths: the networks of publications stay what they are.
 
     Arguments:
-        config: The settings.
-        set_up: Makes an untrained run.
-        step: Takes one training step of a run.
+        task: What is to be learned.
         seconds: What is left of the budget.
     """
+    config = task.config
     family, asked = FAMILIES[config.model.family], config.train.batch
-    device = choose_device(config.train.device)
-    if device.type == "cuda":  # it takes fewer pictures or channels hardly less time
-        return config.replace({"batch": asked or usual_batch(device)})
-    config = config.replace({"batch": asked or BATCH})
+    if task.device.type == "cuda":  # it takes fewer pictures or channels hardly less time
+        return task.changed({"batch": asked or usual_batch(task.device)})
+    task = task.changed({"batch": asked or BATCH})
     wide = family.scales and not config.model.widths
     if asked and not wide:
-        return config
-    steps, parts = _fitting(set_up(config), step, seconds)
+        return task
+    steps, parts = _fitting(task, seconds)
     if 0 < config.train.steps <= steps and parts == 1:
-        return config  # there is time enough for the steps that were asked for
+        return task  # there is time enough for the steps that were asked for
     if wide:
         halved = steps < HALF_BELOW
         widths = tuple(max(width // 2, 1) for width in family.widths) if halved else family.widths
         log.info("about %s steps fit in the budget: widths %s", f"{steps:,.0f}", widths)
-        config = config.replace({"widths": widths})
+        task = task.changed({"widths": widths})
         if halved and not asked:
-            steps, parts = _fitting(set_up(config), step, seconds)
+            steps, parts = _fitting(task, seconds)
     if asked:
-        return config
+        return task
     batch = next(batch for least, batch in reversed(BATCHES) if steps >= least)
     if parts > 1:
         batch = max(SMALLEST_BATCH, min(batch, BATCH // parts))
     log.info("about %s steps of %d pictures fit in the budget: batches of %d", f"{steps:,.0f}", BATCH, batch)
-    return config.replace({"batch": batch})
+    return task.changed({"batch": batch})
 
 
-def _fitting(run: Run, step: Callable[[Run], None], seconds: float) -> tuple[float, int]:
+def _fitting(task: Task, seconds: float) -> tuple[float, int]:
     """How many steps take so long, by some that are timed, and in how many parts they were taken for lack of memory."""
+    state = (run := set_up(task)).state
     end, times = time.monotonic() + min(MEASURED, MEASURED_PART * seconds), list[float]()
     while len(times) < 3 or time.monotonic() < end:
         begun = time.monotonic()
-        step(run)
-        run.sums.skipped_steps.item()  # waits for the device
-        run.step += 1
+        train_step(run)
+        state.sums.skipped_steps.item()  # waits for the device
+        state.step += 1
         times.append(time.monotonic() - begun)
         if len(times) > 1 and sum(times) > seconds / 4:
             break
     # The first one also prepares the machine.
-    return seconds / max(statistics.median(times[1:]), 1e-9), run.micro_batches
+    return seconds / max(statistics.median(times[1:]), 1e-9), state.micro_batches
 
 
 def reserve(run: Run, validation: float) -> float:
     """Seconds of the budget to keep: the last validation and checkpoint, the sampler, the model and its pictures.
 
-    What cannot be known is rehearsed once, when the codes are nearly what they will be: the sampler is fitted to one in
-    `REHEARSED_PART` of the pictures.
+    What cannot be known is rehearsed once, when the codes are nearly what they will be: a model is finished with a
+    sampler that is fitted to one in `REHEARSED_PART` of the pictures, and thrown away.
 
     Arguments:
         run: A run in which a validation just ended.
         validation: How many seconds it took.
     """
-    if run.plan.t < REHEARSED_FROM:
-        pictures = min(SAMPLER_PICTURES, len(run.train_rows)) / max(len(run.validation_rows), 1)
+    if run.state.plan.t < REHEARSED_FROM:
+        pictures = min(SAMPLER_PICTURES, len(run.task.train_rows)) / max(len(run.task.validation_rows), 1)
         return validation * (1 + pictures / 2)
-    if run.rehearsed is None:
-        run.rehearsed = _rehearse(run)
-    return validation + run.rehearsed
+    if run.tools.rehearsed is None:
+        run.tools.rehearsed = _rehearse(run)
+    return validation + run.tools.rehearsed
 
 
 def _rehearse(run: Run) -> float:
     """Seconds that all but the validation will take after the last step."""
-    learned = min(SAMPLER_PICTURES, len(run.train_rows)) // REHEARSED_PART
-    held_out = len(run.validation_rows) // REHEARSED_PART
-    smaller = dataclasses.replace(
-        run,
-        train_rows=evenly_spaced(run.train_rows, max(learned, 2)),
-        validation_rows=evenly_spaced(run.validation_rows, max(held_out, 1)),
-        config=run.config.replace({"flow": math.ceil(run.config.train.flow / REHEARSED_PART)}),
-    )
-    seconds = REHEARSED_PART * _timed(lambda: fit_sampler(smaller, run.averaged))
-    if run.out:
-        seconds += 1.5 * _timed(lambda: save(run))  # a checkpoint, and a model, which has a quarter of its tensors
-        curves.curves(run.records)  # the first time is spent on imports
-        seconds += _timed(lambda: curves.curves(run.records))
-    return seconds
+    seconds = 0.0
+    with contextlib.ExitStack() as stack:
+        folder = None
+        if run.task.out:
+            curves.curves(run.state.records)  # the first time is spent on imports
+            seconds = _timed(lambda: save(run))
+            folder = Path(stack.enter_context(TemporaryDirectory(".part", ".rehearsal-", run.task.out)))
+        begun = time.monotonic()
+        model = finish(run, run.state.averaged, folder, 1 / REHEARSED_PART)
+        fitting: float = model.training["sampler_seconds"]
+        return seconds + time.monotonic() - begun + (REHEARSED_PART - 1) * fitting
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -29,32 +29,32 @@ BYTES = 4  # of a number
 
 def checkup(run: Run) -> list[Advice]:
     """Ask the doctor; log what is new, and keep what holds now in the run's advice.json."""
-    found = diagnose(run.records, facts_of(run))
+    found = diagnose(run.state.records, facts_of(run))
     for advice in found:
-        if advice.illness not in run.reported:
+        if advice.illness not in run.tools.reported:
             log.warning("%s Type: %s", advice.sentence, advice.command)
-    run.reported |= {advice.illness for advice in found}
-    if run.out:
-        write_json(run.out / "advice.json", [asdict(advice) for advice in found], synced=False)
+    run.tools.reported |= {advice.illness for advice in found}
+    if run.task.out:
+        write_json(run.task.out / "advice.json", [asdict(advice) for advice in found], synced=False)
     return found
 
 
 def facts_of(run: Run) -> RunFacts:
     """What the doctor wants to know about a run beside its records."""
-    settings = {name: value for section in run.config.to_dict().values() for name, value in section.items()}
+    settings = {name: value for section in run.task.config.to_dict().values() for name, value in section.items()}
     settings["widths"] = settings["widths"] or list(FAMILIES[settings["family"]].widths)
-    parameters = count_parameters(run.vae)
+    parameters = count_parameters(run.state.vae)
     return RunFacts(
         settings=settings,
-        numbers=math.prod(run.config.shape),
-        images=0 if run.feed else len(run.train_rows),
-        held_out=len(run.validation_rows),
+        numbers=math.prod(run.task.config.shape),
+        images=0 if run.state.feed else len(run.task.train_rows),
+        held_out=len(run.task.validation_rows),
         parameters=parameters,
-        progress=run.plan.t,
-        rollbacks=run.rollbacks,
-        checkpoint=BYTES * STATES * parameters if run.out else 0,
-        disk=free_disk(run.out) if run.out else None,
-        memory=free_memory(run.device),
+        progress=run.state.plan.t,
+        rollbacks=run.state.rollbacks,
+        checkpoint=BYTES * STATES * parameters if run.task.out else 0,
+        disk=free_disk(run.task.out) if run.task.out else None,
+        memory=free_memory(run.task.device),
     )
 
 

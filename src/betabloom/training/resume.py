@@ -1,117 +1,175 @@
-"""A run on the disk: saved so that a resumed run is the uninterrupted one."""
+"""A run on the disk: saved so that a resumed run is the uninterrupted one, and taken up again, for more steps too."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
+import yaml
 
+from betabloom.config import FORMER_NAMES as FORMER_SETTINGS
 from betabloom.errors import FormatError, UsageError
-from betabloom.system.atomic import sync
+from betabloom.system.atomic import sync, write_text
 from betabloom.training.optimiser import memory
 from betabloom.training.plan import Plan
-from betabloom.training.run_folder import latest_checkpoint, rewind_metrics, rewind_samples, save_checkpoint
+from betabloom.training.run_folder import (
+    latest_checkpoint,
+    resume_command,
+    rewind_metrics,
+    rewind_samples,
+    run_config,
+    save_checkpoint,
+)
+from betabloom.training.setup import planned_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
-    from betabloom.training.state import Run
+    from betabloom.config import Config
+    from betabloom.training.optimiser import Muon
+    from betabloom.training.state import Run, Task
 
-__all__ = ["restore", "save"]
+__all__ = ["changed_config", "restore", "save", "write_config"]
 
 log = logging.getLogger(__name__)
 
 # In checkpoints that were written before the names changed.
 FORMER_NAMES = {"left_out": "skipped_steps", "setbacks": "rollbacks", "parts": "micro_batches"}
+LENGTHS = ("steps", "epochs", "budget")
+CHANGEABLE = {*LENGTHS, "source"}  # settings that may be others when a run goes on
+
+
+def changed_config(out: Path, changes: Mapping[str, Any]) -> Config:
+    """Read the settings of a run that is to go on, with a new length or with its pictures somewhere else.
+
+    Arguments:
+        out: The run directory.
+        changes: New values of `steps`, `epochs` or `budget`, all of which count from the beginning of the run, and of
+            `source`. One length takes the place of another.
+
+    Raises:
+        UsageError: There is no run, or other settings are to be changed.
+    """
+    config = run_config(out)
+    if others := changes.keys() - CHANGEABLE:
+        raise UsageError(
+            f"A resumed run keeps its settings, and {', '.join(sorted(others))} cannot be changed: only its length "
+            f"(--steps, --epochs, --budget) and where its pictures are (--source). Type: {resume_command(out)}"
+        )
+    lengths = dict.fromkeys(LENGTHS, 0) if changes.keys() & {*LENGTHS} else {}
+    return config.replace(lengths | dict(changes))
 
 
 def save(run: Run) -> None:
     """Write a checkpoint: all that a resumed run needs to be the uninterrupted one."""
-    assert run.out is not None  # noqa: S101  (for the type checker; callers checked)
-    tensors = _weights(run) | {"sums": run.sums.values}
-    for index, moments in run.optimiser.state_dict()["state"].items():
+    task, state = run.task, run.state
+    assert task.out is not None  # noqa: S101  (for the type checker; callers checked)
+    tensors = state.weights()
+    for index, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-    state = {
-        "summed": run.sums.count,
-        "skipped_steps": run.sums.skipped_steps.item(),
-        "rollbacks": run.rollbacks,
-        "plan": vars(run.plan),
-        "micro_batches": run.micro_batches,
-        "seconds": run.seconds,
-        "validated": run.validated,
-        "config": run.config.to_dict(),
-        "store": run.store.fingerprint,
-        "records": len(run.records),
-    }
-    sync(run.out / "metrics.jsonl")
-    save_checkpoint(run.out / "checkpoints", run.step, tensors, state)
-
-
-def _weights(run: Run) -> dict[str, Tensor]:
-    """The weights, and their average where there is one."""
-    weights = {f"vae.{name}": value for name, value in run.vae.state_dict().items()}
-    if run.config.train.ema:
-        weights |= {f"averaged.{name}": value for name, value in run.averaged.state_dict().items()}
-    return weights
+    numbers = {**state.numbers(), "config": task.config.to_dict(), "store": task.store.fingerprint}
+    sync(task.out / "metrics.jsonl")
+    save_checkpoint(task.out / "checkpoints", state.step, tensors, numbers)
 
 
 def restore(run: Run) -> None:
-    """Take up the newest intact checkpoint."""
-    assert run.out is not None  # noqa: S101
-    moments = {f"optimiser.{name}": value for name, value in memory(run.optimiser).items()}
-    expected = _weights(run) | moments | {"sums": run.sums.values}
-    found = latest_checkpoint(run.out / "checkpoints", expected, moments, lambda state: _check_same(run, state))
-    if found is None and (run.out / "config.yaml").exists():
-        log.warning("%s was stopped before its first checkpoint: it starts from the beginning", run.out)
+    """Take up the newest intact checkpoint.
+
+    Raises:
+        UsageError: There is no run, or the checkpoint belongs to other pictures or settings.
+        FormatError: It is damaged.
+    """
+    task, state = run.task, run.state
+    assert task.out is not None  # noqa: S101
+    moments = {f"optimiser.{name}": value for name, value in memory(state.optimiser).items()}
+    expected = state.weights() | moments
+    found = latest_checkpoint(task.out / "checkpoints", expected, moments, lambda numbers: _check_same(task, numbers))
+    if found is None and (task.out / "config.yaml").exists():
+        log.warning("%s was stopped before its first checkpoint: it starts from the beginning", task.out)
         return
     if found is None:
-        raise UsageError(f"There is no run in {run.out} to go on with, no checkpoint and no config.yaml.")
-    tensors, state, complaints = found
+        raise UsageError(f"There is no run in {task.out} to go on with, no checkpoint and no config.yaml.")
+    tensors, numbers, complaints = found
     for complaint in complaints:
         log.warning(complaint)
+    numbers |= {new: numbers[old] for old, new in FORMER_NAMES.items() if old in numbers}
     try:
-        state = {**state, **{new: state[old] for old, new in FORMER_NAMES.items() if old in state}}
-        lines = int(state["records"])
-        run.vae.load_state_dict(_part(tensors, "vae."))
-        if run.config.train.ema:
-            run.averaged.load_state_dict(_part(tensors, "averaged."))
-        _restore_optimiser(run, _part(tensors, "optimiser."))
-        run.sums.values.copy_(tensors["sums"])
-        run.sums.count, run.micro_batches = int(state["summed"]), int(state["micro_batches"])
-        run.sums.skipped_steps.fill_(float(state.get("skipped_steps", 0)))
-        run.rollbacks = int(state.get("rollbacks", 0))
-        plan = Plan(**{**state["plan"], "first": (0, 0.0)})  # the pace is that of now
-        run.plan, run.step, run.seconds = plan, int(state["step"]), float(state["seconds"])
-        run.validated = dict(state["validated"])
-        if run.feed:
-            next(itertools.islice(run.feed, run.step, run.step), None)  # go past what has been learned from
+        lines = int(numbers["records"])
+        for name, value in state.weights().items():
+            value.copy_(tensors[name])
+        _restore_optimiser(state.optimiser, _part(tensors, "optimiser."))
+        state.set_numbers(numbers)
+        _restore_feed(run, numbers)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise FormatError(f"The checkpoint in {run.out} does not fit its settings: {error}") from error
-    run.records = rewind_metrics(run.out / "metrics.jsonl", lines)
-    rewind_samples(run.out / "samples", run.step)
+        raise FormatError(f"The checkpoint in {task.out} does not fit its settings: {error}") from error
+    state.records = rewind_metrics(task.out / "metrics.jsonl", lines)
+    rewind_samples(task.out / "samples", state.step)
+    _extend(run)
 
 
-def _check_same(run: Run, state: Mapping[str, Any]) -> None:
+def _restore_feed(run: Run, numbers: Mapping[str, Any]) -> None:
+    """Have a stream go on where it was; older checkpoints do not say where, so that all before is read again."""
+    if not (feed := run.state.feed):
+        return
+    if "stream" in numbers:
+        feed.go_to(numbers["stream"])
+        return
+    for _ in range(run.state.step):
+        next(feed)
+
+
+def _extend(run: Run) -> None:
+    """Give a run that goes on the length that its settings have now, if it is another than it had.
+
+    Raises:
+        UsageError: It has been trained for so long already.
+    """
+    state, steps, budget = run.state, planned_steps(run.task), run.task.config.train.budget
+    if (state.plan.steps, state.plan.budget) == (steps, budget):
+        return
+    plan = Plan(steps, budget, state.plan.reserve)
+    plan.advance(state.step, state.seconds)
+    if plan.t >= 1:
+        spent = f"{state.step:,} steps in {state.seconds:,.0f} s"
+        raise UsageError(
+            f"The run in {run.task.out} has taken {spent} already. The new length counts from its beginning, so it "
+            f"must be longer, for example --steps {2 * state.step}"
+        )
+    plan.first = (0, 0.0)
+    state.plan = plan
+    write_config(run.task)
+    log.info("the run goes on for longer, from step %d", state.step)
+
+
+def write_config(task: Task) -> None:
+    """Write the settings into the run directory."""
+    assert task.out is not None  # noqa: S101
+    text = yaml.safe_dump(task.config.to_dict(), sort_keys=False, allow_unicode=True)
+    write_text(task.out / "config.yaml", text)
+
+
+def _check_same(task: Task, numbers: Mapping[str, Any]) -> None:
     """Refuse pictures and settings that somebody changed meanwhile: the checkpoint belongs to others."""
-    if state.get("store") != run.store.fingerprint:
-        raise UsageError(f"The pictures are not those that the run in {run.out} was trained on: start a new run.")
-    now = run.config.to_dict()
-    for section, entries in state.get("config", {}).items():
-        for name, value in entries.items():
-            if now.get(section, {}).get(name, value) != value:
+    if numbers.get("store") != task.store.fingerprint:
+        raise UsageError(f"The pictures are not those that the run in {task.out} was trained on: start a new run.")
+    now = task.config.to_dict()
+    for section, entries in numbers.get("config", {}).items():
+        for former, value in entries.items():
+            name = FORMER_SETTINGS.get(former, former)
+            if name not in CHANGEABLE and now.get(section, {}).get(name, value) != value:
                 raise UsageError(
-                    f"The setting {name} was {value} when the run in {run.out} was stopped, and is "
+                    f"The setting {name} was {value} when the run in {task.out} was stopped, and is "
                     f"{now[section][name]} in its config.yaml. Put it back, or start a new run."
                 )
 
 
-def _restore_optimiser(run: Run, tensors: dict[str, Tensor]) -> None:
+def _restore_optimiser(optimiser: Muon, tensors: dict[str, Tensor]) -> None:
     """Put the optimiser's moments back, laid out in memory as their parameters are: fused kernels rely on it."""
-    optimiser, fused = run.optimiser, run.optimiser.defaults["fused"]
+    fused = optimiser.defaults["fused"]
     weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     for name, value in tensors.items():
         index, _, moment = name.partition(".")

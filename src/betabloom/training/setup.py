@@ -1,4 +1,4 @@
-"""How a run is set up: model, optimiser, plan and tools, for this machine."""
+"""How a run is set up: its task, the model and optimiser that begin, and the tools for this machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from betabloom.data.store.split import evenly_spaced
 from betabloom.errors import UsageError
 from betabloom.networks.large_linear import large_layers
 from betabloom.system.hardware import choose_device, choose_precision, keep_memory
+from betabloom.training.accumulate import micro_batched
+from betabloom.training.cuda_graph import GraphedStep
 from betabloom.training.optimiser import make_optimiser
 from betabloom.training.plan import Plan
+from betabloom.training.side_by_side import side_by_side
+from betabloom.training.state import Run, State, Sums, Task, Tools
+from betabloom.training.step import gradients, update
 from betabloom.training.threads import thread_team
 from betabloom.training.trackers import check_trackers
 from betabloom.vae.build import make_vae
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 
     from betabloom.config import Config
     from betabloom.data import Streamed
-from betabloom.training.state import Run, Sums
+    from betabloom.vae.vae import VAE
 
 __all__ = [
     "BATCH",
@@ -40,6 +45,8 @@ __all__ = [
     "LARGE_BUFFER",
     "VALIDATION_PICTURES",
     "check_settings",
+    "make_task",
+    "planned_steps",
     "set_up",
     "usual_batch",
     "with_picture_size",
@@ -75,45 +82,57 @@ def with_picture_size(pictures: Store | Streamed, config: Config) -> Config:
     return config.replace({"height": height, "width": width, "channels": channels, "pipeline": store.pipeline.name})
 
 
-def set_up(pictures: Store | Streamed, config: Config, out: Path | None) -> Run:
-    """Make the untrained model, its optimiser and its plan, on the device and in the precision that fit the machine."""
+def make_task(pictures: Store | Streamed, config: Config, out: Path | None) -> Task:
+    """Say what is to be learned: the settings for these pictures, and the pictures where batches are made from."""
     check_trackers(config.train.log)
     stream = None if isinstance(pictures, Store) else pictures
     store = pictures if isinstance(pictures, Store) else pictures.store
     device = choose_device(config.train.device)
-    config = with_picture_size(pictures, config).replace({"batch": config.train.batch or usual_batch(device)})
+    config = with_picture_size(pictures, config)
     train_rows, validation_rows = store.split("all" if stream else config.data.split, config.data.holdout)
-    keep_memory()
-    dtype = choose_precision(config.train.precision, device)
-    torch.manual_seed(config.train.seed)
-    vae = make_vae(config)
-    vae.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = copy.deepcopy(vae).requires_grad_(False).eval() if config.train.ema else vae
-    t = config.train
-    vae.decoder.requires_grad_(not t.keep_decoder)
-    team = thread_team(vae, t.batch if stream else min(t.batch, len(train_rows)), device)
-    if large_layers(vae):
-        keep_memory(below=LARGE_BUFFER)
-    fused = device.type in ("cpu", "cuda")
-    optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, team.share if team else None)
-    return Run(
+    held_out = validation_rows if len(validation_rows) else train_rows
+    return Task(
         config=config,
         store=store,
+        stream=stream,
         train_rows=train_rows,
-        validation_rows=evenly_spaced(validation_rows if len(validation_rows) else train_rows, VALIDATION_PICTURES),
-        device=device,
-        dtype=dtype,
-        vae=vae,
-        averaged=averaged,
-        optimiser=optimiser,
-        objective=Objective(_beta(config), make_regulariser(config.objective, 0 if stream else len(train_rows))),
-        plan=Plan(_planned_steps(config, None if stream else len(train_rows)), config.train.budget),
+        validation_rows=evenly_spaced(held_out, VALIDATION_PICTURES),
         pictures=None if stream else _resident(store.pictures, train_rows, device),
-        feed=stream.batches(config.train.batch, config.train.seed, config.data.holdout) if stream else None,
+        device=device,
+        dtype=choose_precision(config.train.precision, device),
+        objective=Objective(_beta(config), make_regulariser(config.objective, 0 if stream else len(train_rows))),
         out=out,
-        sums=Sums(device),
-        team=team,
     )
+
+
+def set_up(task: Task) -> Run:
+    """Make the untrained model of a task, its optimiser, its plan, and the tools that fit this machine."""
+    t = task.config.train
+    task = task.changed({"batch": t.batch or usual_batch(task.device)})
+    keep_memory()
+    vae = initial_vae(task.config)
+    vae.to(device=task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = copy.deepcopy(vae).requires_grad_(False).eval() if t.ema else vae
+    vae.decoder.requires_grad_(not t.keep_decoder)
+    team = thread_team(vae, task.batch, task.device)
+    if large_layers(vae):
+        keep_memory(below=LARGE_BUFFER)
+    fused = task.device.type in ("cpu", "cuda")
+    optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, team.share if team else None)
+    plan = Plan(planned_steps(task), t.budget)
+    feed = task.stream.batches(task.batch, t.seed, task.config.data.holdout) if task.stream else None
+    state = State(vae, averaged, optimiser, plan, Sums(task.device), feed)
+    run = Run(task, state, Tools(micro_batched(side_by_side(team) if team else gradients), team))
+    if task.device.type == "cuda":
+        run.tools.graphed_step = GraphedStep(run, update)
+    return run
+
+
+def initial_vae(config: Config) -> VAE:
+    """Make the model with random weights that follow from the seed; the random numbers of others stay as they are."""
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(config.train.seed)
+        return make_vae(config)
 
 
 def usual_batch(device: torch.device) -> int:
@@ -126,16 +145,14 @@ def _beta(config: Config) -> Callable[[float], float]:
     return make_schedule(o.beta_schedule, o.beta, o.beta_warmup)
 
 
-def _planned_steps(config: Config, images: int | None) -> int:
-    """Steps of the whole training; 0 if only a time budget decides. `images` is None for a stream."""
-    t = config.train
-    if t.budget:
+def planned_steps(task: Task) -> int:
+    """Steps of the whole training; 0 if only a time budget decides."""
+    t = task.config.train
+    if t.budget or t.steps:
         return t.steps
-    if images is None and not t.steps:
-        raise UsageError("Nobody knows how long a stream is. Say how long to train: --steps 20000 or --budget 1h")
-    if images is None:
-        return t.steps
-    return t.steps or max(1, math.ceil(t.epochs * images / min(t.batch, images)))
+    if task.stream:
+        raise UsageError("A stream has no known length. Set how long to train: --steps 20000 or --budget 1h")
+    return max(1, math.ceil(t.epochs * len(task.train_rows) / task.batch))
 
 
 def _resident(pictures: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor | np.ndarray:

@@ -1,10 +1,4 @@
-"""Several cores at one training step: threads that each work through a part of the batch.
-
-The parts: `betabloom.training.accumulate`.
-
-Threads within operators, which torch has, wait for one another hundreds of times a step, and the maps of small networks
-are too small to be shared (docs/log.md). Parts of a batch meet twice instead.
-"""
+"""Threads that work at one training step: what each does is in `betabloom.training.side_by_side`."""
 
 from __future__ import annotations
 
@@ -17,6 +11,7 @@ import torch
 from torch import nn
 
 from betabloom.networks.build import count_parameters
+from betabloom.networks.large_linear import large_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +64,7 @@ class ThreadTeam:
         left = iter(items)
         lock = Lock()
 
-        def some(_: int) -> None:
+        def take(_: int) -> None:
             while True:
                 with lock:
                     item = next(left, None)
@@ -77,17 +72,17 @@ class ThreadTeam:
                     return
                 work(item)
 
-        self.map(some, range(self.size))
+        self.map(take, range(self.size))
 
 
 def thread_team(vae: VAE, batch: int, device: torch.device) -> ThreadTeam | None:
     """Make the team that trains a model with batches of so many pictures; None where it would not pay, or not be exact.
 
-    That is on accelerators and on one core, for very large networks, and where batch normalisation or dropout make the
-    parts of a batch differ from the whole.
+    That is on accelerators and on one core, for very large networks, where a layer never makes its gradient as a whole,
+    and where batch normalisation or dropout make the parts of a batch differ from the whole.
     """
     size = min(torch.get_num_threads(), batch // SMALLEST_PART)
     joined = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
-    if device.type != "cpu" or size < 2 or count_parameters(vae) > LARGEST:
+    if device.type != "cpu" or size < 2 or count_parameters(vae) > LARGEST or large_layers(vae):
         return None
     return None if any(isinstance(module, joined) for module in vae.modules()) else ThreadTeam(size)

@@ -39,16 +39,16 @@ def validate(run: Run) -> bool:
     Returns:
         False if their loss is not finite.
     """
-    vae = run.averaged.eval()
+    task, state, vae = run.task, run.state, run.state.averaged.eval()
     totals = np.zeros(3)
     per_dimension = torch.zeros(vae.latents)
-    rng = np.random.default_rng([run.config.train.seed, 2])
-    rows = run.validation_rows
+    rng = np.random.default_rng([task.config.train.seed, 2])
+    rows = task.validation_rows
     means, codes = (torch.empty(len(rows), vae.latents) for _ in range(2))
     size = inference.at_once(vae)
     for first in range(0, len(rows), size):
-        x = inference.to_tensor(run.store.pictures[rows[first : first + size]], run.device)
-        noise = torch.from_numpy(rng.standard_normal((len(x), vae.latents), np.float32)).to(run.device)
+        x = inference.to_tensor(task.store.pictures[rows[first : first + size]], task.device)
+        noise = torch.from_numpy(rng.standard_normal((len(x), vae.latents), np.float32)).to(task.device)
         with _autocast(run):
             terms = vae(x.contiguous(memory_format=torch.channels_last), noise)
         floor = terms.floor.sum().item() if terms.floor is not None else 0.0
@@ -59,13 +59,13 @@ def validate(run: Run) -> bool:
     distortion, rate, floor = (totals / len(rows)).tolist()
     if not math.isfinite(distortion + rate):
         return False
-    run.validated = {
-        "loss": distortion + run.objective.beta(run.plan.t) * rate,
+    state.validated = {
+        "loss": distortion + task.objective.beta(state.plan.t) * rate,
         "distortion": distortion,
         "rate": rate,
         **({"distortion_floor": floor} if floor else {}),
         **(
-            {"bits_per_dimension": bits_per_dimension(distortion + rate, run.config.shape)}
+            {"bits_per_dimension": bits_per_dimension(distortion + rate, task.config.shape)}
             if vae.likelihood.discrete and not floor  # grey levels have no probability under a Bernoulli
             else {}
         ),
@@ -73,23 +73,23 @@ def validate(run: Run) -> bool:
         "spread": _spread(run, vae, codes),
     }
     dimensions = [round(value, 5) for value in (per_dimension / len(rows)).tolist()]
-    record(run, "validation", {**run.validated, "rate_per_dimension": dimensions})
-    log.info("step %d: %s", run.step, summary(run))
-    if run.out:
-        _draw(run, vae, codes, run.out)
+    record(run, "validation", {**state.validated, "rate_per_dimension": dimensions})
+    log.info("step %d: %s", state.step, summary(run))
+    if task.out:
+        _draw(run, vae, codes, task.out)
     return True
 
 
 def _autocast(run: Run) -> torch.autocast:
-    return torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32)
+    return torch.autocast(run.task.device.type, run.task.dtype, enabled=run.task.dtype != torch.float32)
 
 
 def _spread(run: Run, vae: VAE, codes: Tensor) -> float:
     """How much the pictures that `codes` (N, l) of held-out pictures stand for differ, relative to the real ones."""
     size = inference.at_once(vae)
-    real = inference.to_tensor(run.store.pictures[run.validation_rows[:SPREAD]])
+    real = inference.to_tensor(run.task.store.pictures[run.task.validation_rows[:SPREAD]])
     with _autocast(run):
-        made = torch.cat([vae.decode(some.to(run.device)) for some in torch.split(codes[:SPREAD], size)])
+        made = torch.cat([vae.decode(some.to(run.task.device)) for some in torch.split(codes[:SPREAD], size)])
     return spread(made.float().cpu().numpy(), real.numpy())
 
 
@@ -97,14 +97,14 @@ def _draw(run: Run, vae: VAE, codes: Tensor, out: Path) -> None:
     """Write sheets of samples, from a Gaussian fitted to the held-out `codes` (N, l), and of reconstructions."""
     folder = out / "samples"
     folder.mkdir(exist_ok=True)
-    record = {"run": out.name, "step": run.step, "seed": 0}
-    density = fit_mixture(codes, 1).to(run.device) if len(codes) > 1 else None
+    record = {"run": out.name, "step": run.state.step, "seed": 0}
+    density = fit_mixture(codes, 1).to(run.task.device) if len(codes) > 1 else None
     with _autocast(run):
         generated = sheets.grid(inference.generate(vae, 64, density=density), columns=8)
-    png.save_png(generated, folder / f"step-{run.step:09d}.png", {"verb": "train-sample", **record})
-    originals = np.asarray(run.store.pictures[evenly_spaced(run.validation_rows, 32)])
+    png.save_png(generated, folder / f"step-{run.state.step:09d}.png", {"verb": "train-sample", **record})
+    originals = np.asarray(run.task.store.pictures[evenly_spaced(run.task.validation_rows, 32)])
     with _autocast(run):
         sheet = sheets.pairs(originals, inference.reconstruct(vae, originals))
     png.save_png(sheet, out / "reconstructions.png", {"verb": "train-reconstruction", **record})
-    run.trackers.picture(run.step, "samples", generated)
-    run.trackers.picture(run.step, "reconstructions", sheet)
+    run.tools.trackers.picture(run.state.step, "samples", generated)
+    run.tools.trackers.picture(run.state.step, "reconstructions", sheet)

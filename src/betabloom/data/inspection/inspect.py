@@ -23,10 +23,11 @@ from betabloom.system.atomic import write_text
 from betabloom.system.cores import cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from betabloom.data.sources.source import Source
     from betabloom.data.store.store import Store
+    from betabloom.system.console import Progress
 
 __all__ = ["inspect", "summary_of"]
 
@@ -51,7 +52,7 @@ def inspect(
     *,
     quick: bool = False,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Look at the pictures of a source.
 
@@ -61,7 +62,7 @@ def inspect(
         quick: Read only headers, and of at most 4,000 pictures, evenly spread, which takes half a second. Otherwise
             every picture is decoded, which finds damage inside, and compared with all others.
         workers: Threads; as many as there are processors, at most 8, if left out.
-        progress: Called with (pictures done, pictures in all).
+        progress: Called as progress(done, total, text), in pictures.
 
     Returns:
         What was found: `print(report.text())` for people, `report.to_dict()` for programs.
@@ -93,7 +94,7 @@ def _findings(
     indices: Sequence[int],
     quick: bool,
     workers: int | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Iterator[_Finding]:
     with ThreadPoolExecutor(workers or cores(8)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files
@@ -104,7 +105,7 @@ def _findings(
             else:
                 yield from pool.map(functools.partial(_examine, source), chosen)
             if progress is not None:
-                progress(start + len(chosen), len(indices))
+                progress(start + len(chosen), len(indices), "")
 
 
 def _glance(source: Source, index: int) -> _Finding:

@@ -28,9 +28,9 @@ from betabloom.system.locks import locked
 from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    Progress = Callable[[int, int], None]
+    from betabloom.system.console import Progress
 
 __all__ = ["BASE_URL", "MD5", "fetch_flowers102"]
 
@@ -72,7 +72,7 @@ def fetch_flowers102(
     Arguments:
         root: The folder to put it in: $BETABLOOM_DATA or the user's data folder if left out.
         base_url: Where its three files are.
-        progress: Called with (bytes done, bytes in all, 0 if unknown) for each file in turn.
+        progress: Called as progress(done, total, text) for each file in turn, in bytes; total is 0 if it is unknown.
         md5: The checksum of each file.
         timeout: Seconds without an answer after which an attempt is given up.
         attempts: How often a file is tried without getting on by a megabyte.
@@ -179,7 +179,7 @@ class _Download:
                 file.write(chunk)
                 done += len(chunk)
                 if progress is not None:
-                    progress(done, total)
+                    progress(done, total, "")
                 if done > _LARGEST:
                     break
         if done > _LARGEST:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from betabloom.data.pictures.decode import readable_suffixes
 from betabloom.data.sources.encoded import Encoded, classes_of, natural, stamp_of
-from betabloom.errors import SourceError
-from betabloom.system.ownership import is_result
+from betabloom.errors import PictureError, SourceError
+from betabloom.system.ownership import is_result, is_sheet, record_in
 from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
@@ -54,8 +54,11 @@ class Folder(Encoded):
         self.label_names, self.labels = classes_of(self.names)
 
     def open(self, index: int) -> Path:
-        """Return the path of picture `index`."""
-        return self.path / self.names[index]
+        """Return the path of picture `index`; a sheet that betabloom made is none."""
+        path = self.path / self.names[index]
+        if path.suffix.lower() == ".png" and is_sheet(record_in(path)):
+            raise PictureError("a sheet of pictures that betabloom made")
+        return path
 
     def fingerprint(self) -> str:
         """Digest names and what told the files apart when the folder was listed."""

@@ -17,9 +17,8 @@ from betabloom.errors import SourceError
 from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from betabloom.data.sources.source import Source, Stream
+    from betabloom.system.console import Progress
 
 __all__ = ["is_stream", "open_source", "open_stream"]
 
@@ -38,7 +37,7 @@ def open_source(
     min_size: int = 0,
     background: str = "white",
     download: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Source:
     """Open the source that `spec` names.
 
@@ -51,7 +50,7 @@ def open_source(
         min_size: Leave out pictures with a side of fewer pixels (not asked of arrays and drawn flowers).
         background: The colour seen through transparent pixels: a name, or "#rrggbb".
         download: Whether Flowers102 may be downloaded.
-        progress: Called with (bytes done, bytes in all, 0 if unknown) during a download.
+        progress: Called as progress(done, total, text) during a download, in bytes; total is 0 if it is unknown.
 
     Raises:
         SourceError: Nothing usable is there; the message names what to type.
@@ -148,7 +147,7 @@ def _file(path: Path, options: _Options) -> Source:
     raise SourceError(f"'{path}' is a file, not a folder of pictures, archive or table. {_CHOICES}")
 
 
-def _flowers102(download: bool, progress: Callable[[int, int], None] | None, min_size: int) -> Source:
+def _flowers102(download: bool, progress: Progress | None, min_size: int) -> Source:
     path = find_flowers102()
     if path is None and not download:
         raise SourceError(

@@ -40,10 +40,11 @@ from betabloom.system.cores import cores
 from betabloom.system.locks import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from betabloom.data.pictures.pipeline import Pipeline
     from betabloom.data.sources.source import Source
+    from betabloom.system.console import Progress
 
 __all__ = ["cache_folder", "prepare"]
 
@@ -59,7 +60,7 @@ def prepare(
     *,
     cache: Path | None = None,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Store:
     """Prepare all pictures of a source once; later calls with the same source and pipeline open the result at once.
 
@@ -71,7 +72,7 @@ def prepare(
         cache: The folder to keep results in: $BETABLOOM_CACHE or the user's cache folder if left out.
         workers: Threads, and for many files processes; as many as this process may use processors, up to 16, if left
             out. The result does not depend on it.
-        progress: Called with (pictures done, pictures in all).
+        progress: Called as progress(done, total, text), in pictures.
 
     Returns:
         The store. Pictures that cannot be read are left out and named in its `skipped`.
@@ -136,7 +137,7 @@ def _prepare(
     source: Source,
     pipeline: Pipeline,
     workers: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Store:
     """Prepare what is not yet prepared, and give the whole its final name; the lock is held."""
     ready = _ready(final, source)
@@ -155,7 +156,7 @@ def _prepare(
             for piece, pictures in in_order(prepare_piece, left, piece_size(pipeline), workers):
                 partial.append(piece, pictures)
                 if progress is not None:
-                    progress(partial.seen, len(source))
+                    progress(partial.seen, len(source), "")
         nothing = None if partial.kept else _nothing_usable(source, partial)
         if nothing is None:
             partial.finish_pictures()

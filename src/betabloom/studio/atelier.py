@@ -1,0 +1,211 @@
+"""The model that the page works with: drawing, decoding, encoding, and what can be done with codes.
+
+Arrays in, arrays out; nothing here knows of HTTP. Decoding is batched: what several requests ask for at once is decoded
+together.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import threading
+from concurrent.futures import Future
+from functools import cached_property
+from pathlib import Path
+from queue import Empty, Full, Queue
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from betabloom.errors import BetabloomError, UsageError
+from betabloom.latent.directions import strongest
+from betabloom.latent.mixing import crossed
+from betabloom.latent.morphing import morph
+from betabloom.latent.preference import moved_along, preferred_direction
+from betabloom.latent.space import code_space
+from betabloom.model.directory import BUNDLED
+from betabloom.model.without_torch import NumpyModel, open_without_torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from betabloom.latent.directions import Direction
+    from betabloom.latent.space import Space
+    from betabloom.model.model import Model
+
+__all__ = ["Atelier", "Busy", "Decoder"]
+
+BATCH = 64  # codes that are decoded together
+QUEUED = 256  # decodings that may wait
+DIRECTIONS = 12
+ON_MAP = 150
+
+
+class Busy(BetabloomError):  # noqa: N818  (it says how things are)
+    """More is waiting to be decoded than is worth waiting for."""
+
+
+class Decoder:
+    """Decodes what waits, up to `BATCH` codes at a time, in a thread of its own."""
+
+    def __init__(self, decode: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._decode = decode
+        self._waiting: Queue[tuple[np.ndarray, Future[np.ndarray]] | None] = Queue(QUEUED)
+        self.decoded = 0
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def __call__(self, codes: np.ndarray) -> Future[np.ndarray]:
+        """The pictures, when they are there."""
+        future: Future[np.ndarray] = Future()
+        try:
+            self._waiting.put_nowait((codes, future))
+        except Full as error:
+            raise Busy("Too much is waiting to be drawn. Try again in a moment.") from error
+        return future
+
+    def close(self) -> None:
+        """Stop after what is waiting."""
+        self._waiting.put(None)
+
+    def _work(self) -> None:
+        while first := self._waiting.get():
+            asked = [first]
+            while sum(len(codes) for codes, _ in asked) < BATCH:
+                try:
+                    following = self._waiting.get_nowait()
+                except Empty:
+                    break
+                if following is None:
+                    self._waiting.put(None)
+                    break
+                asked.append(following)
+            self._answer([each for each in asked if each[1].set_running_or_notify_cancel()])
+
+    def _answer(self, asked: Sequence[tuple[np.ndarray, Future[np.ndarray]]]) -> None:
+        if not asked:
+            return
+        try:
+            pictures = self._decode(np.concatenate([codes for codes, _ in asked]))
+        except Exception as error:  # whoever waits has to hear of it
+            for _, future in asked:
+                future.set_exception(error)
+            return
+        self.decoded += len(pictures)
+        ends = np.cumsum([len(codes) for codes, _ in asked])
+        for part, (_, future) in zip(np.split(pictures, ends[:-1]), asked, strict=True):
+            future.set_result(part)
+
+
+class Atelier:
+    """A model in use.
+
+    Arguments:
+        path: A model or run; the bundled one if None.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = str(path) if path else str(BUNDLED)
+        self.model: NumpyModel | Model = open_without_torch(path) or self._whole(path)
+        self.decode = Decoder(self.model.decode)
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def _whole(path: str | Path | None) -> Model:
+        from betabloom.model.model import load
+
+        return load(path)
+
+    @cached_property
+    def space(self) -> Space:
+        """Where its codes lie."""
+        return code_space(self.model)
+
+    @cached_property
+    def directions(self) -> list[Direction]:
+        """The strongest directions that differ, the one that changes most per nat first."""
+        with self._lock:
+            return strongest(self.model, self.space, DIRECTIONS)
+
+    @property
+    def samplers(self) -> list[str]:
+        """Names of the densities that codes can be drawn from."""
+        return sorted({"prior", *self.model.samplers})
+
+    def draw(self, n: int, seed: int, start: int, temperature: float, sampler: str) -> np.ndarray:
+        """Codes (n, l) of new pictures: those of `generate`."""
+        return self.model.draw(n, seed, temperature, start, sampler)
+
+    def encode(self, picture: bytes) -> dict[str, Any]:
+        """A photo as the model sees it: its code (l,), how sure the posterior is, and what was prepared."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "photo"
+            file.write_bytes(picture)
+            try:
+                prepared = self.model.pipeline.load(file)
+            except BetabloomError as error:
+                raise UsageError(f"This file cannot be read as a picture: {error}") from error
+        with self._lock:
+            mean, log_var = self.model.encode(prepared[None])
+        spread = self.space.spread
+        told = 0.5 * np.log(np.maximum(spread**2 / np.exp(log_var[0].astype(np.float64)), 1.0))
+        return {"code": mean[0], "sigma": np.exp(0.5 * log_var[0]), "nats": told, "picture": prepared}
+
+    def vary(self, code: np.ndarray, n: int, amount: float, seed: int) -> np.ndarray:
+        """Codes (n, l) of sisters of a picture: on the way to codes that are near it, and as far from the mean."""
+        space = self.space
+        far = np.square(space.codes - code).sum(1)
+        near = np.argsort(far)[1:33]
+        rng = np.random.default_rng([seed, 5])
+        partner = space.codes[near[rng.integers(0, len(near), n)]]
+        angle = 0.5 * np.pi * np.clip(amount * rng.uniform(0.25, 0.55, n), 0, 1)[:, None]
+        mixed = space.mean + np.cos(angle) * (code - space.mean) + np.sin(angle) * (partner - space.mean)
+        varied: np.ndarray = mixed.astype(np.float32)
+        return varied
+
+    def breed(self, one: np.ndarray, other: np.ndarray, n: int, seed: int) -> np.ndarray:
+        """Codes (n, l) of children of two pictures."""
+        return crossed(self.space, one, other, n, seed)
+
+    def more_like(self, good: np.ndarray, bad: np.ndarray, n: int, seed: int) -> np.ndarray:
+        """Codes (n, l) of new pictures with what the good ones have and the bad ones have not."""
+        direction, place = preferred_direction(self.space, good, bad if len(bad) else None)
+        return moved_along(self.space, self.draw(n, seed, 0, 1.0, "auto"), direction, place)
+
+    @cached_property
+    def _whitening(self) -> tuple[np.ndarray, np.ndarray]:
+        """L⁻¹, and squared distances of the model's own codes from their mean in whitened codes, in order."""
+        inverse = np.linalg.inv(self.space.factor)
+        return inverse, np.sort(np.square((self.space.codes - self.space.mean) @ inverse.T).sum(1))
+
+    def typical(self, codes: np.ndarray) -> list[dict[str, float]]:
+        """How usual codes are: log-density under the Gaussian that the model's codes resemble, and its percentile."""
+        inverse, drawn = self._whitening
+        distances = np.square((codes - self.space.mean) @ inverse.T).sum(1)
+        share = 1 - np.searchsorted(drawn, distances) / len(drawn)
+        return [
+            {"nats": -0.5 * float(distance), "percentile": round(100 * float(part), 1)}
+            for distance, part in zip(distances, share, strict=True)
+        ]
+
+    def map(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Codes (M, l) and where they lie on a plane, (M, 2) in −1…1: their two strongest principal components."""
+        codes = self.space.codes[np.random.default_rng([seed, 9]).permutation(len(self.space.codes))[:ON_MAP]]
+        centred = self.space.codes - self.space.mean
+        axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+        flat = (codes - self.space.mean) @ axes.T
+        ranks = 2 * flat.argsort(0).argsort(0) / max(len(codes) - 1, 1) - 1
+        return codes, 0.6 * ranks + 0.4 * flat / np.abs(flat).max(0)  # ranks spread out what lies close together
+
+    def film(self, codes: np.ndarray, frames: int, kind: str, loop: bool) -> bytes:
+        """A loop through pictures as GIF or WebP."""
+        pictures, _ = morph(self.model, codes, frames, loop, middle=self.space.mean)
+        images = [Image.fromarray(each if each.shape[2] > 1 else each[:, :, 0]) for each in pictures]
+        file = io.BytesIO()
+        how: dict[str, Any] = {"quality": 90, "method": 4} if kind == "WEBP" else {}
+        images[0].save(file, kind, save_all=True, append_images=images[1:], duration=50, loop=0, **how)
+        return file.getvalue()
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self.decode.close()

@@ -1,0 +1,185 @@
+"""What the server can be asked, as data: each route with what its body must be. The page uses nothing else.
+
+`openapi.json` is made of this table, and so are the checks of what comes in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from betabloom.studio.guard import Refused
+from betabloom.version import __version__
+
+__all__ = ["ROUTES", "Route", "checked", "openapi"]
+
+Schema = dict[str, Any]
+MOST = 64  # pictures in an answer
+LARGEST = 100.0  # that a number of a code may be
+
+
+def _whole(low: int, high: int, default: int | None = None) -> Schema:
+    return {"type": "integer", "minimum": low, "maximum": high, **({} if default is None else {"default": default})}
+
+
+def _number(low: float, high: float, default: float) -> Schema:
+    return {"type": "number", "minimum": low, "maximum": high, "default": default}
+
+
+def _codes(fewest: int, most: int) -> Schema:
+    return {"type": "array", "items": CODE, "minItems": fewest, "maxItems": most}
+
+
+CODE: Schema = {
+    "type": "array",
+    "items": {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
+    "minItems": 1,
+    "maxItems": 4096,
+}
+SEED = _whole(0, 2**53, 0)
+N = _whole(1, MOST, 24)
+TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 1000}
+NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$"}
+
+
+@dataclass(frozen=True)
+class Route:
+    """One thing to ask.
+
+    Attributes:
+        method: "GET", "POST" or "PUT".
+        path: With {names} of what it is about.
+        says: What it does, in a sentence.
+        takes: Properties of a JSON body.
+        needs: Those without a default.
+        binary: What a body that is not JSON has, or "".
+        gives: The type of the answer.
+    """
+
+    method: str
+    path: str
+    says: str
+    takes: Schema | None = None
+    needs: tuple[str, ...] = ()
+    binary: str = ""
+    gives: str = "application/json"
+
+
+ROUTES = [
+    Route("GET", "/health", "Whether the server answers."),
+    Route("GET", "/metrics", "Counts for Prometheus.", gives="text/plain"),
+    Route("GET", "/openapi.json", "This description."),
+    Route("GET", "/api/model", "The model in use: its size and its samplers."),
+    Route("GET", "/api/directions", "The strongest directions of its codes, named by what they change."),
+    Route("GET", "/api/models", "The models that can be used."),
+    Route("POST", "/api/model", "Use another model.", {"name": TEXT}, ("name",)),
+    Route(
+        "POST", "/api/draw", "New pictures, those of `betabloom generate`, with their codes.",
+        {
+            "n": N, "seed": SEED, "start": _whole(0, 2**53, 0),
+            "temperature": _number(0.05, 3, 1.0), "sampler": {**TEXT, "default": "auto"},
+        },
+    ),
+    Route(
+        "POST", "/api/decode", "Pictures that codes stand for, and how usual they are.",
+        {"codes": _codes(1, MOST)}, ("codes",),
+    ),
+    Route("POST", "/api/encode", "The code of a photo, its reconstruction, and its nats.", binary="image/*"),
+    Route(
+        "POST", "/api/vary", "Sisters of a picture.",
+        {"code": CODE, "n": N, "amount": _number(0, 2, 1.0), "seed": SEED}, ("code",),
+    ),
+    Route(
+        "POST", "/api/breed", "Children of two pictures.",
+        {"parents": _codes(2, 2), "n": N, "seed": SEED}, ("parents",),
+    ),
+    Route(
+        "POST", "/api/more-like", "New pictures with what good ones have and bad ones have not.",
+        {"good": _codes(1, MOST), "bad": {**_codes(0, MOST), "default": []}, "n": N, "seed": SEED}, ("good",),
+    ),
+    Route("POST", "/api/map", "Pictures on a plane, near one another where their codes are.", {"seed": SEED}),
+    Route(
+        "POST", "/api/film", "A loop from picture to picture.",
+        {
+            "codes": _codes(2, 16), "frames": _whole(2, 240, 60), "loop": {"type": "boolean", "default": True},
+            "format": {"enum": ["GIF", "WEBP"], "default": "WEBP"},
+        },
+        ("codes",), gives="image/*",
+    ),
+    Route(
+        "POST", "/api/png", "A picture as a PNG that carries its code.",
+        {"code": CODE, "scale": _whole(1, 16, 8)}, ("code",), gives="image/png",
+    ),
+    Route("POST", "/api/restore", "The codes of a PNG that betabloom made.", binary="image/png"),
+    Route("GET", "/api/folders", "Folders of pictures that were put here."),
+    Route("PUT", "/api/folders/{folder}/{file}", "Put a picture into a folder.", binary="image/*"),
+    Route("POST", "/api/inspect", "What a folder holds, before training.", {"source": TEXT}, ("source",)),
+    Route("GET", "/api/runs", "Trainings, running or not."),
+    Route(
+        "POST", "/api/runs", "Start a training.",
+        {"source": TEXT, "name": NAME, "budget": {"type": "string", "pattern": "^[0-9]{1,4}[smh]$", "default": "10m"}},
+        ("source", "name"),
+    ),
+    Route("GET", "/api/runs/{run}", "How a training does: its curves and what it said last."),
+    Route("GET", "/api/runs/{run}/sample", "The newest pictures of a training.", gives="image/png"),
+    Route("POST", "/api/runs/{run}/stop", "Save and stop a training.", {}),
+    Route("POST", "/api/runs/{run}/resume", "Go on with a training that stopped.", {}),
+]  # fmt: skip
+
+
+def _body(route: Route) -> Schema:
+    return {
+        "type": "object",
+        "properties": route.takes or {},
+        "required": list(route.needs),
+        "additionalProperties": False,
+    }
+
+
+@cache
+def _validator(method: str, path: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    (route,) = [each for each in ROUTES if (each.method, each.path) == (method, path)]
+    return Draft202012Validator(_body(route))
+
+
+def checked(method: str, path: str, body: Any) -> dict[str, Any]:
+    """The body of a request with its defaults.
+
+    Raises:
+        Refused: It is not what the route takes.
+    """
+    validator = _validator(method, path)
+    for error in validator.iter_errors(body):
+        place = ".".join(str(each) for each in error.absolute_path)
+        raise Refused(422, f"{place}: {error.message}"[:300] if place else error.message[:300])
+    defaults = {key: schema["default"] for key, schema in validator.schema["properties"].items() if "default" in schema}
+    found = {**defaults, **body}
+    if not all(math.isfinite(value) for value in found.values() if isinstance(value, float)):
+        raise Refused(422, "A number is not finite.")
+    return found
+
+
+def openapi() -> dict[str, Any]:
+    """The table as an OpenAPI document."""
+    paths: dict[str, Any] = {}
+    for route in ROUTES:
+        refused = {
+            "description": "What is wrong, as a sentence.",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+        answers = {"200": {"description": route.says, "content": {route.gives: {}}}}
+        answers |= dict.fromkeys(("400", "401", "404", "408", "409", "413", "421", "422", "429", "503"), refused)
+        facts: dict[str, Any] = {"summary": route.says, "responses": answers}
+        if route.binary:
+            facts["requestBody"] = {"required": True, "content": {route.binary: {}}}
+        elif route.takes is not None:
+            facts["requestBody"] = {"required": True, "content": {"application/json": {"schema": _body(route)}}}
+        names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+        if names:
+            facts["parameters"] = [{"name": name, "in": "path", "required": True, "schema": NAME} for name in names]
+        paths.setdefault(route.path, {})[route.method.lower()] = facts
+    return {"openapi": "3.1.0", "info": {"title": "betabloom studio", "version": __version__}, "paths": paths}

@@ -1,0 +1,79 @@
+"""Start the studio: a server on this machine, and a browser that shows it."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import webbrowser
+from typing import TYPE_CHECKING
+
+from betabloom.errors import BetabloomError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["LOOPBACK", "serve"]
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    model: str | Path | None,
+    host: str,
+    port: int,
+    folder: Path,
+    token: str = "",
+    browser: bool = True,
+    told: Callable[[str], None] = print,
+) -> None:
+    """Serve the page until the process is asked to stop.
+
+    Arguments:
+        model: The model to begin with; the bundled one if None.
+        host: Where to listen; beyond this machine, a token is needed, and made if there is none.
+        port: 0 for any that is free.
+        folder: Where dropped photos and trainings are kept.
+        token: What every request must carry.
+        browser: Whether to open the page.
+        told: Called with the address when the page can be opened.
+
+    Raises:
+        BetabloomError: The port is taken, or the extra is not installed.
+    """
+    try:
+        import uvicorn
+
+        from betabloom.studio.app import create_app
+        from betabloom.studio.atelier import Atelier
+    except ImportError as error:
+        raise BetabloomError("The studio needs an extra: pip install 'betabloom[studio]'") from error
+    if host not in LOOPBACK and not token:
+        token = secrets.token_urlsafe(16)
+    listening = _listen(host, port)
+    port = listening.getsockname()[1]
+    names = {f"{name}:{port}" for name in (*LOOPBACK[:2], "[::1]", host)}
+    app = create_app(Atelier(model), folder, names, token)
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  (compared, not bound)
+    address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+    told(address)
+    if browser:
+        webbrowser.open(address)
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_keep_alive=10, timeout_graceful_shutdown=10, limit_concurrency=256
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise BetabloomError(
+            f"Port {port} of {host} cannot be used: {error.strerror}. Choose another: --port 0"
+        ) from error
+    return listening

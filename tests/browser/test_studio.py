@@ -1,0 +1,235 @@
+"""The studio in a real browser: every control does what it says, by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("starlette", reason="the extra 'studio' is not installed")
+
+from betabloom.config import Config
+from betabloom.data import Pipeline
+from betabloom.model.model import Model
+from betabloom.vae.build import make_vae
+
+WIDE = {"viewport": {"width": 1280, "height": 900}}
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A studio with a small model that draws coloured noise, in a process of its own."""
+    folder = tmp_path_factory.mktemp("studio")
+    torch.manual_seed(5)
+    config = Config.preset("tiny", height=32, width=32, latents=8, family="residual", widths=(8, 16))
+    vae = make_vae(config).requires_grad_(False).eval()
+    for weight in vae.decoder.parameters():
+        if weight.ndim > 1:
+            weight.mul_(2.5)
+    Model(vae, config, Pipeline.named("square", (32, 32), 3), {"source": "noise"}).save(folder / "model")
+    command = [sys.executable, "-m", "betabloom", "studio", "model", "--port", "0", "--no-browser", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        found = json.loads(process.stdout.readline())["address"]
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(f"{found}health").close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield found
+        process.terminate()
+
+
+@pytest.fixture
+def page(address, opened):
+    page = opened(address, "html[data-directions]", **WIDE)
+    page.wait_for_selector("#wall .tile")
+    return page
+
+
+def source(page, place="#big") -> str:
+    return page.get_attribute(place, "src")
+
+
+def changed(page, before, place="#big") -> str:
+    page.wait_for_function("([place, before]) => document.querySelector(place).src !== before", arg=[place, before])
+    return source(page, place)
+
+
+def pixels(address: str) -> np.ndarray:
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
+        return np.asarray(image)
+
+
+def slide(page, place, value):
+    page.locator(place).evaluate(
+        """(it, value) => {
+            it.value = value;
+            it.dispatchEvent(new Event('input'));
+            it.dispatchEvent(new Event('change'));
+        }""",
+        value,
+    )
+
+
+def test_pictures_are_drawn_chosen_moved_kept_and_undone(page, tmp_path):
+    wall = source(page, "#wall .tile:first-child img")
+    page.click("#wall .tile:first-child")
+    assert source(page) == wall
+    slide(page, "#sliders .slider:nth-of-type(1) input[type=range]", "3")
+    moved = changed(page, wall)
+    assert np.abs(pixels(moved).astype(int) - pixels(wall)).mean() > 0.5
+    page.click("#keep")
+    assert page.get_attribute("#keep", "aria-pressed") == "true"
+    page.click("#undo")
+    changed(page, moved)
+    page.wait_for_function("(wall) => document.querySelector('#big').src === wall", arg=wall)
+    page.click("#keep")
+    assert page.locator("#kept .tile").count() == 2
+    page.locator("#sliders .slider button").first.click()
+    assert page.locator("#sliders input[type=range]").first.is_disabled()
+    page.click("#surprise")
+    changed(page, wall)
+    assert page.locator("#sliders input[type=range]").first.input_value() == "0"
+    page.click("#reset")
+    page.wait_for_function("(wall) => document.querySelector('#big').src === wall", arg=wall)
+    page.click("summary")
+    assert page.locator("#history .tile").count() >= 4
+    page.locator("#history .tile").nth(1).click()
+    page.wait_for_function("(moved) => document.querySelector('#big').src === moved", arg=moved)
+    with page.expect_download() as saved:
+        page.click("#save")
+    saved.value.save_as(tmp_path / "saved.png")
+    with Image.open(tmp_path / "saved.png") as image:
+        assert "code" in json.loads(image.text["betabloom"])
+    page.set_input_files("#photo-file", tmp_path / "saved.png")  # what was made here brings its state back
+    page.wait_for_function("() => document.querySelector('#status').textContent.includes('made of')")
+    assert np.abs(pixels(source(page)).astype(int) - pixels(moved)).max() <= 2
+
+
+def test_vary_breed_more_like_and_the_loop(page):
+    first = source(page, "#wall .tile:first-child img")
+    page.click("#wall .tile:first-child")
+    page.click("#keep")
+    page.click("#vary")
+    varied = changed(page, first, "#wall .tile:first-child img")
+    page.click("#breed")
+    page.click("#wall .tile:nth-child(7)")
+    bred = changed(page, varied, "#wall .tile:first-child img")
+    page.click("#wall .tile:nth-child(3)")
+    page.click("#keep")
+    page.locator("#kept .marks button").first.click()
+    page.click("#more")
+    changed(page, bred, "#wall .tile:first-child img")
+    page.click("#loop")
+    page.wait_for_selector("#film[open]")
+    page.wait_for_function("() => document.querySelector('#screen').naturalWidth === 32")
+    with page.expect_download() as film:
+        page.click("#film-gif")
+    with Image.open(film.value.path()) as image:
+        assert image.n_frames == 60
+    page.click("#film-close")
+
+
+def test_a_photo_is_shown_beside_what_the_model_sees_and_its_nats_can_be_taken_away(page, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
+    page.set_input_files("#photo-file", tmp_path / "a.jpg")
+    page.wait_for_selector("#original:not([hidden])")
+    page.wait_for_function("() => document.querySelector('#usual').textContent.includes('nats of your photo')")
+    whole = source(page)
+    assert pixels(source(page, "#original")).shape == pixels(whole).shape == (32, 32, 3)
+    slide(page, "#nats", "0")
+    changed(page, whole)
+    assert "0 of" in page.inner_text("#nats-kept")
+
+
+def test_the_map_draws_what_lies_under_the_pointer(page):
+    page.click("nav [data-view=plane]")
+    page.wait_for_selector("#map[data-drawn]")
+    box = page.locator("#map").bounding_box()
+    page.mouse.move(box["x"] + 300, box["y"] + 200)
+    page.wait_for_selector("#under:not([hidden])")
+    here = source(page, "#under")
+    page.mouse.move(box["x"] + 600, box["y"] + 300)
+    there = changed(page, here, "#under")
+    page.mouse.down()
+    page.mouse.up()
+    page.wait_for_selector("#panel:not([hidden])")
+    assert source(page) == there
+
+
+def test_a_link_opens_the_same_picture(page, opened):
+    page.click("#wall .tile:nth-child(2)")
+    shown = source(page)
+    page.click("#link")
+    again = opened(page.url, "html[data-ready]", **WIDE)
+    again.wait_for_selector("#panel:not([hidden])")
+    assert np.abs(pixels(source(again)).astype(int) - pixels(shown)).max() <= 1
+
+
+def test_the_keyboard_suffices(page):
+    page.locator("#wall .tile").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    before = source(page)
+    assert page.locator("#wall .tile").nth(1).get_attribute("aria-selected") == "true"
+    page.keyboard.press("k")
+    page.locator("#sliders input[type=range]").first.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    changed(page, before)
+    page.keyboard.press("k")
+    assert page.locator("#kept .tile").count() == 2
+    page.keyboard.press("l")
+    page.wait_for_selector("#film[open]")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#film:not([open])", state="attached")
+
+
+def test_a_folder_is_put_here_looked_at_and_trained_on(page, tmp_path):
+    (tmp_path / "garden").mkdir()
+    for i in range(12):
+        picture = np.random.default_rng(i).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(tmp_path / "garden" / f"{i}.png")
+    page.click("nav [data-view=train]")
+    page.set_input_files("#folder-files", tmp_path / "garden")
+    page.wait_for_function("() => document.querySelector('#source').value.endsWith('garden')")
+    page.wait_for_function("() => document.querySelector('#report').textContent.includes('12')")
+    page.fill("#run-name", "garden one")
+    page.select_option("#budget", "2m")
+    page.click("#start")
+    page.wait_for_function("() => document.querySelector('#run-state').textContent === 'running'")
+    page.wait_for_function("() => !document.querySelector('#run-stop').disabled")
+    page.wait_for_function("() => document.querySelector('#run-said').textContent.length > 40", timeout=90_000)
+    page.click("#run-stop")
+    page.wait_for_function(
+        "() => ['stopped', 'failed'].includes(document.querySelector('#run-state').textContent)", timeout=90_000
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_keeps_anybody_out(address, opened, scheme):
+    page = opened(address, "html[data-directions]", color_scheme=scheme, bypass_csp=True, **WIDE)
+    page.click("#wall .tile:first-child")
+    page.click("#keep")
+    page.add_script_tag(path=AXE)
+    for view in ("explore", "plane", "train"):
+        page.click(f"nav [data-view={view}]")
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        serious = [
+            (each["id"], [node["target"] for node in each["nodes"]][:3])
+            for each in found["violations"]
+            if each["impact"] in ("serious", "critical")
+        ]
+        assert not serious
