@@ -153,8 +153,8 @@ def _measured(
     found["encoder_stretch"] = metrics.encoder_continuity(lambda x: model.encode(x)[0], pictures, 32).value
     extractor = metrics.open_extractor("pixels")
     drawn = model.generate(len(pictures), sampler="prior")
-    features = [metrics.features(each, extractor) for each in (learned[:1000], drawn)]
-    coverage, off = metrics.completeness(*features)
+    real, generated = (metrics.features(each, extractor) for each in (learned[:1000], drawn))
+    coverage, off = metrics.completeness(real, generated)
     found |= {"coverage": coverage.value, "off_manifold": off.value}
     rates = metrics.rate_per_dimension(means, log_var) if model.vae.posterior.has_density else means.var(0)
     if known is not None:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from betabloom.imaging import sheets
+from betabloom.imaging import curves, sheets
 from betabloom.latent.traversal import traverse
 from betabloom.model.model import load
-from betabloom.reports import charts
 from betabloom.reports.atlas import OTHERS, SHOWN, compared
 from betabloom.reports.style import PAGE, STYLE
 from betabloom.version import __version__
@@ -90,15 +89,20 @@ EXTRA = """
 def verdict(atlas: Atlas) -> list[str]:
     """What β did, in sentences that follow from the numbers."""
     betas = sorted(atlas.measures)
-    low, high = (atlas.measures[each] for each in (next((b for b in betas if b), betas[0]), betas[-1]))
-    sentences = [
-        f"From β = {next((b for b in betas if b), betas[0]):g} to β = {betas[-1]:g} the rate went from "
-        f"{low['rate'].value:.1f} to {high['rate'].value:.1f} nats and the squared error of held-out pictures from "
-        f"{low['squared_error'].value:.1f} to {high['squared_error'].value:.1f}: cheaper codes, blurrier pictures."
-        if high["rate"].value < low["rate"].value and high["squared_error"].value > low["squared_error"].value
-        else f"Between β = {betas[0]:g} and β = {betas[-1]:g} rate and error did not move against one another as they "
-        "should: these trainings are too short or too few."
-    ]
+    first = next((beta for beta in betas if beta), betas[0])
+    low, high = atlas.measures[first], atlas.measures[betas[-1]]
+    moved = {name: (low[name].value, high[name].value) for name in ("rate", "squared_error")}
+    if moved["rate"][1] < moved["rate"][0] and moved["squared_error"][1] > moved["squared_error"][0]:
+        rate, error = (f"{before:.1f} to {after:.1f}" for before, after in moved.values())
+        sentences = [
+            f"From β = {first:g} to β = {betas[-1]:g} the rate went from {rate} nats and the squared error of held-out "
+            f"pictures from {error}: {_price(low['squared_error'], high['squared_error'])}."
+        ]
+    else:
+        sentences = [
+            f"Between β = {first:g} and β = {betas[-1]:g} rate and error did not move against one another as they should: "
+            "these trainings are too short or too few."
+        ]
     if not any(name in high for name in SHOWN):
         return [*sentences, "Disentanglement is not measured: the causes of these pictures are not known."]
     better = {name: found for name in SHOWN if (found := compared(atlas, name))}
@@ -120,6 +124,12 @@ def verdict(atlas: Atlas) -> list[str]:
     return sentences
 
 
+def _price(low: Measure, high: Measure) -> str:
+    """What the cheaper codes cost."""
+    apart = low.high < high.low
+    return "cheaper codes, blurrier pictures" if apart else "cheaper codes, at an error that is not told apart"
+
+
 def _section(title: str, body: str) -> str:
     return f"<section><h2>{title}</h2>{body}</section>"
 
@@ -133,7 +143,7 @@ def _curves(atlas: Atlas) -> str:
         order = ", ".join(f"{b:g}" for b in betas)
         figures.append((f"{ROWS[name]} (across: β = {order})", points))
     drawn = "".join(
-        f"<figure><figcaption>{title}</figcaption>{charts.lines({'validation': points}, title)}</figure>"
+        f"<figure><figcaption>{title}</figcaption>{curves.line_chart({'validation': points}, title, whole=True)}</figure>"
         for title, points in figures
         if len(points) > 1
     )
