@@ -66,7 +66,7 @@ def test_text_is_converted_and_both_spellings_work():
         ({"sead": 4}, r"Did you mean 'seed'\?"),
         ({"optimiser": "adm"}, r"Unknown optimiser 'adm'\. Did you mean 'adam'\? Choose one of: muon, adam\."),
         ({"budget": "0s"}, "leaves no time to train"),
-        ({"channels": 2}, "'channels' must be one of 1, 3, not 2"),
+        ({"channels": 2}, "'channels' must be one of 1, 3, 4, not 2"),
         ({"data.beta": 4}, "Unknown setting 'data.beta'"),
         ({"beta": "four"}, "'beta' must be a number, not 'four'"),
         ({"batch": 1.5}, "'batch' must be a whole number, not 1.5"),

@@ -39,7 +39,7 @@ def test_a_single_pair_stands_one_above_the_other():
 
 
 def test_impossible_sheets_are_refused():
-    for bad in (np.zeros((0, 2, 2, 3), np.uint8), np.zeros((1, 2, 2, 4), np.uint8), np.zeros((2, 2, 3), np.uint8)):
+    for bad in (np.zeros((0, 2, 2, 3), np.uint8), np.zeros((1, 2, 2, 2), np.uint8), np.zeros((2, 2, 3), np.uint8)):
         with pytest.raises(UsageError, match="A grid needs"):
             grid(bad)
     with pytest.raises(UsageError, match="Pairs need equal shapes"):

@@ -49,10 +49,17 @@ class DataConfig:
     source_note: str = _setting("", "where the pictures come from, for the model card")
     licence: str = _setting("", "licence of the pictures, for the model card")
     background: str = _setting("white", "colour behind transparent pictures")
+    levels: str = _setting(
+        "", "LOW,HIGH: stored values that are black and white; auto, or empty for the kind of file's"
+    )
+    pages: str = _setting(
+        "first", "first page or frame of a file, or all as pictures of their own", choices=("first", "all")
+    )
+    exclude: str = _setting("", "patterns of file names to leave out, as *_mask.png,old/*")
     pipeline: str = _setting("square", "preprocessing: square, justcrop, enhance, a chain of steps, or a file with one")
     height: int = _setting(64, "height of the prepared pictures in pixels", between=(1, 4096))
     width: int = _setting(64, "width of the prepared pictures in pixels", between=(1, 4096))
-    channels: int = _setting(3, "3 for colour, 1 for grey", choices=(1, 3))
+    channels: int = _setting(3, "3 for colour, 1 for grey, 4 for colour with transparency", choices=(1, 3, 4))
     split: str = _setting("auto", "official splits to train on (train+test …), auto, or all")
     holdout: float = _setting(
         0.1, "share of pictures held out for validation where there is no official split", between=(0.001, 0.9)

@@ -15,6 +15,8 @@ from betabloom.system import console
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from typing_extensions import Unpack
+
     from betabloom.model.model import Model
     from betabloom.system.console import Progress
     from betabloom.system.signals import StopRequest
@@ -33,17 +35,19 @@ def prepare(
     pipeline: str = "square",
     channels: int = 3,
     progress: Progress | None = None,
+    **options: Unpack[data.ReadingOptions],
 ) -> data.Store:
     """Prepare pictures for training, once; later calls with the same arguments open the result at once.
 
     Arguments:
         source: "flowers102" (also None), "drawn", "drawn:COUNT", a folder, archive, table or "hf:NAME" (see
             `betabloom.data.open_source`); an array of pictures (N, H, W, C), uint8 or in [0, 1]; a list of PIL
-            pictures; or a `betabloom.data.Source`.
+            pictures, paths or arrays; or a `betabloom.data.Source`.
         size: Side of the square in pixels, "WIDTHxHEIGHT", or (height, width).
         pipeline: "square", "justcrop", "enhance", a chain of steps, or a file with one.
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for colour, 1 for grey, 4 for colour with transparency.
         progress: Called as progress(done, total, text).
+        options: How pictures are read: background, min_size, levels, pages, exclude. See `betabloom.data.Reading`.
 
     Returns:
         The prepared pictures: `.pictures` is uint8 (N, H, W, C).
@@ -54,7 +58,7 @@ def prepare(
         FetchError: Flowers102 is not on this machine and cannot be downloaded.
     """
     shape = size if isinstance(size, tuple) else parse_size(str(size))
-    return data.prepare(_opened(source), data.Pipeline.parse(pipeline, shape, channels), progress=progress)
+    return data.prepare(_opened(source, **options), data.Pipeline.parse(pipeline, shape, channels), progress=progress)
 
 
 def fit(
@@ -130,20 +134,14 @@ def resume(
 
 def _absolute(source: str | os.PathLike[str]) -> str:
     """What a person wrote for their pictures, as it is found from any folder."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() else str(source)
+    return data.resolved(source)
 
 
 def _opened(source: Any, **options: Any) -> data.Source:
     """A source of pictures from whatever has some."""
-    if isinstance(source, data.Source):
-        return source
-    if source is None or isinstance(source, (str, os.PathLike)):
+    kinds = (str, os.PathLike, list, tuple, data.Source)
+    if source is None or isinstance(source, kinds) or hasattr(source, "shape"):
         return data.open_source(source, **options)
-    if hasattr(source, "shape"):
-        return data.Arrays(source)
-    if isinstance(source, (list, tuple)) and all(hasattr(each, "getexif") for each in source):
-        return data.Images(source)
     raise UsageError(f"There are no pictures in a {type(source).__name__}. Pass {ACCEPTED}.")
 
 
@@ -153,7 +151,7 @@ def _prepared(pictures: Any, config: Config, progress: Progress | bool) -> data.
         return pictures
     d = config.data
     pipeline = data.Pipeline.parse(d.pipeline, (d.height, d.width), d.channels)
-    options: dict[str, Any] = {"min_size": d.min_size, "background": d.background}
+    options = data.Reading.of(d).options()
     if isinstance(pictures, (str, os.PathLike)) and data.is_stream(pictures):
         return data.Streamed(data.open_stream(pictures, **options), pipeline)
     with _shown("preparing", "pictures", progress) as report:

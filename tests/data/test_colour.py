@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, features
 from betabloom.data import Folder, inspect
 from betabloom.data.pictures.decode import decode, peek, upright
 from betabloom.data.pictures.modes import plain
+from betabloom.data.pictures.reading import Reading
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def test_a_profile_is_used_below_transparency_and_in_strips(tmp_path: Path, monk
     Image.fromarray(COLOURS).save(tmp_path / "a.png", icc_profile=adobe_profile())
     Image.fromarray(np.concatenate([COLOURS, alpha], 2)).save(tmp_path / "b.png", icc_profile=adobe_profile())
     whole = np.asarray(decode(tmp_path / "a.png"))
-    monkeypatch.setattr("betabloom.data.pictures.modes._STRIP", 30)
+    monkeypatch.setattr("betabloom.data.pictures.depth._STRIP", 30)
     for name in ("a.png", "b.png"):
         np.testing.assert_array_equal(np.asarray(decode(tmp_path / name)), whole)
 
@@ -157,14 +158,14 @@ def test_sixteen_bits_a_channel(tmp_path: Path) -> None:
     assert np.asarray(decode(tmp_path / "grey.png")).tolist() == [[0, 50, 200, 255, 100, 3]]
     Image.fromarray(values.astype(np.uint16).reshape(1, -1)).save(tmp_path / "grey.tif")
     assert np.asarray(decode(tmp_path / "grey.tif")).tolist() == [[0, 50, 200, 255, 100, 3]]
-    assert "more than 8 bits" in peek(tmp_path / "grey.tif").remarks[0]
+    assert "16 bits per channel; 0 to 65535 is" in peek(tmp_path / "grey.tif").remarks[0]
 
 
 def test_half_transparent_pixels_are_a_blend(tmp_path: Path) -> None:
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[..., 0], rgba[..., 3] = 200, 51  # a fifth
     Image.fromarray(rgba).save(tmp_path / "a.png")
-    result = np.asarray(decode(tmp_path / "a.png", background=(0, 100, 255)))[0, 0]
+    result = np.asarray(decode(tmp_path / "a.png", Reading(background="#0064ff")))[0, 0]
     assert np.abs(result.astype(int) - (40, 80, 204)).max() <= 1
     assert Folder(tmp_path, background="#0064ff").read(0).getpixel((0, 0)) == tuple(result)
 
@@ -177,7 +178,7 @@ def test_the_first_frame_of_every_animation(tmp_path: Path, suffix: str) -> None
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=50)
     result = np.asarray(decode(tmp_path / f"a.{suffix}").convert("RGB"))
     assert np.abs(result[16, 16].astype(int) - (200, 50, 0)).max() <= 6
-    assert peek(tmp_path / f"a.{suffix}").remarks == ("animated; the first frame is used",)
+    assert peek(tmp_path / f"a.{suffix}").remarks[0].startswith("with several pages or frames; the first one is used")
 
 
 def test_avif_and_heic(tmp_path: Path, make_picture: Callable[..., Any]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from betabloom.data.pictures.decode import decode, extent, upright
+from betabloom.data.pictures.reading import Reading
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def test_transparent_pixels_show_the_background(tmp_path: Path, mode: str) -> No
     suffix = "png" if mode != "PA" else "tif"
     image.save(tmp_path / f"a.{suffix}")
     assert (np.asarray(decode(tmp_path / f"a.{suffix}")) == 255).all()
-    assert (np.asarray(decode(tmp_path / f"a.{suffix}", background=(1, 2, 3))) == (1, 2, 3)).all()
+    assert (np.asarray(decode(tmp_path / f"a.{suffix}", Reading(background="#010203"))) == (1, 2, 3)).all()
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "bmp", "tif", "webp", "ppm", "tga"])

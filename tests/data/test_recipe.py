@@ -149,7 +149,7 @@ def test_padding_keeps_the_whole_picture() -> None:
         ("pad:8:sky", "there is no colour 'sky'"),
         ("resize:8:snug", "one of cover"),
         ("blur:colour=red", "'blur' has no 'colour'"),
-        ("grey,blur:1", "add --set channels=1"),
+        ("grey,blur:1", "add --channels 1"),
         ("missing.yaml", "cannot be read: No such file"),
     ],
 )

@@ -62,7 +62,7 @@ def test_rows_that_cannot_be_used_are_named(photos: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.csv", b"", "it has no rows"),
-        ("a.csv", b"name,colour\nx,y\n", "no column 'path': its first line is name, colour"),
+        ("a.csv", b"name,colour\nx,y\n", "no column 'path', nor one that holds names of pictures: it has name, colour"),
         ("a.csv", b"path\n\xff.jpg\n", "not text in UTF-8"),
         ("a.jsonl", b'{"path": "a.jpg"}\n{', "line 2 is not JSON"),
         ("a.jsonl", b"[1]\n", 'line 1 should be like {"path": "a.jpg", "label": "rose"}'),
@@ -126,7 +126,7 @@ def test_grey_arrays_and_what_belongs_to_them() -> None:
     ("array", "options", "message"),
     [
         (BYTES[0, 0], {}, r"should have the shape \(N, H, W, C\)"),
-        (np.zeros((2, 5, 5, 4), np.uint8), {}, "C = 1 or 3, not"),
+        (np.zeros((2, 5, 5, 2), np.uint8), {}, "C = 1, 3 or 4, not"),
         (np.zeros((2, 3, 8, 3), np.uint8), {}, "layout='NHWC'"),
         (BYTES, {"layout": "CHWN"}, "'layout' should be"),
         (BYTES / 127.5 - 1, {}, "brings −1..1 there"),

@@ -73,6 +73,9 @@ def test_the_python_runs(monkeypatch, capsys, place):
         (["denoise", "run", "a.jpg", "--noise", "0"], "'noise' is a standard deviation"),
         (["anomaly", "run", "a.jpg"], "--normal SOURCE"),
         (["similar", "run", "a.jpg"], "--among SOURCE"),
+        (["compress", "run"], "Give picture files"),
+        (["compress", "run", "photos", "--fineness", "0", "-o", "none.bbc"], "positive fineness"),
+        (["decompress", "run", "nowhere.bbc"], "There is no file nowhere.bbc"),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",
 )

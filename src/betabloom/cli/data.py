@@ -5,10 +5,23 @@ from __future__ import annotations
 import random
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Argument, Option
-from betabloom.cli.options import Force, Json, Out, free_path, print_lines, print_result
+from betabloom.cli.options import (
+    Background,
+    Channels,
+    Exclude,
+    Force,
+    Json,
+    Levels,
+    Out,
+    Pages,
+    free_path,
+    print_lines,
+    print_result,
+    reading_options,
+)
 from betabloom.errors import UsageError
 from betabloom.system.console import printable
 
@@ -50,6 +63,10 @@ def inspect(
     source: SourceArgument = None,
     size: Size = "64",
     min_size: MinSize = 0,
+    background: Background = None,
+    levels: Levels = None,
+    pages: Pages = None,
+    exclude: Exclude = None,
     quick: Annotated[bool, Option("--quick", help="Read headers only: no damage inside, no copies.")] = False,
     sheet: Annotated[Path | None, Option(metavar="PNG", help="Write a contact sheet.")] = None,
     force: Force = False,
@@ -61,7 +78,7 @@ def inspect(
     from betabloom.system.console import progress
 
     path = None if sheet is None else free_path(sheet, "sheet.png", force)
-    opened = _open(source, min_size)
+    opened = _open(source, reading_options(background, min_size, levels, pages, exclude))
     with progress("looking", "pictures") as report_progress:
         report = data.inspect(opened, parse_size(size), quick=quick, progress=report_progress)
     if path is not None:
@@ -74,10 +91,14 @@ def preview(
     source: SourceArgument = None,
     pipeline: Annotated[str, Option(help="A name, steps like crop:150%,blur:1, or a .yaml file.")] = "square",
     size: Size = "64",
-    channels: Annotated[int, Option(help="3 for colour, 1 for grey.")] = 3,
+    channels: Channels = None,
     n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 16,
     seed: Annotated[int, Option(minimum=0, help="Which pictures.")] = 0,
     min_size: MinSize = 0,
+    background: Background = None,
+    levels: Levels = None,
+    pages: Pages = None,
+    exclude: Exclude = None,
     out: Out = None,
     force: Force = False,
     as_json: Json = False,
@@ -89,11 +110,11 @@ def preview(
 
     path = free_path(out, "preview.png", force)
     target = parse_size(size)
-    made = data.Pipeline.parse(pipeline, target, channels)
-    opened = _open(source, min_size)
+    made = data.Pipeline.parse(pipeline, target, channels or 3)
+    opened = _open(source, reading_options(background, min_size, levels, pages, exclude))
     order = random.Random(seed).sample(range(len(opened)), len(opened))
     after, chosen = _pictures(opened, made, order, n)
-    before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels), chosen, n)
+    before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels or 3), chosen, n)
     names = [printable(opened.names[index]) for index in chosen]
     record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names}
     output.save_image(sheets.pairs(before, after), path, record)
@@ -102,13 +123,13 @@ def preview(
     )
 
 
-def _open(source: str | None, min_size: int) -> Source:
+def _open(source: str | None, options: dict[str, Any]) -> Source:
     """Open a source, or the first pictures of a stream."""
     from betabloom import data
 
     if source is not None and data.is_stream(source):
-        return data.Head(data.open_stream(source, min_size=min_size))
-    return data.open_source(source, min_size=min_size)
+        return data.Head(data.open_stream(source, **options))
+    return data.open_source(source, **options)
 
 
 def _contact_sheet(source: Source, path: Path) -> None:
@@ -126,14 +147,15 @@ def _pictures(source: Source, pipeline: Pipeline, order: Iterable[int], at_most:
     """Prepare the first usable pictures in an order; return them and their indices."""
     import numpy as np
 
-    from betabloom.errors import PictureError, SourceError
+    from betabloom.data.store.pieces import prepare_one
+    from betabloom.errors import SourceError
 
     pictures, chosen = [], []
     for index in order:
-        try:
-            pictures.append(pipeline(source.read(index)))
-        except PictureError:
+        picture = prepare_one(source, pipeline, index)
+        if not isinstance(picture, np.ndarray):
             continue
+        pictures.append(picture)
         chosen.append(index)
         if len(chosen) == at_most:
             break

@@ -44,6 +44,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "denoise": "restore.denoise",
         "anomaly": "restore.anomaly",
         "similar": "restore.similar",
+        "compress": "restore.compress",
+        "decompress": "restore.decompress",
     },
     "Look at your pictures": {
         "inspect": "data.inspect",

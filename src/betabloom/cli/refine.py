@@ -129,12 +129,13 @@ def refit(
 ) -> None:
     """Draw like other pictures: fit the sampler to their codes, and train nothing. -o is a new model directory."""
     from betabloom import metrics
+    from betabloom.data import resolved
     from betabloom.refine.refit import refit as fitted_to
 
     path = free_folder(out, Path(f"{safe_name(Path(source).stem)}-{model.name}"), force)
     loaded = load_model(model, device)
     store = training_pictures(loaded, source)
-    where = str(Path(source).resolve()) if Path(source).exists() else source
+    where = resolved(source)
     fitted = fitted_to(loaded, store, seed, metrics.best_extractor())
     fitted = dataclasses.replace(fitted, config=fitted.config.replace({"source": where, "split": "auto"}))
     fitted = _saved(fitted, path)

@@ -1,4 +1,4 @@
-"""Using a model as a tool on pictures: inpaint, denoise, anomaly, similar."""
+"""Using a model as a tool on pictures: inpaint, denoise, anomaly, similar, compress, decompress."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from betabloom.model.model import Model
 
-__all__ = ["anomaly", "denoise", "inpaint", "similar"]
+__all__ = ["anomaly", "compress", "decompress", "denoise", "inpaint", "similar"]
 Steps = Annotated[int, Option(minimum=1, maximum=10_000, help="Steps of the search for the code.")]
 
 
@@ -210,3 +210,54 @@ def similar(
         made=str(target),
         pictures=rows,
     )
+
+
+def compress(
+    points: Points = None,
+    fineness: Annotated[float, Option(help="Above 1 for better pictures and more bytes, below 1 for fewer.")] = 1.0,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write pictures as a few bytes each, which the same model draws again."""
+    from betabloom.latent import compression
+    from betabloom.model.prepared import load_pictures
+    from betabloom.system.atomic import replacing_file
+
+    path, given = split_model(points)
+    if not given:
+        raise UsageError("Give picture files, or one folder or source of pictures.")
+    target = free_result(out, "pictures.bbc", [".bbc"], force, given)
+    model = open_generator(path, device)
+    pictures, names, *_ = load_pictures(model, given)
+    data = compression.compress(model, pictures, fineness)
+    with replacing_file(target, synced=False) as part:
+        part.write_bytes(data)
+    each = len(data) / len(names)
+    print_result(
+        as_json, f"{len(names)} pictures in {len(data):,} bytes, {each:.0f} each: {target}", made=str(target),
+        n=len(names), bytes=len(data), bytes_each=round(each, 2), model=model.fingerprint,
+    )  # fmt: skip
+
+
+def decompress(
+    points: Points = None,
+    out: Out = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Draw the pictures of a compressed file again, as a sheet."""
+    from betabloom.latent import compression
+
+    path, given = split_model(points)
+    if len(given) != 1:
+        raise UsageError(f"`betabloom decompress` takes one file that `betabloom compress` wrote, not {len(given)}.")
+    if not Path(given[0]).is_file():
+        raise UsageError(f"There is no file {given[0]}.")
+    target = free_result(out, "decompressed.png", IMAGES, force, given)
+    model = open_generator(path, device)
+    pictures = compression.decompress(model, Path(given[0]).read_bytes())
+    write_sheet(pictures, target, model, path, {"verb": "decompress", "points": given})
+    print_result(as_json, f"{len(pictures)} pictures: {target}", made=str(target), n=len(pictures))

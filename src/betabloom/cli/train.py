@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Option
-from betabloom.cli.options import Json, SourceArgument, counted, print_result, safe_name
+from betabloom.cli.options import Json, SourceArgument, counted, print_result, reading_options, safe_name
 from betabloom.config import SECTION_OF, SECTIONS, Config
 from betabloom.errors import FetchError, SourceError, UsageError
 
@@ -52,6 +52,12 @@ def train(
     pipeline: Annotated[str | None, _of("pipeline", "Pictures")] = None,
     min_size: Annotated[int | None, _of("min_size", "Pictures")] = None,
     background: Annotated[str | None, _of("background", "Pictures")] = None,
+    levels: Annotated[str | None, _of("levels", "Pictures")] = None,
+    pages: Annotated[str | None, _of("pages", "Pictures")] = None,
+    exclude: Annotated[
+        list[str] | None,
+        Option(metavar="GLOB", group="Pictures", help="Leave out files, as '*_mask.png' or 'old/*'; repeatable."),
+    ] = None,
     split: Annotated[str | None, _of("split", "Pictures")] = None,
     source_note: Annotated[
         str | None,
@@ -87,8 +93,8 @@ def train(
     show_log()
     options: dict[str, Any] = {
         "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
-        "device": device, "precision": precision, "channels": channels, "pipeline": pipeline, "min_size": min_size,
-        "background": background, "split": split, "log": log, "init_from": start,
+        "device": device, "precision": precision, "channels": channels, "pipeline": pipeline,
+        **reading_options(background, min_size, levels, pages, exclude), "split": split, "log": log, "init_from": start,
         "source_note": source_note, "licence": licence,
     }  # fmt: skip
     changes = (
@@ -132,11 +138,12 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _config(preset: str, source: str | None, changes: dict[str, Any]) -> Config:
+    from betabloom.data import resolved
     from betabloom.training.warm_start import with_initial_model
 
     config = with_initial_model(Config.preset(preset, **changes))
     if source:
-        config = config.replace({"source": str(Path(source).resolve()) if Path(source).exists() else source})
+        config = config.replace({"source": resolved(source)})
     return config
 
 
@@ -197,10 +204,10 @@ def _prepare(config: Config) -> Store | Streamed:
     d = config.data
     pipeline = data.Pipeline.parse(d.pipeline, (d.height, d.width), d.channels)
     if data.is_stream(d.source):
-        return data.Streamed(data.open_stream(d.source, min_size=d.min_size, background=d.background), pipeline)
+        return data.Streamed(data.open_stream(d.source, **data.Reading.of(d).options()), pipeline)
     try:
         with progress("downloading", "bytes") as report:
-            source = data.open_source(d.source, min_size=d.min_size, background=d.background, progress=report)
+            source = data.open_source(d.source, progress=report, **data.Reading.of(d).options())
     except FetchError as error:  # nothing was asked for but the default, and it is not to be had
         raise SourceError(str(error)) from error
     if sys.stderr:

@@ -10,18 +10,21 @@ if TYPE_CHECKING:
     from betabloom.data.inspection.inspect import inspect, summary_of
     from betabloom.data.inspection.report import Report
     from betabloom.data.pictures.pipeline import Pipeline
+    from betabloom.data.pictures.reading import Reading, ReadingOptions
     from betabloom.data.sources.archive import Archive
     from betabloom.data.sources.arrays import Arrays
     from betabloom.data.sources.drawn import Drawn
     from betabloom.data.sources.fetch import fetch_flowers102
     from betabloom.data.sources.flowers102 import Flowers102, find_flowers102
     from betabloom.data.sources.folder import Folder
+    from betabloom.data.sources.given import Files
     from betabloom.data.sources.huggingface import HuggingFace, HuggingFaceStream
     from betabloom.data.sources.images import Images
-    from betabloom.data.sources.locate import is_stream, open_source, open_stream
+    from betabloom.data.sources.locate import is_stream, open_pictures, open_source, open_stream, resolved
     from betabloom.data.sources.shards import Shards
     from betabloom.data.sources.source import Source, Stream
     from betabloom.data.sources.table import Table
+    from betabloom.data.store.few import prepare_few
     from betabloom.data.store.prepare import prepare
     from betabloom.data.store.store import Store
     from betabloom.data.store.streaming import Head, Streamed, stream_batches
@@ -31,6 +34,7 @@ __all__ = [
     "Archive",
     "Arrays",
     "Drawn",
+    "Files",
     "Flowers102",
     "Folder",
     "Head",
@@ -38,6 +42,8 @@ __all__ = [
     "HuggingFaceStream",
     "Images",
     "Pipeline",
+    "Reading",
+    "ReadingOptions",
     "Report",
     "Shards",
     "Source",
@@ -49,10 +55,13 @@ __all__ = [
     "find_flowers102",
     "inspect",
     "is_stream",
+    "open_pictures",
     "open_source",
     "open_stream",
     "prepare",
+    "prepare_few",
     "printable",
+    "resolved",
     "stream_batches",
     "summary_of",
 ]
@@ -62,12 +71,15 @@ _HOMES = {
     "Arrays": "sources.arrays",
     "Images": "sources.images",
     "Drawn": "sources.drawn",
+    "Files": "sources.given",
     "Flowers102": "sources.flowers102",
     "Folder": "sources.folder",
     "Head": "store.streaming",
     "HuggingFace": "sources.huggingface",
     "HuggingFaceStream": "sources.huggingface",
     "Pipeline": "pictures.pipeline",
+    "Reading": "pictures.reading",
+    "ReadingOptions": "pictures.reading",
     "Report": "inspection.report",
     "Shards": "sources.shards",
     "Source": "sources.source",
@@ -79,9 +91,12 @@ _HOMES = {
     "find_flowers102": "sources.flowers102",
     "inspect": "inspection.inspect",
     "is_stream": "sources.locate",
+    "open_pictures": "sources.locate",
     "open_source": "sources.locate",
     "open_stream": "sources.locate",
     "prepare": "store.prepare",
+    "prepare_few": "store.few",
+    "resolved": "sources.locate",
     "printable": "inspection.report",
     "stream_batches": "store.streaming",
     "summary_of": "inspection.inspect",

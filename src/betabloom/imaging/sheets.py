@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from betabloom.errors import UsageError
+from betabloom.imaging.alpha import straight
 
 __all__ = ["as_bytes", "grid", "pairs", "scaled"]
 
@@ -19,7 +20,8 @@ def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2, scale: float = 1.
     """Arrange pictures in rows, left to right.
 
     Arguments:
-        pictures: uint8 (N, H, W, C), or floats in [0, 1], N ≥ 1; C is 1 (grey), 3 (colour) or 4 (colour and opacity).
+        pictures: uint8 (N, H, W, C), or floats in [0, 1], N ≥ 1; C is 1 (grey), 3 (colour) or 4
+            (colours multiplied by their opacity, and opacity: see `alpha`).
         columns: Pictures in a row; 0 for the squarest sheet.
         gap: White pixels between and around pictures; transparent ones if the pictures have an opacity.
         scale: Factor on the size of everything, for print.
@@ -42,6 +44,8 @@ def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2, scale: float = 1.
         top = gap + index // columns * (height + gap)
         left = gap + index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = picture
+    if channels == 4:
+        return Image.fromarray(straight(sheet))
     return Image.fromarray(sheet if channels > 1 else sheet[:, :, 0])
 
 
@@ -70,11 +74,15 @@ def scaled(pictures: np.ndarray, scale: float) -> np.ndarray:
         return pictures
     n, height, width, channels = pictures.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    made = [
-        np.asarray(Image.fromarray(each if channels > 1 else each[:, :, 0]).resize(size, Image.Resampling.LANCZOS))
-        for each in pictures
-    ]
+    made = [np.asarray(_band(each).resize(size, Image.Resampling.LANCZOS)) for each in pictures]
     return np.stack(made).reshape(n, size[1], size[0], channels)
+
+
+def _band(picture: np.ndarray) -> Image.Image:
+    """One picture as an image; four channels as premultiplied ones, of which resizing makes means of what is seen."""
+    if picture.shape[2] == 4:
+        return Image.frombytes("RGBa", (picture.shape[1], picture.shape[0]), np.ascontiguousarray(picture).tobytes())
+    return Image.fromarray(picture if picture.shape[2] > 1 else picture[:, :, 0])
 
 
 def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8, scale: float = 1.0) -> Image.Image:
@@ -82,7 +90,7 @@ def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8, scale: float =
     if above.shape != below.shape:
         raise UsageError(f"Pairs need equal shapes, not {above.shape} and {below.shape}.")
     columns = min(columns, len(above))
-    blank = np.full_like(above[:1], BACKGROUND)
+    blank = np.full_like(above[:1], BACKGROUND if above.shape[3] < 4 else 0)
     rows = []
     for first in range(0, len(above), columns):
         parts = (above[first : first + columns], below[first : first + columns])

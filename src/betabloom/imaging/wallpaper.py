@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from betabloom.errors import UsageError
+from betabloom.imaging.alpha import over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def _rgb(picture: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(np.broadcast_to(picture, (*picture.shape[:2], 3)))
+    return np.ascontiguousarray(np.broadcast_to(over(picture), (*picture.shape[:2], 3)))
 
 
 def _places(n: int, width: int, height: int, rng: np.random.Generator) -> np.ndarray:

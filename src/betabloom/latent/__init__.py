@@ -8,6 +8,7 @@ from betabloom.faces import face
 
 if TYPE_CHECKING:
     from betabloom.latent.anomalies import anomaly_map, anomaly_scores, auroc, p_values
+    from betabloom.latent.compression import compress, decompress, pack_codes, unpack_codes
     from betabloom.latent.directions import (
         Direction,
         attribute_directions,
@@ -37,7 +38,9 @@ __all__ = [
     "auroc",
     "box_mask",
     "code_space",
+    "compress",
     "crossed",
+    "decompress",
     "denoise",
     "dimension_rates",
     "dimensions_by_rate",
@@ -50,6 +53,7 @@ __all__ = [
     "moved_along",
     "on_grid",
     "p_values",
+    "pack_codes",
     "picture_map",
     "points_of",
     "preferred_direction",
@@ -61,6 +65,7 @@ __all__ = [
     "sefa_directions",
     "traverse",
     "traverse_along",
+    "unpack_codes",
     "way",
 ]
 
@@ -74,7 +79,9 @@ _HOMES = {
     "auroc": "anomalies",
     "box_mask": "restoration",
     "code_space": "space",
+    "compress": "compression",
     "crossed": "mixing",
+    "decompress": "compression",
     "denoise": "restoration",
     "dimension_rates": "space",
     "dimensions_by_rate": "traversal",
@@ -87,6 +94,7 @@ _HOMES = {
     "moved_along": "preference",
     "on_grid": "maps",
     "p_values": "anomalies",
+    "pack_codes": "compression",
     "picture_map": "maps",
     "points_of": "points",
     "preferred_direction": "preference",
@@ -98,6 +106,7 @@ _HOMES = {
     "sefa_directions": "directions",
     "traverse": "traversal",
     "traverse_along": "traversal",
+    "unpack_codes": "compression",
     "way": "morphing",
 }
 

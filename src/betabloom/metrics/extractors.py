@@ -90,20 +90,32 @@ def features(
     """Features, float32 (N, F), of uint8 pictures (N, H, W, C), which may be memory-mapped.
 
     Arguments:
-        pictures: Grey ones, with C = 1, count as colour pictures of three equal channels.
+        pictures: Grey ones, with C = 1, count as colour pictures of three equal channels; those of C = 4
+            (premultiplied, with alpha) are laid over white.
         extractor: From `open_extractor`.
         batch: Pictures at once; it changes the memory that is needed, not the result.
         progress: Called as progress(done, total, text).
     """
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] not in (1, 3) or not len(pictures):
-        raise UsageError(f"Features need uint8 pictures (N, H, W, 1 or 3), not {pictures.dtype} {pictures.shape}.")
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] not in (1, 3, 4) or not len(pictures):
+        raise UsageError(f"Features need uint8 pictures (N, H, W, 1, 3 or 4), not {pictures.dtype} {pictures.shape}.")
     parts = []
     for first in range(0, len(pictures), batch):
         part = np.asarray(pictures[first : first + batch])
-        parts.append(extractor.function(np.repeat(part, 3, 3) if part.shape[3] == 1 else part))
+        parts.append(extractor.function(_coloured(part)))
         if progress:
             progress(min(first + batch, len(pictures)), len(pictures), "")
     return np.concatenate(parts)
+
+
+def _coloured(pictures: np.ndarray) -> np.ndarray:
+    """Return pictures of three channels: grey ones repeated, premultiplied ones laid over white."""
+    if pictures.shape[3] == 1:
+        return np.repeat(pictures, 3, 3)
+    if pictures.shape[3] == 3:
+        return pictures
+    white = 255 - pictures[..., 3:].astype(np.int16)
+    laid: np.ndarray = (pictures[..., :3] + white).clip(0, 255).astype(np.uint8)
+    return laid
 
 
 def cached_features(

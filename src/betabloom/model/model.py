@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from betabloom.errors import FormatError, PictureError, UsageError
+from betabloom.data import Reading, prepare_few
+from betabloom.errors import FormatError, UsageError
 from betabloom.model.card import model_card
 from betabloom.model.directory import (
     ENLARGERS,
@@ -118,7 +119,7 @@ class Model:
         return self.vae.prior if name == "prior" else self.samplers[name]
 
     def prepare(self, images: Pictures) -> np.ndarray:
-        """Prepare pictures of any size as the training pictures were: uint8 (N, H, W, C).
+        """Prepare pictures of any size exactly as the training pictures were: uint8 (N, H, W, C).
 
         Arguments:
             images: A picture or several: files, or pictures of PIL. Arrays are taken to be prepared.
@@ -185,15 +186,11 @@ class Model:
     def _prepared(self, picture: Any) -> np.ndarray:
         if isinstance(picture, np.ndarray):
             return self._check(picture[None])[0]  # type: ignore[no-any-return]
-        if isinstance(picture, str | os.PathLike):
-            if not Path(picture).is_file():
-                raise UsageError(f"There is no picture {os.fspath(picture)}.")
-            try:
-                return self.pipeline.load(Path(picture))
-            except PictureError as error:
-                raise PictureError(f"{os.fspath(picture)}: {error}") from error
-        if hasattr(picture, "convert"):
-            return self.pipeline(picture)
+        if isinstance(picture, str | os.PathLike) and not Path(picture).is_file():
+            raise UsageError(f"There is no picture {os.fspath(picture)}.")
+        if isinstance(picture, str | os.PathLike) or hasattr(picture, "convert"):
+            (prepared,) = prepare_few([picture], self.pipeline, Reading.of(self.config.data))
+            return prepared  # type: ignore[no-any-return]
         raise UsageError(f"A picture is a file, a picture of PIL or an array, not {type(picture).__name__}.")
 
     def _check(self, pictures: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from betabloom.errors import PictureError, UsageError
+from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,10 +27,10 @@ def load_picture(model: Generator, path: Path) -> np.ndarray:
     """
     if not path.is_file():
         raise UsageError(f"There is no picture {path}.")
-    try:
-        return model.pipeline.load(path)
-    except PictureError as error:
-        raise PictureError(f"{path}: {error}") from error
+    from betabloom import data
+
+    (prepared,) = data.prepare_few([path], model.pipeline, data.Reading.of(model.config.data))
+    return prepared  # type: ignore[no-any-return]
 
 
 def prepared_source(model: Generator, source: str) -> Store:
@@ -38,9 +38,9 @@ def prepared_source(model: Generator, source: str) -> Store:
     from betabloom import data
     from betabloom.system.console import progress
 
-    d = model.config.data
+    reading = data.Reading.of(model.config.data)
     with progress("preparing", "pictures") as report:
-        opened = data.open_source(source, background=d.background)
+        opened = data.open_source(source, **reading.options())
         return data.prepare(opened, model.pipeline, progress=report)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import SourceError, UsageError
@@ -58,7 +59,8 @@ def _prepared(model: Generator, source: str | None, pipeline: Pipeline, min_size
             f"'{spec}' is a stream, which cannot be looked through. Give a folder of its pictures as SOURCE."
         )
     try:
-        opened = data.open_source(spec, min_size=min_size, background=d.background, download=source is not None)
+        reading = dataclasses.replace(data.Reading.of(d), min_size=min_size)
+        opened = data.open_source(spec, download=source is not None, **reading.options())
     except SourceError as error:
         if source:
             raise

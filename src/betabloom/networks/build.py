@@ -158,7 +158,7 @@ def make_networks(
 
     Arguments:
         family: A key of `betabloom.networks.spec.FAMILIES`.
-        shape: (C, H, W) with 1 or 3 channels.
+        shape: (C, H, W) with 1, 3 or 4 channels.
         latents: Number of latent dimensions l ≥ 1.
         widths: Channels of each level; empty for the family's own.
         kernel: Kernel size; 0 for the family's own.

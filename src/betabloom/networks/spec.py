@@ -324,7 +324,7 @@ def make_network(
 
     Arguments:
         family: A key of `FAMILIES`.
-        shape: (C, H, W) with 1 or 3 channels.
+        shape: (C, H, W) with 1, 3 or 4 channels.
         latents: Number of latent dimensions l ≥ 1.
         widths: Channels of each level; empty for the family's own.
         kernel: Kernel size; 0 for the family's own.
@@ -337,8 +337,8 @@ def make_network(
         raise UsageError(f"Unknown network family {family!r}. Choose one of: {', '.join(FAMILIES)}.")
     kind = FAMILIES[family]
     widths, kernel = tuple(widths) or kind.widths, kernel or kind.kernel
-    if shape[0] not in (1, 3):
-        raise UsageError(f"Pictures must have 1 or 3 channels, not {shape[0]}.")
+    if shape[0] not in (1, 3, 4):
+        raise UsageError(f"Pictures must have 1, 3 or 4 channels, not {shape[0]}.")
     if latents < 1 or min((*widths, *enlargers)) < 1:
         raise UsageError(f"'latents' and 'widths' must be at least 1, not {latents} and {(*widths, *enlargers)}.")
     if not 2 <= kernel <= LARGEST_KERNEL or (kernel % 2 == 0) != kind.even:

@@ -100,8 +100,8 @@ def verdict(atlas: Atlas) -> list[str]:
         ]
     else:
         sentences = [
-            f"Between β = {first:g} and β = {betas[-1]:g} rate and error did not move against one another as they should: "
-            "these trainings are too short or too few."
+            f"Between β = {first:g} and β = {betas[-1]:g} rate and error did not move against one another, as they "
+            "should: these trainings are too short or too few."
         ]
     if not any(name in high for name in SHOWN):
         return [*sentences, "Disentanglement is not measured: the causes of these pictures are not known."]
@@ -143,11 +143,15 @@ def _curves(atlas: Atlas) -> str:
         order = ", ".join(f"{b:g}" for b in betas)
         figures.append((f"{ROWS[name]} (across: β = {order})", points))
     drawn = "".join(
-        f"<figure><figcaption>{title}</figcaption>{curves.line_chart({'validation': points}, title, whole=True)}</figure>"
+        f"<figure><figcaption>{title}</figcaption>{_line(points, title)}</figure>"
         for title, points in figures
         if len(points) > 1
     )
     return _section("Curves", f"<div class=charts>{drawn}</div>")
+
+
+def _line(points: list[tuple[float, float]], title: str) -> str:
+    return curves.line_chart({"validation": points}, title, whole=True)
 
 
 def _kind(beta: float) -> str:

@@ -63,7 +63,13 @@ def _move(x: Tensor, angle: Tensor, offset: Tensor) -> Tensor:
 
 
 def _tint(x: Tensor, factors: Tensor) -> Tensor:
-    """Multiply brightness and saturation by `factors` (B, 2); grey pictures have no saturation."""
+    """Multiply brightness and saturation by `factors` (B, 2); grey pictures have no saturation.
+
+    A fourth channel, alpha, stays as it is, and no premultiplied colour exceeds it.
+    """
+    if x.shape[1] == 4:
+        alpha = x[:, 3:]
+        return torch.cat([_tint(x[:, :3], factors).clamp(min=0).minimum(alpha), alpha], 1)
     brightness, saturation = factors.to(x.dtype)[:, :, None, None, None].unbind(1)
     if x.shape[1] == 3:
         grey = torch.einsum("bchw,c->bhw", x, x.new_tensor(LUMA))[:, None]

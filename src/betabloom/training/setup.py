@@ -76,10 +76,11 @@ def check_settings(config: Config) -> None:
 
 
 def with_picture_size(pictures: Store | Streamed, config: Config) -> Config:
-    """Return the settings with the size, channels and pipeline of the pictures."""
+    """Return the settings with the size, channels and pipeline of the pictures, and how they were read."""
     store = pictures if isinstance(pictures, Store) else pictures.store
     _, height, width, channels = store.pictures.shape
-    return config.replace({"height": height, "width": width, "channels": channels, "pipeline": store.pipeline.name})
+    facts = {"height": height, "width": width, "channels": channels, "pipeline": store.pipeline.name}
+    return config.replace(facts | (dict(store.reading.options()) if store.reading else {}))
 
 
 def make_task(pictures: Store | Streamed, config: Config, out: Path | None) -> Task:

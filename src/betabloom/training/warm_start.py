@@ -66,10 +66,12 @@ def _levels(config: Config, theirs: Config) -> int:
     if fits and (grows or not more):
         return more
     sizes = [f"{narrow << i}x{low << i}" for i in range(3 if grows else 1)]
-    kind, mine = ("grey" if count == 1 else "coloured" for count in (own, channels))
+    kinds = {1: "grey", 3: "coloured", 4: "transparent"}
+    kind, mine = kinds[own], kinds[channels]
+    hint = "" if own == channels else f" and --channels {own}"
     raise UsageError(
         f"{config.train.init_from} draws {kind} pictures of {narrow}x{low} pixels. Training can start from it with "
-        f"--size {', '.join(sizes)}{' …' if grows else ''}, not with {mine} pictures of {width}x{height}."
+        f"--size {', '.join(sizes)}{' …' if grows else ''}{hint}, not with {mine} pictures of {width}x{height}."
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["advice_on"]
 
 _FEW = 200
+_DARK = 64  # level; pictures of which none has a brighter pixel
 _RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
@@ -28,12 +29,27 @@ def advice_on(report: Report, sides: np.ndarray, size: tuple[int, int]) -> list[
     """
     if not len(sides) and report.unreadable:
         return ["None of these pictures can be used; see the reasons above."]
-    sentences = [*_on_sizes(sides, size), *_on_copies(report)]
+    sentences = [*_on_levels(report), *_on_sizes(sides, size), *_on_copies(report)]
     if len(sides) and report.total < _FEW:
         sentences.append(
             f"{report.total:,} pictures are few: a model soon memorises them. A few hundred or more are better."
         )
     return [*sentences, *_on_files(report)]
+
+
+def _on_levels(report: Report) -> Iterator[str]:
+    if report.levels is None or report.levels[1] >= _DARK:
+        return
+    bits = [remark for remark in report.remarks if " bits per channel" in remark]
+    guess = f"0,{257 * report.levels[1] + 256}" if bits else f"0,{max(1, report.levels[1])}"
+    for full in (4095, 1023, 16383):  # 12, 10 and 14 bits, where the brightest value lies just below
+        if bits and full / 4 < 257 * (report.levels[1] - 0.5) <= full:
+            guess = f"0,{full}"
+    what = "they may have fewer bits than their files" if bits else "they may be masks or sprites"
+    yield (
+        f"All pictures are nearly black: the brightest level is {report.levels[1]} of 255. If that is not meant, "
+        f"{what}: use `--levels {guess}` or `--levels auto`."
+    )
 
 
 def _on_sizes(sides: np.ndarray, size: tuple[int, int]) -> Iterator[str]:

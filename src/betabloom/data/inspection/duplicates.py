@@ -41,11 +41,13 @@ class Look:
         bits: Its difference hash, 64 bits.
         colours: Its mean colours on a 4 × 4 grid, 48 bytes.
         pixels: A hash of its decoded pixels, 64 bits.
+        levels: Its darkest and its brightest level, 0..255, over all channels.
     """
 
     bits: int
     colours: bytes
     pixels: int
+    levels: tuple[int, int]
 
 
 def look_at(image: Image.Image) -> Look:
@@ -55,7 +57,10 @@ def look_at(image: Image.Image) -> Look:
     image = image.convert("RGB")
     grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR))
     bits = int.from_bytes(np.packbits(grey[:, :-1] < grey[:, 1:]).tobytes(), "big")
-    return Look(bits, image.resize((4, 4), Image.Resampling.BOX).tobytes(), int.from_bytes(pixels.digest(), "big"))
+    extremes = image.getextrema()
+    levels = int(min(low for low, _ in extremes)), int(max(high for _, high in extremes))  # type: ignore[misc]
+    colours = image.resize((4, 4), Image.Resampling.BOX).tobytes()
+    return Look(bits, colours, int.from_bytes(pixels.digest(), "big"), levels)
 
 
 def exact_groups(pixels: np.ndarray) -> list[list[int]]:

@@ -33,6 +33,7 @@ __all__ = ["inspect", "summary_of"]
 
 _AT_ONCE = 512
 _QUICK = 4_000  # headers that a quick look reads at most: half a second
+_TRIED = 8  # pictures that a quick look decodes, to see how bright they are
 _THUMB = (32, 32)  # large enough to compare pictures; JPEGs are decoded at reduced scale
 _EDGES = (32, 64, 128, 256, 512, 1024, 2048)
 
@@ -154,8 +155,22 @@ def _report(
         near=near,
         remarks=remarks,
         left_alone=dict(sorted(source.left_alone.items())),
+        notes=list(source.notes),
+        levels=_levels(source, indices, findings),
     )
     return dataclasses.replace(report, advice=advice_on(report, sides, size))
+
+
+def _levels(source: Source, indices: Sequence[int], findings: list[_Finding]) -> tuple[int, int] | None:
+    """Return the darkest and brightest level; where only headers were read, of a few pictures decoded for that."""
+    looks = [finding.look for finding in findings if finding.look is not None]
+    if not looks:
+        usable = [index for index, finding in zip(indices, findings, strict=True) if not finding.reason]
+        chosen = usable[:: max(1, len(usable) // _TRIED)][:_TRIED]
+        looks = [look for look in (_examine(source, index).look for index in chosen) if look is not None]
+    if not looks:
+        return None
+    return min(look.levels[0] for look in looks), max(look.levels[1] for look in looks)
 
 
 def _sizes(sides: np.ndarray) -> dict[str, tuple[int, int]]:

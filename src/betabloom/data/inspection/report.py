@@ -36,6 +36,8 @@ class Report:
         near: Groups of names that look the same; of pictures with the same pixels the first stands for all.
         remarks: What is unusual and how it is handled, with the names.
         left_alone: How many files were not looked at, by ending.
+        notes: What was guessed or left out when the source was opened, with the option that changes it.
+        levels: The darkest and the brightest level, 0..255, of the decoded pictures; a quick look decodes a few.
         advice: What a person may want to know or do.
     """
 
@@ -54,6 +56,8 @@ class Report:
     near: Sequence[Sequence[str]] = ()
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     left_alone: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    levels: tuple[int, int] | None = None
     advice: Sequence[str] = ()
 
     @property
@@ -106,6 +110,8 @@ class Report:
         if self.unreadable:
             bad = (f"{printable(entry['name'])} ({entry['reason']})" for entry in self.unreadable)
             yield "unusable", f"{len(self.unreadable):,}: {listed(bad, 5, '; ')}"
+        for note in self.notes:
+            yield "note", note
         if self.left_alone:
             yield "ignored", ", ".join(f"{count:,} {ending}" for ending, count in self.left_alone.items())
 

@@ -8,41 +8,50 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import threading
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
+from betabloom.data.pictures.depth import LOW, PACKING, bits_of, has_sixteen, is_deep
 from betabloom.data.pictures.jpeg import reduced
-from betabloom.data.pictures.modes import WHITE, plain
+from betabloom.data.pictures.modes import plain
+from betabloom.data.pictures.png import check_sums, only_pixels, profile_in
+from betabloom.data.pictures.reading import DEFAULT, Reading
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import BinaryIO
-
-    from betabloom.data.pictures.modes import Colour
+    from typing import Any, BinaryIO
 
 __all__ = [
     "MAX_PIXELS",
+    "PAGED",
     "VERSION",
     "PictureFacts",
     "decode",
     "extent",
+    "pages_in",
     "peek",
     "readable_formats",
     "readable_suffixes",
     "upright",
 ]
 
-VERSION = 3
+VERSION = 4
 """Rises when the same file gives other pixels than before; part of the fingerprint of sources of files."""
 
 MAX_PIXELS = 80_000_000
 """A header that announces more is refused before anything is decoded."""
+
+PAGED = ("AVIF", "DCX", "FLI", "GIF", "PNG", "TIFF", "WEBP")
+"""Formats whose pages or frames are pictures of their own (an MPO holds depth or gain maps, a PSD layers)."""
+
+_MOST_PAGES = 100_000
+_SUBFILE, _REDUCED = 254, 1  # TIFF tag NewSubfileType, and its bit for a smaller copy of another page
 
 _COPYING = ("AVIF", "WEBP")  # their decoders hold several copies: half the limit
 _LARGE = 16_000_000  # pictures of more pixels are decoded one at a time, to bound the memory
@@ -96,86 +105,216 @@ def readable_formats() -> tuple[str, ...]:
 def readable_suffixes() -> frozenset[str]:
     """Return the file name endings of pictures, in lower case and with their dot; HEIC even if it cannot be read."""
     formats = set(readable_formats())
+    formats.add("MPO")  # it opens as a JPEG does
     known = {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
     return frozenset(known | {".heic", ".heif", ".avif"})
 
 
 def decode(
     file: Path | BinaryIO,
+    reading: Reading = DEFAULT,
     *,
     at_least: tuple[int, int] | None = None,
-    background: Colour = WHITE,
-    min_size: int = 0,
+    alpha: bool = False,
+    page: int = 0,
 ) -> Image.Image:
-    """Decode the (first) picture of a file.
+    """Decode a picture of a file.
 
     Arguments:
         file: A path, or a file opened in binary mode; it is only read.
+        reading: Background, smallest size and levels.
         at_least: (height, width) that the caller will shrink it to. A JPEG may then be decoded at 1/2, 3/8, 1/4 or
             1/8 scale, never below this size; `extent` tells its exact size at that scale.
-        background: RGB colour, 0..255, seen through transparent pixels.
-        min_size: Refuse pictures with a side of fewer pixels.
+        alpha: Keep transparency: a picture that has it has mode RGBa.
+        page: Which of the pages or frames of the file, counted from 0; see `pages_in`.
 
     Returns:
-        The picture, upright, in mode RGB or L.
+        The picture, upright, in mode RGB, L or, with `alpha`, RGBa (red, green and blue multiplied by alpha).
 
     Raises:
         PictureError: It cannot be decoded, or is too small; the message is the reason, without the name.
     """
-    quickly = None if at_least is None else reduced(file, at_least, min_size)
+    quickly = None if at_least is None or reading.levels or page else reduced(file, at_least, reading.min_size)
     if quickly is not None:
         return quickly
     with _opened(file) as image:
-        _check_size(image, min_size)
+        image.seek(_place(image, page))
+        _check_size(image, reading.min_size)
         if at_least is not None:
             _reduce(image, at_least)
         with one_at_a_time if image.width * image.height > _LARGE else contextlib.nullcontext():
-            image.load()
-            if image.format == "PNG":
-                _check_sums(file)
-            return upright(image, background=background)
+            return upright(_loaded(image, file, reading), reading, alpha=alpha)
 
 
-def peek(file: Path | BinaryIO, min_size: int = 0) -> PictureFacts:
+def peek(file: Path | BinaryIO, reading: Reading = DEFAULT, page: int = 0) -> PictureFacts:
     """Read what the header of a picture file says, without decoding it.
 
     Arguments:
         file: A path, or a file opened in binary mode; it is only read.
-        min_size: Refuse pictures with a side of fewer pixels.
+        reading: How it will be read: its smallest size, and what the remarks say.
+        page: Which of its pages or frames, counted from 0.
 
     Raises:
         PictureError: It is no picture, or one that `decode` would refuse for its size; the message is the reason.
     """
     with _opened(file) as image:
-        _check_size(image, min_size)
+        several = len(_pages(image)) > 1 if image.format == "TIFF" else _has_pages(image)
+        image.seek(_place(image, page))
+        _check_size(image, reading.min_size)
         turn = _orientation(image)
         width, height = image.size if turn < 5 else image.size[::-1]
-        return PictureFacts(width, height, image.format or "", tuple(_remarks(image, turn)))
+        return PictureFacts(width, height, image.format or "", tuple(_remarks(image, turn, several, reading)))
 
 
-def _remarks(image: Image.Image, turn: int) -> Iterator[str]:
-    if image.format in ("GIF", "PNG", "WEBP", "AVIF") and getattr(image, "is_animated", False):
-        yield "animated; the first frame is used"
+def pages_in(file: Path | BinaryIO) -> int:
+    """Count the pages or frames of a file that are pictures of their own; reduced copies (thumbnails) are not.
+
+    Raises:
+        PictureError: It is no picture; the message is the reason.
+    """
+    with _opened(file) as image:
+        return len(_pages(image))
+
+
+def _place(image: Image.Image, page: int) -> int:
+    """Return the position in the file of a page that is a picture of its own."""
+    if not page and not (image.format == "TIFF" and _is_reduced(image)):
+        return 0
+    return _pages(image)[page]
+
+
+def _has_pages(image: Image.Image) -> bool:
+    return image.format in PAGED and getattr(image, "is_animated", False)
+
+
+def _is_reduced(image: Image.Image) -> bool:
+    return bool(image.tag_v2.get(_SUBFILE, 0) & _REDUCED)  # type: ignore[attr-defined]
+
+
+def _pages(image: Image.Image) -> list[int]:
+    """Return the positions of pages or frames; [0] where there is one, or where the rest is damaged."""
+    if not _has_pages(image):
+        return [0]
+    if image.format != "TIFF":
+        return list(range(max(1, getattr(image, "n_frames", 1))))
+    pages = []
+    with contextlib.suppress(Exception):  # what is damaged behind the first page is no reason to lose that
+        for place in range(_MOST_PAGES):
+            image.seek(place)
+            if not _is_reduced(image):
+                pages.append(place)
+    image.seek(0)
+    return pages or [0]
+
+
+def _remarks(image: Image.Image, turn: int, several: bool, reading: Reading) -> Iterator[str]:
+    if several and reading.pages == "first":
+        yield "with several pages or frames; the first one is used (`--pages all` takes each as a picture)"
+    if image.format == "MPO":
+        yield "with more pictures inside (MPO); the first one is used"
     if image.has_transparency_data:
-        yield "with transparency; shown on the background colour"
+        yield "with transparency; shown on the background colour (`--set channels=4` keeps it)"
     if image.mode == "CMYK":
         yield "in print colours (CMYK); converted to RGB"
-    if image.mode.startswith(("I", "F")):
-        yield "with more than 8 bits per channel; converted to 8"
+    if is_deep(image):
+        yield _on_depth(image, reading)
     if turn in _UPRIGHT:
         yield "rotated by its EXIF orientation; corrected"
+
+
+def _on_depth(image: Image.Image, reading: Reading) -> str:
+    if reading.levels:
+        return f"with more than 8 bits per channel; its levels are {reading.levels}"
+    if (bits := bits_of(image)) < 32:
+        last = (1 << bits) - 1
+        return f"with {bits} bits per channel; 0 to {last} is read as black to white (`--levels LOW,HIGH` changes it)"
+    return "with 32 bits per channel; black and white are guessed from each picture's values (`--levels` sets them)"
 
 
 @contextlib.contextmanager
 def _opened(file: Path | BinaryIO) -> Iterator[Image.Image]:
     """Open a picture; whatever goes wrong, here or later, becomes a `PictureError`."""
     try:
-        with Image.open(file, formats=readable_formats()) as image:
+        with _open(file) as image:
             yield image
     except PictureError:
         raise
     except Exception as error:  # decoders of damaged files raise anything
         raise PictureError(_reason(file, error)) from error
+
+
+def _open(file: Path | BinaryIO) -> Image.Image:
+    """Open a picture; a PNG that Pillow refuses for what is beside its pixels, without that."""
+    try:
+        return Image.open(file, formats=readable_formats())
+    except Exception:  # decoders of damaged files raise anything
+        image = _without_the_rest(file)
+        if image is None:
+            raise
+        return image
+
+
+def _without_the_rest(file: Path | BinaryIO) -> Image.Image | None:
+    """Open the pixels of a PNG and its colour profile alone; None if it is no PNG."""
+    with contextlib.suppress(OSError), _bytes_of(file) as opened:
+        copy = only_pixels(opened)
+        if copy is None:
+            return None
+        image = Image.open(copy, formats=("PNG",))
+        if (profile := profile_in(opened)) is not None:
+            image.info["icc_profile"] = profile
+        return image
+    return None
+
+
+def _loaded(image: Image.Image, file: Path | BinaryIO, reading: Reading) -> Image.Image:
+    """Decode the pixels, and where they are needed also the lower eight bits of 16 that Pillow leaves out."""
+    packing, page = _packing(image), image.tell()
+    try:
+        image.load()
+    except Exception:  # what stands behind the pixels may be damaged
+        rest = _without_the_rest(file) if image.format == "PNG" else None
+        if rest is None:
+            raise
+        image = rest
+        image.seek(page)
+        image.load()
+    if image.format == "PNG":
+        with _bytes_of(file) as opened:
+            check_sums(opened)
+    image.info[PACKING] = packing
+    if has_sixteen(image) and (reading.levels or image.info.get("transparency") is not None):
+        image.info[LOW] = _lower_bits(file, page)
+    return image
+
+
+def _packing(image: Image.Image) -> str:
+    """Return Pillow's name of how the first tile of a picture packs its values."""
+    tiles = getattr(image, "tile", ())
+    arguments = tiles[0].args if tiles else ""
+    name = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return name if isinstance(name, str) else ""
+
+
+def _lower_bits(file: Path | BinaryIO, page: int) -> Image.Image | None:
+    """Decode a colour picture of 16 bits in the other order of bytes: what Pillow takes for the upper are the lower."""
+    with _open(file) as image:
+        image.seek(page)
+        packing = _packing(image)
+        own = "16B" if packing.endswith("16B") or (packing.endswith("16N") and sys.byteorder == "big") else "16L"
+        if packing.partition(";")[0] not in ("RGB", "RGBA", "RGBX"):
+            return None
+        other = packing.partition(";")[0] + (";16L" if own == "16B" else ";16B")
+        opened: Any = image
+        opened.tile = [_repacked(tile, packing, other) for tile in opened.tile]
+        image.load()
+        return image.convert("RGB")
+
+
+def _repacked(tile: Any, packing: str, other: str) -> Any:
+    if isinstance(tile.args, tuple):
+        return tile._replace(args=tuple(other if part == packing else part for part in tile.args))
+    return tile._replace(args=other)
 
 
 def extent(image: Image.Image) -> tuple[float, float]:
@@ -184,13 +323,13 @@ def extent(image: Image.Image) -> tuple[float, float]:
     return size
 
 
-def upright(image: Image.Image, *, background: Colour = WHITE) -> Image.Image:
-    """Turn a decoded picture of any mode into an upright one in mode RGB or L.
+def upright(image: Image.Image, reading: Reading = DEFAULT, *, alpha: bool = False) -> Image.Image:
+    """Turn a decoded picture of any mode into an upright one in mode RGB, L or, with `alpha`, RGBa.
 
-    How colours, depth and transparency are converted is described at `colour.plain`.
+    How colours, depth and transparency are converted is described at `modes.plain`.
     """
     turn = _UPRIGHT.get(_orientation(image))
-    image = plain(image, background)
+    image = plain(image, reading, alpha=alpha)
     if turn is None:
         return image
     image = image.transpose(turn)
@@ -258,19 +397,6 @@ def _what_it_is_instead(file: Path | BinaryIO) -> str:
     if start.isascii() and b"\x00" not in start:
         return "not a picture but text"
     return "not a picture, or of a kind that Pillow cannot read here"
-
-
-def _check_sums(file: Path | BinaryIO) -> None:
-    """Refuse a PNG with a changed byte in its pixels: Pillow reads over those (a JPEG has nothing to tell it by)."""
-    with _bytes_of(file) as opened:
-        opened.seek(8)
-        while len(header := opened.read(8)) == 8:
-            size, kind = int.from_bytes(header[:4], "big"), header[4:]
-            if kind not in (b"IHDR", b"PLTE", b"IDAT"):
-                opened.seek(size + 4, os.SEEK_CUR)
-                continue
-            if zlib.crc32(opened.read(size), zlib.crc32(kind)) != int.from_bytes(opened.read(4), "big"):
-                raise PictureError("damaged: a checksum in it is wrong")
 
 
 def _start(file: Path | BinaryIO) -> bytes:

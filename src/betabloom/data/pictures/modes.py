@@ -1,4 +1,4 @@
-"""From whatever Pillow decodes to plain RGB or L: transparency, bit depth, colour spaces and colour profiles.
+"""From whatever Pillow decodes to plain RGB, L or RGBa: transparency, bit depth, colour spaces and colour profiles.
 
 Large pictures are converted in strips, so that the intermediate copies stay small.
 """
@@ -12,63 +12,101 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import TypeAlias
+from betabloom.data.pictures.depth import PACKING, Window, has_sixteen, is_deep, strips, values_of, window_of
+from betabloom.data.pictures.reading import DEFAULT, Reading
 
+if TYPE_CHECKING:
     from PIL import ImageCms
 
-    Colour: TypeAlias = tuple[int, int, int]
+__all__ = ["plain"]
 
-__all__ = ["WHITE", "plain"]
-
-WHITE: Colour = (255, 255, 255)
-_STRIP = 1 << 22  # pixels that are converted at a time
+_GREY_STEP = {"L;2": 85, "L;4": 17}  # what one step of a value becomes, by Pillow's name of its packing
 
 
-def plain(image: Image.Image, background: Colour = WHITE) -> Image.Image:
+def plain(image: Image.Image, reading: Reading = DEFAULT, *, alpha: bool = False) -> Image.Image:
     """Convert a decoded picture of any mode to RGB, or to L where it is grey and opaque.
 
-    Transparency is laid over `background`. An embedded ICC profile is converted to sRGB; one that is damaged, or that
-    belongs to another kind of picture, is ignored. 16-bit values v become v / 257; 32-bit integer and float pictures
-    whose values exceed the range 0..255 (0..1 for floats) are scaled so that the largest value becomes 255.
+    Transparency is laid over the background. An embedded ICC profile is converted to sRGB; one that is damaged, or that
+    belongs to another kind of picture, is ignored. `depth.window_of` says how values of other ranges are read.
+
+    Arguments:
+        image: A decoded picture.
+        reading: Background and levels.
+        alpha: Keep transparency: a picture that has it becomes RGBa, whose colours are multiplied by their alpha.
     """
-    deep = image.mode.startswith(("I", "F"))
-    profile = _profile(image)
-    if image.mode in ("RGB", "L") and not image.has_transparency_data and profile is None:
+    if alpha and image.mode == "RGBa":
         return image
-    scale = _scale(image) if deep else 1.0
-    grey = (deep or image.mode in ("1", "L")) and not image.has_transparency_data
-    result = Image.new("L" if grey else "RGB", image.size)
-    for box in _strips(image.size):
-        part = image.crop(box)
-        part = _eight_bits(part, scale) if deep else part
-        result.paste(_flat(part, background, profile).convert(result.mode), box[:2])
+    if image.mode in ("RGB", "L") and not image.has_transparency_data and _is_plain(image, reading):
+        return image
+    profile, window = _profile(image), window_of(image, reading)
+    grey = (is_deep(image) or image.mode in ("1", "L")) and not image.has_transparency_data
+    keep = alpha and image.has_transparency_data
+    result = Image.new("L" if grey else "RGBa" if keep else "RGB", image.size)
+    for box in strips(image.size):
+        colours, opacity = _parts(image, box, window)
+        colours = _in_srgb(colours, profile)
+        if opacity is not None:
+            colours = _with_alpha(colours, opacity) if keep else _over(colours, opacity, reading)
+        result.paste(colours.convert(result.mode), box[:2])
     result.info.update({key: image.info[key] for key in ("exif", "extent") if key in image.info})
     return result
 
 
-def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    width, height = size
-    rows = max(1, _STRIP // max(1, width))
-    for top in range(0, height, rows):
-        yield 0, top, width, min(top + rows, height)
+def _is_plain(image: Image.Image, reading: Reading) -> bool:
+    return not reading.levels and _profile(image) is None
 
 
-def _flat(part: Image.Image, background: Colour, profile: bytes | None) -> Image.Image:
-    """Bring one strip into sRGB and lay it over the background."""
-    alpha = None
-    if part.has_transparency_data:
+def _parts(
+    image: Image.Image, box: tuple[int, int, int, int], window: Window | None
+) -> tuple[Image.Image, Image.Image | None]:
+    """Return the colours of one strip, 8 bits a channel in mode L, RGB, CMYK or LAB, and its alpha or None."""
+    part, opacity, key = image.crop(box), None, _key(image)
+    if key is not None:
+        opacity = _opaque_but(values_of(image, box), key)
+    elif part.has_transparency_data:
         part = part.convert("RGBA")
-        alpha = part.getchannel("A")
+        opacity = part.getchannel("A")
+    if window is not None and (is_deep(image) or has_sixteen(image)):
+        return Image.fromarray(window(values_of(image, box))), opacity
     if part.mode not in ("L", "CMYK", "LAB"):
+        part.info.pop("transparency", None)
         part = part.convert("L" if part.mode == "1" else "RGB")
+    return (part if window is None else _windowed(part, window)), opacity
+
+
+def _key(image: Image.Image) -> np.ndarray | None:
+    """Return the stored value, one for each channel, that a PNG declares transparent (tRNS); None if there is none."""
+    key = image.info.get("transparency")
+    if image.format != "PNG" or image.mode == "P" or not isinstance(key, int | tuple):
+        return None
+    step = _GREY_STEP.get(image.info.get(PACKING, ""), 1)
+    return np.atleast_1d(key) * step
+
+
+def _opaque_but(values: np.ndarray, key: np.ndarray) -> Image.Image:
+    hidden = (values.reshape(*values.shape[:2], -1) == key).all(axis=-1)
+    return Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8))
+
+
+def _windowed(part: Image.Image, window: Window) -> Image.Image:
+    table = window(np.arange(256, dtype=np.float64)).tolist()
+    return part.point(table * len(part.getbands()))
+
+
+def _in_srgb(part: Image.Image, profile: bytes | None) -> Image.Image:
     transform = None if profile is None else _to_srgb(profile, part.mode)
-    part = part.convert("RGB") if transform is None else _apply(transform, part)
-    if alpha is None:
-        return part
-    paper = Image.new("RGB", part.size, background)
-    paper.paste(part, mask=alpha)
+    return part.convert("RGB") if transform is None else _apply(transform, part)
+
+
+def _with_alpha(colours: Image.Image, opacity: Image.Image) -> Image.Image:
+    whole = colours.copy()
+    whole.putalpha(opacity)
+    return whole.convert("RGBa")
+
+
+def _over(colours: Image.Image, opacity: Image.Image, reading: Reading) -> Image.Image:
+    paper = Image.new("RGB", colours.size, reading.colour)
+    paper.paste(colours, mask=opacity)
     return paper
 
 
@@ -85,7 +123,8 @@ def _profile(image: Image.Image) -> bytes | None:
     profile = image.info.get("icc_profile")
     if not isinstance(profile, bytes) or not profile:
         return None
-    mode = {"1": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB"}.get(image.mode, image.mode)
+    by_mode = {"1": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB"}
+    mode = "L" if is_deep(image) else by_mode.get(image.mode, image.mode)
     return profile if _to_srgb(profile, mode) is not None else None
 
 
@@ -110,24 +149,3 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     sample = Image.fromarray(lattice if mode == "RGB" else lattice[..., 0])
     before, after = np.asarray(sample.convert("RGB")), np.asarray(_apply(transform, sample))
     return bool(np.abs(before.astype(int) - after).max() <= 1)
-
-
-def _scale(image: Image.Image) -> float:
-    """Return what the values of an integer or float picture are multiplied by to lie in 0..255."""
-    if image.mode.startswith("I;16"):
-        return 1 / 257
-    largest = max(float(_values(image.crop(box)).max(initial=0.0)) for box in _strips(image.size))
-    if image.mode.startswith("F") and largest <= 1:
-        return 255.0
-    if not image.mode.startswith("F") and 255 < largest <= 65535:
-        return 1 / 257
-    return 255 / largest if largest > 255 else 1.0
-
-
-def _values(part: Image.Image) -> np.ndarray:
-    values: np.ndarray = np.nan_to_num(np.asarray(part).astype(np.float64), posinf=0.0, neginf=0.0).clip(0)
-    return values
-
-
-def _eight_bits(part: Image.Image, scale: float) -> Image.Image:
-    return Image.fromarray(np.rint((_values(part) * scale).clip(0, 255)).astype(np.uint8))

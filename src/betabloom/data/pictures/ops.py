@@ -1,7 +1,7 @@
 """The steps that pictures are prepared with: small pure functions.
 
-Geometry works on Pillow pictures (mode RGB or L); tone and colour work on float32 arrays of shape (H, W, C) with values
-in [0, 1] and return the same. The colour operations follow the definitions that torchvision publishes in
+Geometry works on Pillow pictures (mode RGB, L or RGBa); tone and colour work on float32 arrays of shape (H, W, C) with
+values in [0, 1] and return the same. The colour operations follow the definitions that torchvision publishes in
 `transforms.functional`; each docstring gives the formula, where clip(x) = min(max(x, 0), 1).
 """
 
@@ -16,6 +16,7 @@ from betabloom.data.pictures.decode import MAX_PIXELS, extent
 from betabloom.errors import PictureError
 
 __all__ = [
+    "alpha",
     "autocontrast",
     "blur",
     "brightness",
@@ -28,11 +29,12 @@ __all__ = [
     "sharpness",
 ]
 
+_FILTERS = {"smooth": Image.Resampling.BICUBIC, "nearest": Image.Resampling.NEAREST}
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def resize(image: Image.Image, height: int, width: int, fit: str) -> Image.Image:
-    """Resize with Pillow's antialiased bicubic filter.
+def resize(image: Image.Image, height: int, width: int, fit: str, filter: str = "smooth") -> Image.Image:  # noqa: A002
+    """Resize with Pillow's antialiased bicubic filter, or where `filter` is "nearest" by taking the nearest pixel.
 
     `fit` is "cover" (fill height × width exactly, cutting what overhangs evenly), "fill" (the same by stretching),
     "outside" (keep the shape, smallest size that covers) or "inside" (keep the shape, largest size that fits).
@@ -49,7 +51,7 @@ def resize(image: Image.Image, height: int, width: int, fit: str) -> Image.Image
         size = _same_shape(full, size, outside=fit == "outside")
         if size[0] * size[1] > MAX_PIXELS:
             raise PictureError(f"too long and thin: resized it would have {size[0]} × {size[1]} pixels")
-    result = image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+    result = image.resize(size, _FILTERS[filter], box=box, reducing_gap=3.0)
     result.info.pop("extent", None)
     return result
 
@@ -82,14 +84,17 @@ def crop(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def pad(image: Image.Image, height: int, width: int, colour: list[int]) -> Image.Image:
-    """Put the picture in the middle of height × width pixels of an RGB colour, 0..255.
+    """Put the picture in the middle of height × width pixels of an RGB colour, 0..255; transparent ones of mode RGBa.
 
     Raises:
         PictureError: The picture is larger than that.
     """
     if image.width > width or image.height > height:
         raise PictureError(f"larger ({image.width} × {image.height}) than the padding to {width} × {height}")
-    paper = Image.new("RGB", (width, height), (colour[0], colour[1], colour[2])).convert(image.mode)
+    if image.mode == "RGBa":
+        paper = Image.new("RGBa", (width, height), (0, 0, 0, 0))
+    else:
+        paper = Image.new("RGB", (width, height), (colour[0], colour[1], colour[2])).convert(image.mode)
     paper.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
     return paper
 
@@ -97,6 +102,11 @@ def pad(image: Image.Image, height: int, width: int, colour: list[int]) -> Image
 def grey(image: Image.Image) -> Image.Image:
     """Keep the brightness only, in one channel: 0.299 R + 0.587 G + 0.114 B (ITU-R 601)."""
     return image.convert("L")
+
+
+def alpha(image: Image.Image) -> Image.Image:
+    """Keep transparency: four channels, the colours multiplied by their alpha (mode RGBa)."""
+    return image if image.mode == "RGBa" else image.convert("RGBA").convert("RGBa")
 
 
 def blur(x: np.ndarray, sigma: float) -> np.ndarray:

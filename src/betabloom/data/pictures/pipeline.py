@@ -2,11 +2,12 @@
 
     {"name": "square", "steps": [{"op": "resize", "height": 64, "width": 64, "fit": "cover"}]}
 
-The steps are the functions of `ops`; `steps.OPS` says which parameters each takes. Four pipelines have names:
+The steps are the functions of `ops`; `steps.OPS` says which parameters each takes. These pipelines have names:
 
 - `square`: the largest centred region of the target's shape, resized. The default.
 - `justcrop`: resized to 256/136 of the target, then the middle cut out, which drops background.
 - `pad`: the whole picture, with white where it has another shape.
+- `pixels`: as `square`, but each pixel is the nearest one of the picture, so that pixel art stays pixel art.
 - `enhance`: the reference document's chain of smoothing and colour, with one thing mended: its blurs had kernels of 1
   and 3 pixels (`GaussianBlur(kernel_size=1.5)` is truncated to 1: no blur at all); here σ = 2 at its 320 px scale has
   the 13 pixels that such a Gaussian needs. It is no mere blur: it also sharpens and stretches contrast.
@@ -23,12 +24,13 @@ import numpy as np
 from PIL import Image
 
 from betabloom.data.pictures.decode import decode, upright
+from betabloom.data.pictures.reading import DEFAULT, Reading
 from betabloom.data.pictures.recipe import NAMED, inline, named_steps, parse
 from betabloom.data.pictures.steps import OPS, checked, final_size
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from typing_extensions import Self
@@ -71,9 +73,9 @@ class Pipeline:
         """Make a named pipeline for a target size.
 
         Arguments:
-            name: "square", "justcrop" or "enhance".
+            name: "square", "justcrop", "pad", "enhance" or "pixels".
             size: (height, width) in pixels.
-            channels: 3 for colour, 1 for grey.
+            channels: 3 for colour, 1 for grey, 4 for colour with transparency.
 
         Raises:
             UsageError: There is no such pipeline, or the size or the channels cannot be.
@@ -94,7 +96,7 @@ class Pipeline:
         Arguments:
             text: The name, chain, or path of a .yaml or .json file.
             size: Target (height, width) in pixels; left out, the chain has to fix the size itself.
-            channels: 3 for colour, 1 for grey.
+            channels: 3 for colour, 1 for grey, 4 for colour with transparency.
 
         Returns:
             The pipeline. Its name is the chain in one line, from which `parse` makes it again.
@@ -153,8 +155,13 @@ class Pipeline:
 
     @functools.cached_property
     def channels(self) -> int:
-        """Channels of the result: 3, or 1 where a step is "grey"."""
-        return 1 if any(step["op"] == "grey" for step in self.steps) else 3
+        """Channels of the result: 3, or 1 where a step is "grey", or 4 where one is "alpha".
+
+        Four are red, green and blue, each multiplied by alpha, and alpha: "premultiplied", so that what lies under
+        transparent pixels is 0 and counts for nothing.
+        """
+        ops = {step["op"] for step in self.steps}
+        return 1 if "grey" in ops else 4 if "alpha" in ops else 3
 
     @functools.cached_property
     def enough(self) -> tuple[int, int] | None:
@@ -163,8 +170,8 @@ class Pipeline:
         A third as large again as the first resize, and 16 pixels at least: a decoder that works at reduced scale need
         not go below.
         """
-        step = next((step for step in self.steps if step["op"] != "grey"), None)
-        if step is None or step["op"] != "resize":
+        step = next((step for step in self.steps if step["op"] not in ("grey", "alpha")), None)
+        if step is None or step["op"] != "resize" or step["filter"] == "nearest":
             return None
         height, width = step["height"], step["width"]
         return height + max(height // 3, 16), width + max(width // 3, 16)
@@ -178,17 +185,19 @@ class Pipeline:
         Raises:
             PictureError: A step cannot be applied to this picture, for example a crop larger than it.
         """
-        picture: Any = image if "extent" in image.info else upright(image)  # at reduced scale, `decode` has done that
-        if picture.mode != "RGB":
+        clear = self.channels == 4
+        picture: Any = image if "extent" in image.info else upright(image, alpha=clear)  # `decode` has done that if so
+        if picture.mode not in ("RGB", "RGBa"):
             picture = picture.convert("RGB")
         for op, values in self._calls:
             picture = _floats(picture) if op.on_array else _image(picture)
-            picture = op.function(picture, **values)
+            apply = _on_colours(op.function) if op.of_colours and clear else op.function
+            picture = apply(picture, **values)
         pixels = np.frombuffer(_image(picture).tobytes(), dtype=np.uint8)
         return pixels.reshape(*self._size, self.channels)
 
-    def load(self, path: Path) -> np.ndarray:
-        """Decode a picture file and prepare it, exactly as `prepare` does for a folder.
+    def load(self, path: Path, reading: Reading = DEFAULT) -> np.ndarray:
+        """Decode a picture file and prepare it, exactly as `prepare` does for a folder that is read in the same way.
 
         Returns:
             uint8, shape (height, width, channels).
@@ -196,7 +205,7 @@ class Pipeline:
         Raises:
             PictureError: It cannot be decoded or prepared; the message is the reason, without the name.
         """
-        return self(decode(path, at_least=self.enough))
+        return self(decode(path, reading, at_least=self.enough, alpha=self.channels == 4))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was worked out, so that it can be sent to other processes."""
@@ -225,4 +234,18 @@ def _image(picture: Image.Image | np.ndarray) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     pixels = np.rint(picture * 255).astype(np.uint8)
-    return Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    height, width, channels = pixels.shape
+    return Image.frombytes({1: "L", 3: "RGB", 4: "RGBa"}[channels], (width, height), pixels.tobytes())
+
+
+def _on_colours(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Have a function of colours work on those of premultiplied pixels; the mean stands for what cannot be seen."""
+
+    def apply(x: np.ndarray, **values: Any) -> np.ndarray:
+        alpha, seen = x[..., 3:], x[..., 3] > 0
+        colours = np.clip(x[..., :3] / np.maximum(alpha, 1e-6), 0, 1)
+        if seen.any():
+            colours[~seen] = colours[seen].mean(axis=0)
+        return np.concatenate([function(colours, **values) * alpha, alpha], axis=-1, dtype=np.float32)
+
+    return apply

@@ -5,10 +5,11 @@ In one line, steps are joined by commas and their values by colons:
     resize:150%:outside,crop,blur:1.5,gamma:1.6:1.1,saturation:1.3
 
 - `resize`, `crop` and `pad` take a size: pixels (64), WIDTHxHEIGHT (96x64), or a share of the target (150%); without
-  one they take the target. After it, `resize` takes cover, fill, outside or inside, and `pad` takes a colour.
+  one they take the target. After it, `resize` takes cover, fill, outside or inside, and then smooth or nearest (for
+  pixel art); `pad` takes a colour.
 - `blur` takes σ in pixels, or in per cent of the target's shorter side (1.5%), which suits every size.
 - `gamma` takes the exponent and the gain; `brightness`, `saturation` and `sharpness` a factor, 1 changing nothing;
-  `grey` and `autocontrast` nothing.
+  `grey`, `alpha` and `autocontrast` nothing.
 - Values may be named: `resize:size=64:fit=inside`.
 
 A .yaml or .json file holds the same as a list, under `steps` or by itself:
@@ -41,6 +42,7 @@ __all__ = ["NAMED", "inline", "named_steps", "parse"]
 
 Size = tuple[int, int]
 
+_CHANNELS = {1: "grey", 4: "alpha"}
 _SIZED = ("resize", "crop", "pad")
 _FILES = (".yaml", ".yml", ".json")
 _LARGEST_FILE = 1 << 20
@@ -72,9 +74,7 @@ def inline(steps: Sequence[Step]) -> str:
 
 def named_steps(name: str, size: Size, channels: int = 3) -> tuple[Step, ...]:
     """Return the steps of a named pipeline for a target (height, width)."""
-    if channels not in (1, 3):
-        raise UsageError(f"'channels' should be 3 (colour) or 1 (grey), not {channels!r}")
-    first: list[Step] = [{"op": "grey"}] if channels == 1 else []
+    first: list[Step] = [{"op": _first(channels)}] if channels != 3 else []
     return (*first, *NAMED[name](*checked_size(size)))
 
 
@@ -176,12 +176,22 @@ def _number(value: Any) -> Any:
 
 
 def _in_channels(steps: list[Step], channels: int) -> list[Step]:
-    has_grey = any(step["op"] == "grey" for step in steps)
-    if channels not in (1, 3):
-        raise UsageError(f"'channels' should be 3 (colour) or 1 (grey), not {channels!r}")
-    if channels == 3 and has_grey:
-        raise UsageError("'grey' leaves one channel: add --set channels=1, or leave 'grey' out")
-    return steps if has_grey or channels == 3 else [{"op": "grey"}, *steps]
+    names = {step["op"] for step in steps} & set(_CHANNELS.values())
+    wanted = {_first(channels)} if channels != 3 else set[str]()
+    if names - wanted:
+        name = min(names - wanted)
+        count = next(count for count, op in _CHANNELS.items() if op == name)
+        raise UsageError(
+            f"'{name}' makes {count} channel{'s' * (count > 1)}: add --channels {count}, or remove '{name}'"
+        )
+    return [*({"op": name} for name in wanted - names), *steps]
+
+
+def _first(channels: int) -> str:
+    """Return the step that makes so many channels of three."""
+    if channels not in _CHANNELS:
+        raise UsageError(f"'channels' should be 3 (colour), 1 (grey) or 4 (with transparency), not {channels!r}")
+    return _CHANNELS[channels]
 
 
 def _fitted(steps: list[Step], target: Size | None, text: str) -> tuple[Step, ...]:
@@ -191,8 +201,8 @@ def _fitted(steps: list[Step], target: Size | None, text: str) -> tuple[Step, ..
     resize = checked({"op": "resize", "height": target[0], "width": target[1]}, text)
     if any(step["op"] in _SIZED for step in steps):
         return (*steps, resize)
-    after_grey = 1 if steps and steps[0]["op"] == "grey" else 0
-    return (*steps[:after_grey], resize, *steps[after_grey:])
+    first = 1 if steps and steps[0]["op"] in _CHANNELS.values() else 0
+    return (*steps[:first], resize, *steps[first:])
 
 
 def _arguments(step: Step) -> list[str]:
@@ -254,9 +264,14 @@ def _enhance(height: int, width: int) -> list[Step]:
     ]
 
 
+def _pixels(height: int, width: int) -> list[Step]:
+    return [{"op": "resize", "height": height, "width": width, "fit": "cover", "filter": "nearest"}]
+
+
 NAMED: Mapping[str, Callable[[int, int], list[Step]]] = {
     "square": _square,
     "justcrop": _justcrop,
     "pad": _pad,
     "enhance": _enhance,
+    "pixels": _pixels,
 }

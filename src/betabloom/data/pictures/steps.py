@@ -23,11 +23,19 @@ _LARGEST = 8192
 
 @dataclass(frozen=True)
 class Op:
-    """One kind of step: its function, whether that works on float arrays, and {parameter: (check, default)}."""
+    """One kind of step.
+
+    Attributes:
+        function: What it does.
+        on_array: Whether it works on float arrays rather than Pillow's pictures.
+        parameters: {name: (check, default)}.
+        of_colours: Whether it changes colours, so that transparency has to be kept out of it.
+    """
 
     function: Callable[..., Any]
     on_array: bool
     parameters: Mapping[str, tuple[Check, Any]]
+    of_colours: bool = False
 
 
 def _pixels(value: Any) -> int:
@@ -64,16 +72,25 @@ _SIZE: dict[str, tuple[Check, Any]] = {"height": (_pixels, REQUIRED), "width": (
 _FACTOR: dict[str, tuple[Check, Any]] = {"factor": (_number(0, 100), REQUIRED)}
 
 OPS: Mapping[str, Op] = {
-    "resize": Op(ops.resize, False, {**_SIZE, "fit": (_one_of("cover", "fill", "outside", "inside"), "cover")}),
+    "resize": Op(
+        ops.resize,
+        False,
+        {
+            **_SIZE,
+            "fit": (_one_of("cover", "fill", "outside", "inside"), "cover"),
+            "filter": (_one_of("smooth", "nearest"), "smooth"),
+        },
+    ),
     "crop": Op(ops.crop, False, _SIZE),
     "pad": Op(ops.pad, False, {**_SIZE, "colour": (_colour, [255, 255, 255])}),
     "grey": Op(ops.grey, False, {}),
+    "alpha": Op(ops.alpha, False, {}),
     "blur": Op(ops.blur, True, {"sigma": (_number(0.01, 1000), REQUIRED)}),
-    "gamma": Op(ops.gamma, True, {"gamma": (_number(0.01, 100), REQUIRED), "gain": (_number(0, 100), 1.0)}),
-    "brightness": Op(ops.brightness, True, _FACTOR),
-    "saturation": Op(ops.saturation, True, _FACTOR),
-    "autocontrast": Op(ops.autocontrast, True, {}),
-    "sharpness": Op(ops.sharpness, True, _FACTOR),
+    "gamma": Op(ops.gamma, True, {"gamma": (_number(0.01, 100), REQUIRED), "gain": (_number(0, 100), 1.0)}, True),
+    "brightness": Op(ops.brightness, True, _FACTOR, True),
+    "saturation": Op(ops.saturation, True, _FACTOR, True),
+    "autocontrast": Op(ops.autocontrast, True, {}, True),
+    "sharpness": Op(ops.sharpness, True, _FACTOR, True),
 }
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ImageColor
 
 from betabloom.data.pictures.decode import VERSION, decode, peek
 from betabloom.data.pictures.jpeg import scales
+from betabloom.data.pictures.reading import Reading
 from betabloom.data.sources.source import Source
-from betabloom.errors import PictureError, UsageError
+from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
     import os
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from PIL import Image
+    from typing_extensions import Unpack
 
     from betabloom.data.pictures.decode import PictureFacts
+    from betabloom.data.pictures.reading import ReadingOptions
 
-__all__ = ["Encoded", "classes_of", "natural", "parse_colour", "stamp_of"]
+__all__ = ["Encoded", "classes_of", "natural", "stamp_of"]
 
 _SAMPLES = 16  # pictures of which the beginning is part of the fingerprint
 _SAMPLE = 1 << 16  # bytes
@@ -36,18 +38,14 @@ class Encoded(Source):
     """A source whose pictures are decoded when they are read.
 
     Arguments:
-        background: The colour seen through transparent pixels: a name, or "#rrggbb".
-        min_size: Leave out pictures with a side of fewer pixels; they count as not readable, with that reason.
+        options: How pictures are read; see `Reading`. Pictures smaller than `min_size` count as unusable.
 
     Raises:
-        UsageError: There is no such colour, or no such size.
+        UsageError: An option has no such value.
     """
 
-    def __init__(self, *, background: str = "white", min_size: int = 0) -> None:
-        if isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 0:
-            raise UsageError(f"'min_size' should be a number of pixels, 0 or more, not {min_size!r}")
-        self.background, self.min_size = parse_colour(background), min_size
-        self._options = f"{VERSION}:{scales()}:{self.background}:{min_size}"
+    def __init__(self, **options: Unpack[ReadingOptions]) -> None:
+        self.reading = Reading(**options)
 
     @abc.abstractmethod
     def open(self, index: int) -> Path | BinaryIO:
@@ -59,19 +57,23 @@ class Encoded(Source):
 
     def read(self, index: int) -> Image.Image:
         """Decode picture `index`; see `Source.read`."""
-        return decode(self.open(index), background=self.background, min_size=self.min_size)
+        return decode(self.open(index), self.reading)
 
     def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
         """Decode picture `index`, a JPEG at reduced scale where that suffices; see `Source.read_reduced`."""
-        return decode(self.open(index), at_least=at_least, background=self.background, min_size=self.min_size)
+        return decode(self.open(index), self.reading, at_least=at_least)
+
+    def read_transparent(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
+        """Decode picture `index` with its transparency; see `Source.read_transparent`."""
+        return decode(self.open(index), self.reading, at_least=at_least, alpha=True)
 
     def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
-        return peek(self.open(index), self.min_size)
+        return peek(self.open(index), self.reading)
 
     def _digest(self, kind: str, stamps: Sequence[tuple[int, ...]]) -> str:
         """Digest options, names, what tells files apart (see `stamp_of`), and how some of the pictures begin."""
-        digest = hashlib.sha256(f"{kind}:{self._options}".encode())
+        digest = hashlib.sha256(f"{kind}:{self._how()}".encode())
         for name, stamp in zip(self.names, stamps, strict=True):
             digest.update(f"\0{name}\0{stamp}".encode("utf-8", "surrogatepass"))
         digest.update(self._beginnings())
@@ -88,6 +90,10 @@ class Encoded(Source):
             digest.update(b"\0")
         return digest.digest()
 
+    def _how(self) -> str:
+        """Say what, beside the files, the pixels depend on."""
+        return f"{VERSION}:{scales()}:{self.reading}"
+
 
 def stamp_of(status: os.stat_result) -> tuple[int, ...]:
     """What tells a file from others without reading it: size, two times in nanoseconds, number on its disk.
@@ -96,15 +102,6 @@ def stamp_of(status: os.stat_result) -> tuple[int, ...]:
     copied over another; the time of the last change of any kind (`ctime`; on Windows the time of creation) is not.
     """
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def parse_colour(name: str) -> tuple[int, int, int]:
-    """Return the RGB values, 0..255, of a colour given as a name or as "#rrggbb"."""
-    try:
-        red, green, blue = ImageColor.getrgb(name)[:3]
-    except ValueError:
-        raise UsageError(f"'background' should be a colour such as white, black or #ffeedd, not {name!r}") from None
-    return red, green, blue
 
 
 def natural(name: str) -> tuple[list[list[str | int]], str]:

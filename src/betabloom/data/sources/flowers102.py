@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from betabloom.data.sources.encoded import Encoded, stamp_of
 from betabloom.errors import SourceError
 from betabloom.system.paths import local_path, user_folder
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from betabloom.data.pictures.reading import ReadingOptions
 
 __all__ = ["CLASSES", "Flowers102", "complete", "data_root", "find_flowers102", "user_data"]
 
@@ -49,7 +54,7 @@ class Flowers102(Encoded):
 
     Arguments:
         path: The folder that holds `jpg/`, `imagelabels.mat` and `setid.mat`, or one that holds it as `flowers-102`.
-        min_size: Leave out pictures with a side of fewer pixels.
+        options: How pictures are read; see `Reading`.
 
     Raises:
         SourceError: These are not there, or are damaged.
@@ -57,8 +62,8 @@ class Flowers102(Encoded):
 
     name = "flowers102"
 
-    def __init__(self, path: str | os.PathLike[str], *, min_size: int = 0) -> None:
-        super().__init__(min_size=min_size)
+    def __init__(self, path: str | os.PathLike[str], **options: Unpack[ReadingOptions]) -> None:
+        super().__init__(**options)
         folder = complete(local_path(path))
         if folder is None:
             raise SourceError(f"'{path}' is no copy of Flowers102: it needs jpg/, imagelabels.mat and setid.mat")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import collections
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from betabloom.data.pictures.decode import readable_suffixes
-from betabloom.data.sources.encoded import Encoded, classes_of, natural, stamp_of
+from betabloom.data.sources.beside import METADATA, ignored_as
+from betabloom.data.sources.encoded import Encoded, natural, stamp_of
+from betabloom.data.sources.labels import labels_of
 from betabloom.errors import PictureError, SourceError
 from betabloom.system.ownership import is_result, is_sheet, record_in
 from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from typing_extensions import Unpack
+
+    from betabloom.data.pictures.reading import Reading, ReadingOptions
 
 __all__ = ["Folder"]
 
@@ -24,34 +29,35 @@ Found = tuple[str, tuple[int, ...]]
 class Folder(Encoded):
     """All pictures in a folder and its subfolders, found by their endings, in the order in which people sort.
 
-    Hidden files and folders are left out, and so are runs and models that betabloom wrote there; links are followed,
-    each folder at most once. Where all pictures lie in subfolders, the first level of these gives the classes. Files
+    Hidden files and folders are left out, those that systems keep for thumbnails and deleted files, and runs and models
+    that betabloom wrote there; links are followed, each folder at most once. A `metadata.jsonl`, `metadata.csv` or
+    `dataset.json` gives the classes; else, where all pictures lie in subfolders, the first level of these does. Files
     that turn out not to be pictures are reported when they are read. Nothing is ever written there.
 
     Arguments:
         path: The folder.
-        background: The colour seen through transparent pixels: a name, or "#rrggbb".
-        min_size: Leave out pictures with a side of fewer pixels.
+        options: How pictures are read and which are left out; see `Reading`.
 
     Raises:
         SourceError: There is no such folder, or no pictures are in it.
-        UsageError: There is no such colour or size.
+        UsageError: An option has no such value.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, background: str = "white", min_size: int = 0) -> None:
-        super().__init__(background=background, min_size=min_size)
+    def __init__(self, path: str | os.PathLike[str], **options: Unpack[ReadingOptions]) -> None:
+        super().__init__(**options)
         self.path = local_path(path)
         if not self.path.is_dir():
             raise SourceError(f"'{self.path}' is not a folder: give the folder that your pictures are in")
         self.name = self.path.resolve().name or "folder"
         self.splits = {}
         self.left_alone = collections.Counter[str]()
-        found = dict(_walk(self.path, self.left_alone))
+        about: list[str] = []
+        found = dict(_walk(self.path, self.reading, self.left_alone, about))
         if not found:
             raise SourceError(_nothing_in(self.path, self.left_alone))
         self.names = sorted(found, key=natural)
         self._stats = [found[name] for name in self.names]
-        self.label_names, self.labels = classes_of(self.names)
+        self.label_names, self.labels, self.notes = labels_of(self.names, about, self._read_beside)
 
     def open(self, index: int) -> Path:
         """Return the path of picture `index`; a sheet that betabloom made is none."""
@@ -61,12 +67,19 @@ class Folder(Encoded):
         return path
 
     def fingerprint(self) -> str:
-        """Digest names and what told the files apart when the folder was listed."""
-        return self._digest("folder", self._stats)
+        """Digest names, labels and what told the files apart when the folder was listed."""
+        classes = "" if self.labels is None else f":{self.label_names}{self.labels.tolist()}"
+        return self._digest(f"folder{classes}", self._stats)
+
+    def _read_beside(self, name: str, most: int) -> bytes:
+        with (self.path / name).open("rb") as file:
+            return file.read(most)
 
 
-def _walk(root: Path, left_alone: collections.Counter[str]) -> Iterator[Found]:
+def _walk(root: Path, reading: Reading, left_alone: collections.Counter[str], about: list[str]) -> Iterator[Found]:
     """Yield (relative name, (size, modification time)) of what looks like a picture; count what does not by its ending.
+
+    Names of files that tell of the pictures beside them are added to `about`.
 
     Real folders come before links to folders, so that what a link shows twice is found under its own name. A folder
     that may not be listed is yielded as "name/" and reported like an unreadable picture.
@@ -89,14 +102,19 @@ def _walk(root: Path, left_alone: collections.Counter[str]) -> Iterator[Found]:
             yield name, (0, 0)
             continue
         for entry in entries:
-            if entry.name.startswith("."):
-                left_alone["hidden"] += 1
-            elif _is_folder(entry):
+            is_folder = _is_folder(entry)
+            if why := ignored_as(entry.name + "/" * is_folder, reading) or _excluded(name + entry.name, reading):
+                left_alone[why] += 1
+                if entry.name in METADATA and not is_folder:
+                    about.append(name + entry.name)
+            elif is_folder:
                 (links if entry.is_symlink() else waiting).append(f"{name}{entry.name}/")
-            elif Path(entry.name).suffix.lower() in readable_suffixes():
-                yield from _file(entry, name)
             else:
-                left_alone[Path(entry.name).suffix.lower() or "no ending"] += 1
+                yield from _file(entry, name)
+
+
+def _excluded(name: str, reading: Reading) -> str:
+    return "excluded" if reading.excludes(name) else ""
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

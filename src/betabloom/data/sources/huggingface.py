@@ -6,23 +6,28 @@ hold is read as any other file is, with the same care.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from betabloom.data.pictures.decode import decode
-from betabloom.data.sources.encoded import Encoded, natural, parse_colour
+from betabloom.data.pictures.decode import peek
+from betabloom.data.sources.encoded import Encoded, natural
 from betabloom.data.sources.source import Stream
+from betabloom.data.sources.table import PATHS
 from betabloom.errors import PictureError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
-    from PIL import Image
+    from typing_extensions import Unpack
+
+    from betabloom.data.pictures.reading import ReadingOptions
 
 __all__ = ["HuggingFace", "HuggingFaceStream", "is_saved"]
 
@@ -35,22 +40,20 @@ class HuggingFace(Encoded):
     Arguments:
         place: "NAME", "OWNER/NAME" or "OWNER/NAME/CONFIG" on the Hub, each also with ":SPLIT" ("train" if left out); a
             folder that `save_to_disk` wrote; a Parquet file or a list of them.
-        background: The colour seen through transparent pixels: a name, or "#rrggbb".
-        min_size: Leave out pictures with a side of fewer pixels.
+        options: How pictures are read; see `Reading`.
 
     Raises:
         UsageError: The package is not installed, or there is no such colour or size.
         SourceError: There is no such data set or split, or it holds no pictures.
     """
 
-    def __init__(
-        self, place: str | Path | Sequence[Path], *, background: str = "white", min_size: int = 0
-    ) -> None:  # fmt: skip
-        super().__init__(background=background, min_size=min_size)
+    def __init__(self, place: str | Path | Sequence[Path], **options: Unpack[ReadingOptions]) -> None:
+        super().__init__(**options)
         self.name, dataset = _open(place)
-        self._image, label = _columns(dataset.features, self.name)
+        self._roots = _roots(place)
+        self._image, label, self.notes = _columns(dataset, self.name)
         self._dataset = _undecoded(dataset, self._image)
-        self.names = [f"{index:07d}" for index in range(len(dataset))]
+        self.names = [f"{index:07d}" for index in range(len(dataset))]  # rows have no names to exclude
         if not self.names:
             raise SourceError(f"'{self.name}' holds no pictures: it is empty")
         self.splits = {}
@@ -59,11 +62,11 @@ class HuggingFace(Encoded):
 
     def open(self, index: int) -> Path | BinaryIO:
         """Return the encoded bytes of picture `index`, or its path."""
-        return _file(self._dataset[index][self._image])
+        return _file(self._dataset[index][self._image], self._roots)
 
     def fingerprint(self) -> str:
         """Digest what `datasets` keeps to tell data sets apart, and how some of the pictures begin."""
-        facts = (self._options, self.name, len(self), self._image, self._dataset._fingerprint, self._beginnings())
+        facts = (self._how(), self.name, len(self), self._image, self._dataset._fingerprint, self._beginnings())
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
@@ -72,21 +75,20 @@ class HuggingFaceStream(Stream):
 
     Arguments:
         place: As for `HuggingFace`.
-        background: The colour seen through transparent pixels: a name, or "#rrggbb".
-        min_size: Leave out pictures with a side of fewer pixels.
+        options: How pictures are read; see `Reading`.
 
     Raises:
         UsageError: The package is not installed, or there is no such colour.
         SourceError: There is no such data set or split, or it holds no pictures.
     """
 
-    def __init__(self, place: str | Path | Sequence[Path], *, background: str = "white", min_size: int = 0) -> None:
-        super().__init__()
-        self.background, self.min_size = parse_colour(background), min_size
+    def __init__(self, place: str | Path | Sequence[Path], **options: Unpack[ReadingOptions]) -> None:
+        super().__init__(**options)
         self.name, dataset = _open(place, streaming=True)
         if dataset.features is None:
             dataset = dataset._resolve_features()
-        self._image, self._label = _columns(dataset.features, self.name)
+        self._roots = _roots(place)
+        self._image, self._label, _ = _columns(dataset, self.name)
         self.label_names = getattr(dataset.features.get(self._label), "names", None)
         self._dataset = _undecoded(dataset, self._image)
         self._part = (0, 1)
@@ -98,10 +100,6 @@ class HuggingFaceStream(Stream):
         part._part = (rank, world)
         return part
 
-    def decode(self, file: Path | BinaryIO, at_least: tuple[int, int] | None = None) -> Image.Image:
-        """Decode what `files` yields; see `Stream.decode`."""
-        return decode(file, at_least=at_least, background=self.background, min_size=self.min_size)
-
     def files(self) -> Iterator[tuple[str, Path | BinaryIO, int | None]]:
         """Yield what the data set yields."""
         from datasets.distributed import split_dataset_by_node
@@ -111,7 +109,7 @@ class HuggingFaceStream(Stream):
             name = f"{number * world + rank:07d}"
             label = row.get(self._label)
             try:
-                yield name, _file(row[self._image]), label if self.label_names else None
+                yield name, _file(row[self._image], self._roots), label if self.label_names else None
             except PictureError as error:
                 self.skipped.add(name, str(error))
 
@@ -162,15 +160,45 @@ def _one_split(dataset: Any) -> Any:
     return dataset["train"] if "train" in dataset else dataset[next(iter(dataset))]
 
 
-def _columns(features: Any, name: str) -> tuple[str, str | None]:
-    """Return the names of the column of pictures and of that of classes, or None."""
+def _roots(place: str | Path | Sequence[Path]) -> list[Path]:
+    """Return the folders that relative paths in cells may start at: those of the files, or the saved data set's."""
+    if isinstance(place, str):
+        return []
+    files = [place] if isinstance(place, Path) else place
+    return list(dict.fromkeys(file if file.is_dir() else file.parent for file in files))
+
+
+def _columns(dataset: Any, name: str) -> tuple[str, str | None, list[str]]:
+    """Return the names of the column of pictures and of that of classes, or None, and notes on others like them.
+
+    Of several columns of pictures the one declared as such is taken, then one that is called so, then the one whose
+    first bytes are a picture.
+    """
+    features = dataset.features
     kinds = {column: type(feature).__name__ for column, feature in features.items()}
-    images = [column for column, kind in kinds.items() if kind == "Image" or _is_file(features[column])]
+    images = [column for column, kind in kinds.items() if kind == "Image"]
+    images += [column for column in kinds if column not in images and _is_file(features[column])]
     if not images:
         raise SourceError(f"the data set '{name}' has no column of pictures: its columns are {', '.join(kinds)}")
+    called = [column for wanted in PATHS for column in images if column.lower() == wanted]
+    declared = [column for column in images if kinds[column] == "Image"]
+    first = [column for column in called if column in declared] + declared + called
+    chosen = first[0] if first else _with_pictures(dataset, images)
     labels = [column for column, kind in kinds.items() if kind == "ClassLabel"]
     labels += [column for column in _LABELS if kinds.get(column) == "Value"]
-    return images[0], labels[0] if labels else None
+    notes = [f"pictures are read from the column '{chosen}'; '{other}' may hold some too"
+             for other in images if other != chosen and (kinds[other] == "Image" or other in called)]  # fmt: skip
+    return chosen, labels[0] if labels else None, notes
+
+
+def _with_pictures(dataset: Any, columns: list[str]) -> str:
+    """Return the first of the columns whose cell in the first row is a picture; the first one if none is."""
+    row: dict[str, Any] = next(iter(dataset.select_columns(columns)), {}) if len(columns) > 1 else {}
+    for column in columns:
+        with contextlib.suppress(PictureError, TypeError):
+            peek(_file(row.get(column), []))
+            return column
+    return columns[0]
 
 
 def _is_file(feature: Any) -> bool:
@@ -202,11 +230,12 @@ def _classes(dataset: Any, column: str) -> tuple[list[str], np.ndarray]:
     return names, np.array([index[text] for text in texts], dtype=np.int64)
 
 
-def _file(cell: Any) -> Path | BinaryIO:
+def _file(cell: Any, roots: Sequence[Path]) -> Path | BinaryIO:
     if isinstance(cell, dict):
         cell = cell.get("bytes") or cell.get("path")
     if isinstance(cell, bytes):
         return io.BytesIO(cell)
     if not cell:
         raise PictureError("an empty cell")
-    return Path(cell)
+    ways = [root / way for root in roots for way in (cell, cell.replace("\\", "/"))]
+    return next((way for way in ways if os.path.lexists(way)), ways[0] if ways else Path(cell))

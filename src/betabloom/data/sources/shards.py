@@ -11,30 +11,37 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import lzma
 import os
 import random
 import re
 import tarfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from betabloom.data.pictures.decode import decode
-from betabloom.data.sources.archive import MAX_BYTES, is_picture_name
-from betabloom.data.sources.encoded import natural, parse_colour
-from betabloom.data.sources.source import Stream
+from betabloom.data.sources.beside import ignored_as
+from betabloom.data.sources.encoded import natural
+from betabloom.data.sources.source import Skipped, Stream
+from betabloom.data.sources.tar import MAX_BYTES, open_tar
 from betabloom.errors import SourceError
 from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
-    from PIL import Image
+    from typing_extensions import Unpack
+
+    from betabloom.data.pictures.reading import Reading, ReadingOptions
 
 __all__ = ["Shards", "expand", "is_pattern"]
 
 _SECONDS = 60  # without an answer from a server
 _MOST = 100_000
+_PICTURES = 64  # with one stem that are held at a time
+_LABEL_BYTES = 1 << 16
+_BLOCK = 1 << 20
 _LABELS = {"cls", "class", "label"}
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -45,17 +52,14 @@ class Shards(Stream):
     Arguments:
         places: Paths and web addresses, or one text: a glob pattern ("flowers/*.tar"), a range
             ("flowers-{000..011}.tar", also for web addresses), or several of these joined by "::".
-        background: The colour seen through transparent pixels: a name, or "#rrggbb".
-        min_size: Leave out pictures with a side of fewer pixels.
+        options: How pictures are read and which are left out; see `Reading`.
 
     Raises:
         SourceError: No such file is there.
     """
 
-    def __init__(
-        self, places: str | Sequence[str | os.PathLike[str]], *, background: str = "white", min_size: int = 0
-    ) -> None:
-        super().__init__()
+    def __init__(self, places: str | Sequence[str | os.PathLike[str]], **options: Unpack[ReadingOptions]) -> None:
+        super().__init__(**options)
         self.places = expand(places) if isinstance(places, str) else [os.fspath(place) for place in places]
         if not self.places:
             raise SourceError(f"there are no shards '{places}'")
@@ -64,8 +68,6 @@ class Shards(Stream):
             raise SourceError(f"there is no file '{missing[0]}'")
         more = f" and {len(self.places) - 1} more shards" if len(self.places) > 1 else ""
         self.name = PurePosixPath(self.places[0]).name + more
-        self._options = {"background": background, "min_size": min_size}
-        self.background, self.min_size = parse_colour(background), min_size
         self._part = (0, 1)
 
     def shard(self, rank: int, world: int) -> Shards:
@@ -81,24 +83,20 @@ class Shards(Stream):
         return self._with(random.Random(seed).sample(self.places, len(self.places)))
 
     def _with(self, places: list[str]) -> Shards:
-        changed = Shards(places, **self._options)  # type: ignore[arg-type]
+        changed = Shards(places, **self.reading.options())
         changed._part, changed.skipped, changed.name = self._part, self.skipped, self.name
         return changed
-
-    def decode(self, file: Path | BinaryIO, at_least: tuple[int, int] | None = None) -> Image.Image:
-        """Decode what `files` yields; see `Stream.decode`."""
-        return decode(file, at_least=at_least, background=self.background, min_size=self.min_size)
 
     def files(self) -> Iterator[tuple[str, BinaryIO, int | None]]:
         """Yield the pictures of one shard after the other; a damaged or missing shard is noted and left."""
         number, (rank, world) = 0, self._part
         for place in self.places:
             try:
-                for name, content, label in _examples(place):
+                for name, content, label in _examples(place, self.reading, self.skipped):
                     if number % world == rank:
                         yield f"{place}/{name}", io.BytesIO(content), label
                     number += 1
-            except (OSError, EOFError, tarfile.TarError) as error:
+            except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
                 self.skipped.add(place, f"the shard cannot be read to its end: {error or type(error).__name__}")
 
 
@@ -137,45 +135,82 @@ def _is_address(place: str) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(place: str) -> Iterator[BinaryIO]:
+def _opened(place: str) -> Iterator[tuple[BinaryIO, int | None]]:
+    """Open a shard; yield its bytes, and how many they are if that is known."""
     if _is_address(place):
         import urllib.request  # slow to import, and only for this
 
         with urllib.request.urlopen(place, timeout=_SECONDS) as answer:  # noqa: S310  # http and https only
-            yield answer
+            yield answer, None
     else:
         with Path(place).open("rb") as file:
-            yield file
+            yield file, Path(place).stat().st_size
 
 
-def _examples(place: str) -> Iterator[tuple[str, bytes, int | None]]:
-    """Yield (name of the picture, its bytes, class index or None): members with one stem, side by side, are one."""
-    stem, picture, label = "", None, None
-    with _opened(place) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+class _Example:
+    """Members with one stem, side by side: pictures, and the class index of all of them."""
+
+    def __init__(self, stem: str) -> None:
+        self.stem = stem
+        self.label: int | None = None
+        self.pictures: list[tuple[str, bytes]] = []
+
+    def chosen(self, skipped: Skipped, place: str) -> Iterator[tuple[str, bytes, int | None]]:
+        """Yield the picture of the example: the one whose name is the stem and an ending; without one, all of them.
+
+        "k.png" and "k.mask.png" are a picture and what belongs to it; "photo 22.05.png" and "photo 22.06.png" are two.
+        """
+        own = [picture for picture in self.pictures if picture[0].rpartition(".")[0] == self.stem]
+        for name, content in own[:1] or self.pictures:
+            yield name, content, self.label
+        for name, _ in self.pictures if own else ():
+            if name != own[0][0]:
+                skipped.add(f"{place}/{name}", f"beside '{own[0][0]}', which is the picture of this example")
+
+
+def _examples(place: str, reading: Reading, skipped: Skipped) -> Iterator[tuple[str, bytes, int | None]]:
+    """Yield (name of the picture, its bytes, class index or None) of a shard, and note what is left out."""
+    example = _Example("")
+    with _opened(place) as (file, size), open_tar(file, size, forward=size is None) as (tar, _):
         for info in tar:
-            if not info.isreg() or info.size > MAX_BYTES:
-                continue
-            own, _, kind = info.name.rpartition("/")[2].partition(".")
-            own = f"{info.name.rpartition('/')[0]}/{own}"
-            if own != stem:
-                if picture is not None:
-                    yield *picture, label
-                stem, picture, label = own, None, None
-            if kind.lower().rpartition(".")[2] in _LABELS:
-                label = _index(_content(tar, info))
-            elif is_picture_name(info.name):
-                picture = info.name, _content(tar, info)
+            stem = _stem(info.name)
+            if stem != example.stem or len(example.pictures) == _PICTURES:
+                yield from example.chosen(skipped, place)
+                example = _Example(stem)
+            _add(example, info, tar, reading, lambda name, why: skipped.add(f"{place}/{name}", why))
             tar.members.clear()  # type: ignore[attr-defined]  # it would remember every member of a long shard
-    if picture is not None:
-        yield *picture, label
+    yield from example.chosen(skipped, place)
+
+
+def _stem(name: str) -> str:
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.partition(".")[0]
+
+
+def _add(
+    example: _Example, info: tarfile.TarInfo, tar: tarfile.TarFile, reading: Reading, skip: Callable[[str, str], None]
+) -> None:
+    """Read a member if it is a picture or a class index."""
+    if info.isreg() and info.name.lower().rpartition(".")[2] in _LABELS and info.size < _LABEL_BYTES:
+        example.label = _index(_content(tar, info))
+    elif info.isdir() or ignored_as(info.name, reading):
+        return
+    elif not info.isreg():
+        skip(info.name, f"a link to '{info.linkname}', which cannot be followed in a stream")
+    elif info.size > MAX_BYTES:
+        skip(info.name, f"too large: {info.size >> 20:,} MB, and the limit is {MAX_BYTES >> 20} MB")
+    else:
+        example.pictures.append((info.name, _content(tar, info)))
 
 
 def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(info)
-    content = b"" if file is None else file.read()
+    content = bytearray()
+    while file is not None and (block := file.read(_BLOCK)):
+        content += block
     if len(content) != info.size:
         raise EOFError("it is cut short")
-    return content
+    return bytes(content)
 
 
 def _index(text: bytes) -> int | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from betabloom.data.pictures.decode import decode
+from betabloom.data.pictures.reading import Reading
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     from PIL import Image
+    from typing_extensions import Unpack
 
     from betabloom.data.pictures.decode import PictureFacts
+    from betabloom.data.pictures.reading import ReadingOptions
 
 __all__ = ["Skipped", "Source", "Stream"]
 
@@ -41,6 +44,7 @@ class Source(abc.ABC):
         label_names: The name of each class, or None.
         splits: Official splits as {"train": indices, "val": indices, …}; empty where the source has none.
         left_alone: How many files beside the pictures were not looked at, by ending, and "hidden" ones.
+        notes: What was guessed or left out when it was opened, as sentences that name the option that changes it.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Source(abc.ABC):
     label_names: Sequence[str] | None = None
     splits: dict[str, np.ndarray]
     left_alone: Mapping[str, int] = types.MappingProxyType({})
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -70,6 +75,17 @@ class Source(abc.ABC):
             PictureError: As `read`.
         """
         return self.read(index)
+
+    def read_transparent(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
+        """Decode picture `index` with its transparency, for models of four channels.
+
+        Returns:
+            The picture, in mode RGBa (colours multiplied by alpha) if it has transparency; otherwise as `read`.
+
+        Raises:
+            PictureError: As `read`.
+        """
+        return self.read(index) if at_least is None else self.read_reduced(index, at_least)
 
     def facts(self, index: int) -> PictureFacts | None:
         """Return the size and format of picture `index`, or None where only decoding would tell.
@@ -109,6 +125,9 @@ class Skipped:
 class Stream(abc.ABC):
     """Pictures that come one after the other, of unknown number.
 
+    Arguments:
+        options: How pictures are read; see `Reading`.
+
     Attributes:
         name: What a person calls it.
         label_names: The name of each class, or None.
@@ -118,8 +137,9 @@ class Stream(abc.ABC):
     name: str
     label_names: Sequence[str] | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Unpack[ReadingOptions]) -> None:
         self.skipped = Skipped()
+        self.reading = Reading(**options)
 
     @abc.abstractmethod
     def files(self) -> Iterator[tuple[str, Path | BinaryIO, int | None]]:
@@ -133,13 +153,15 @@ class Stream(abc.ABC):
         """Return the same pictures in another order, as far as that costs nothing: shards can be shuffled."""
         return self
 
-    def decode(self, file: Path | BinaryIO, at_least: tuple[int, int] | None = None) -> Image.Image:
-        """Decode what `files` yields, as `Source.read_reduced` does.
+    def decode(
+        self, file: Path | BinaryIO, at_least: tuple[int, int] | None = None, *, alpha: bool = False
+    ) -> Image.Image:
+        """Decode what `files` yields, as `Source.read_reduced` does, or with `alpha` as `read_transparent`.
 
         Raises:
             PictureError: It cannot be read; the message is the reason.
         """
-        return decode(file, at_least=at_least)
+        return decode(file, self.reading, at_least=at_least, alpha=alpha)
 
     def __iter__(self) -> Iterator[tuple[str, Image.Image, int | None]]:
         """Begin anew and yield (name, picture, class index or None); what cannot be decoded is noted and left out."""

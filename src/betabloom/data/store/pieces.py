@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
+    from PIL import Image
+
     from betabloom.data.pictures.pipeline import Pipeline
     from betabloom.data.sources.source import Source
 
@@ -69,8 +71,14 @@ def prepare_piece(source: Source, pipeline: Pipeline, indices: range) -> Prepare
 def prepare_one(source: Source, pipeline: Pipeline, index: int) -> np.ndarray | Skip:
     """Decode and prepare picture `index`, or say why not."""
     try:
-        enough = pipeline.enough
-        return pipeline(source.read(index) if enough is None else source.read_reduced(index, enough))
+        return pipeline(_read(source, pipeline, index))
     except PictureError as error:
         cause = error.__cause__
         return Skip(index, str(error), refused=isinstance(cause, OSError) and cause.errno is not None)
+
+
+def _read(source: Source, pipeline: Pipeline, index: int) -> Image.Image:
+    enough = pipeline.enough
+    if pipeline.channels == 4:
+        return source.read_transparent(index, enough)
+    return source.read(index) if enough is None else source.read_reduced(index, enough)

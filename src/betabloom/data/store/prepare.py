@@ -246,6 +246,7 @@ def _store(partial: Partial, source: Source, pipeline: Pipeline, *, changed: boo
         splits={name: _places(kept, indices) for name, indices in source.splits.items()},
         skipped=write_skipped(partial.store, _skipped(source, partial), partial.skipped),
         changed=changed,
+        reading=getattr(source, "reading", None),
         refused=np.array(refused, dtype=np.int64),
     )
 

@@ -34,6 +34,9 @@ from betabloom.system.locks import locked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from typing_extensions import Unpack
+
+    from betabloom.data.pictures.reading import ReadingOptions
     from betabloom.data.sources.source import Source
     from betabloom.data.store.pieces import Prepared
 
@@ -41,6 +44,7 @@ __all__ = ["main", "preparing_with"]
 
 _MANY = 2000  # pictures for which it is worth starting processes, which takes half a second
 _START = "import sys; sys.path[:] = sys.argv[1:]; from betabloom.data.store.processes import main; main()"
+_READERS = ("read", "read_reduced", "read_transparent")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 _log = logging.getLogger(__name__)
@@ -84,7 +88,7 @@ def _as_files(source: Source) -> Encoded | None:
     if not (sys.executable and Path(sys.executable).stem.lower().startswith(("python", "pypy"))):
         return None
     kind = type(source)
-    if not isinstance(source, Encoded) or (kind.read, kind.read_reduced) != (Encoded.read, Encoded.read_reduced):
+    if not isinstance(source, Encoded) or any(getattr(kind, name) is not getattr(Encoded, name) for name in _READERS):
         return None
     return source if _paths(source, range(1)) else None
 
@@ -103,13 +107,7 @@ class _Process:
     def __init__(self, source: Encoded, pipeline: Pipeline, lock: Path) -> None:
         self._source, self._shape = source, (pipeline.height, pipeline.width, pipeline.channels)
         self._process: subprocess.Popen[bytes] | None = None
-        red, green, blue = source.background
-        plan = {
-            "pipeline": pipeline.to_dict(),
-            "background": f"#{red:02x}{green:02x}{blue:02x}",
-            "min_size": source.min_size,
-            "lock": str(lock),
-        }
+        plan = {"pipeline": pipeline.to_dict(), "reading": source.reading.options(), "lock": str(lock)}
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-c", _START, *sys.path],
@@ -159,7 +157,7 @@ class _Process:
 class _Files(Encoded):
     """Files of which the first has the index `start`."""
 
-    def __init__(self, start: int, paths: list[str], **options: Any) -> None:
+    def __init__(self, start: int, paths: list[str], **options: Unpack[ReadingOptions]) -> None:
         super().__init__(**options)
         self._start, self.names = start, paths
 
@@ -195,7 +193,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         request = json.loads(line)
         start, paths = request["start"], request["paths"]
-        files = _Files(start, paths, background=plan["background"], min_size=plan["min_size"])
+        files = _Files(start, paths, **plan["reading"])
         piece, pictures = prepare_piece(files, pipeline, range(start, start + len(paths)))
         answers.write(piece.to_line())
         answers.write(np.ascontiguousarray(pictures).data)

@@ -2,7 +2,7 @@
 
 A store on disk is a folder that is complete or absent, never half there (`preparing` sees to that):
 
-    store.json     format version, source, pipeline, class names, fingerprint
+    store.json     format version, source, how it was read, pipeline, class names, fingerprint
     pictures.npy   uint8 (N, H, W, C), in the order of the source
     names.bin      the N names (see `texts`)
     skipped.bin    what could not be prepared and why: name and reason in turn
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from betabloom.data.pictures.pipeline import Pipeline
+from betabloom.data.pictures.reading import Reading
 from betabloom.data.store.split import split_pictures
 from betabloom.data.store.texts import Texts, write_texts
 from betabloom.errors import FormatError, UsageError
@@ -46,7 +47,7 @@ __all__ = [
     "write_skipped",
 ]
 
-FORMAT = 2
+FORMAT = 3
 """Version of the format above; a store of another version is prepared anew."""
 
 
@@ -67,6 +68,7 @@ class Store:
         skipped: What could not be prepared, as {"name": …, "reason": …}.
         changed: Whether the source changed while it was prepared. The pictures are sound, but the next `prepare` does
             not take them for those of the source.
+        reading: How its pictures were read, or None where that is not known.
         refused: Indices in the source of skipped pictures that could not be accessed and may come back, int64.
         path: The folder it lies in, or None in memory.
     """
@@ -82,6 +84,7 @@ class Store:
     splits: dict[str, np.ndarray] = field(default_factory=dict)
     skipped: Sequence[dict[str, str]] = ()
     changed: bool = False
+    reading: Reading | None = None
     refused: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     path: Path | None = None
 
@@ -219,6 +222,7 @@ def write_facts(folder: Path, store: Store) -> None:
     for key in ("source_name", "fingerprint", "label_names", "changed"):
         facts[key] = getattr(store, key)
     facts["pipeline"] = store.pipeline.to_dict()
+    facts["reading"] = None if store.reading is None else store.reading.options()
     arrays = {"digests": store.digests, "refused": store.refused}
     arrays |= {f"split/{name}": indices for name, indices in store.splits.items()}
     if store.labels is not None:
@@ -264,6 +268,7 @@ def _read(folder: Path) -> Store:
         splits={key.removeprefix("split/"): value for key, value in arrays.items() if key.startswith("split/")},
         skipped=_Skipped(Texts(folder / "skipped.bin")),
         changed=facts["changed"],
+        reading=None if facts["reading"] is None else Reading(**facts["reading"]),
         refused=arrays["refused"],
         path=folder,
     )

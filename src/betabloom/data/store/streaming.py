@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -62,9 +63,13 @@ class Head(Source):
         """Decode picture `index`; see `Source.read`."""
         return self._stream.decode(self._file(index))
 
+    def read_transparent(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
+        """Decode picture `index` with its transparency; see `Source.read_transparent`."""
+        return self._stream.decode(self._file(index), at_least, alpha=True)
+
     def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
-        return peek(self._file(index))
+        return peek(self._file(index), self._stream.reading)
 
     def fingerprint(self) -> str:
         """Digest the names and the encoded pictures."""
@@ -131,7 +136,7 @@ def _decoded(
 
     def prepare(number: int, name: str, file: Path | BinaryIO) -> Result:
         try:
-            return number, name, pipeline(stream.decode(file, pipeline.enough))
+            return number, name, pipeline(stream.decode(file, pipeline.enough, alpha=pipeline.channels == 4))
         except PictureError as error:
             return number, name, error
 
@@ -185,7 +190,8 @@ class Streamed:
                 f"'{name}' ({reason})" for name, reason in itertools.islice(stream.skipped.reasons.items(), 3)
             )
             raise SourceError(f"no usable picture in '{stream.name}'" + (f": {some}" if some else ": it is empty"))
-        self.store = Store.from_array(np.concatenate(parts)[:keep], source_name=stream.name, pipeline=pipeline)
+        kept = Store.from_array(np.concatenate(parts)[:keep], source_name=stream.name, pipeline=pipeline)
+        self.store = dataclasses.replace(kept, reading=stream.reading)
 
     def batches(self, size: int, seed: int = 0, holdout: float = 0.1, buffer: int = 2048) -> StreamBatches:
         """Batches without end, pass after pass, each in another order.

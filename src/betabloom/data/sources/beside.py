@@ -1,0 +1,46 @@
+"""What lies beside pictures and is none: hidden files, folders that systems keep, and what a person leaves out."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from betabloom.data.pictures.decode import readable_suffixes
+
+if TYPE_CHECKING:
+    from betabloom.data.pictures.reading import Reading
+
+__all__ = ["METADATA", "ignored_as"]
+
+METADATA = ("metadata.jsonl", "metadata.csv", "dataset.json")
+"""Files that give labels to the pictures beside them."""
+
+# Deleted pictures, thumbnails, snapshots and resource forks, as Windows, macOS and network storage keep them.
+_SYSTEM = frozenset(
+    {
+        "#recycle", "#snapshot", "$recycle.bin", "@__thumb", "@eadir", "@recently-snapshot", "@recycle", "@sharebin",
+        "@sharesnap", "@tmp", "__macosx", "lost+found", "network trash folder", "recycler", "system volume information",
+        "temporary items",
+    }
+)  # fmt: skip
+
+
+def ignored_as(name: str, reading: Reading) -> str:
+    """Tell why a file or folder of this relative name (forward slashes) is left out.
+
+    Returns:
+        How it is counted: "hidden", the name of a system's folder, "excluded", or its ending where that is no
+        picture's; "" for a picture. Folders are asked for with a "/" at the end.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+    for part in parts:
+        if part.startswith("."):
+            return "hidden"
+        if part.casefold() in _SYSTEM:
+            return part
+    if reading.excludes(name.rstrip("/")):
+        return "excluded"
+    suffix = PurePosixPath(name).suffix.lower()
+    if name.endswith("/") or suffix in readable_suffixes():
+        return ""
+    return suffix or "no ending"

@@ -1,0 +1,77 @@
+"""Files of several pages or frames as as many pictures: stacks of a microscope, scans, animations."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from betabloom.data.pictures.decode import PAGED, decode, pages_in, peek
+from betabloom.data.sources.source import Source
+from betabloom.errors import PictureError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from betabloom.data.pictures.decode import PictureFacts
+    from betabloom.data.sources.encoded import Encoded
+
+__all__ = ["Paged"]
+
+
+class Paged(Source):
+    """The pictures of another source, and of files with several pages or frames each of these.
+
+    Page k, counted from 1, of "stack.tif" is named "stack.tif page k".
+
+    Arguments:
+        source: The files.
+    """
+
+    def __init__(self, source: Encoded) -> None:
+        self._source, self.reading = source, source.reading
+        counts = [_count(source, index) for index in range(len(source))]
+        self._places = [(index, page) for index, count in enumerate(counts) for page in range(count)]
+        self.name, self.left_alone, self.notes = source.name, source.left_alone, source.notes
+        self.path: Path | None = getattr(source, "path", None)
+        self.names = [source.names[i] + (f" page {page + 1}" if counts[i] > 1 else "") for i, page in self._places]
+        of_each = np.array([index for index, _ in self._places], dtype=np.int64)
+        self.labels = None if source.labels is None else source.labels[of_each]
+        self.label_names = source.label_names
+        self.splits = {name: np.flatnonzero(np.isin(of_each, rows)) for name, rows in source.splits.items()}
+
+    def read(self, index: int) -> Image.Image:
+        """Decode picture `index`; see `Source.read`."""
+        file, page = self._places[index]
+        return decode(self._source.open(file), self.reading, page=page)
+
+    def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
+        """Decode picture `index`; see `Source.read_reduced`."""
+        file, page = self._places[index]
+        return decode(self._source.open(file), self.reading, at_least=at_least, page=page)
+
+    def read_transparent(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
+        """Decode picture `index` with its transparency; see `Source.read_transparent`."""
+        file, page = self._places[index]
+        return decode(self._source.open(file), self.reading, at_least=at_least, alpha=True, page=page)
+
+    def facts(self, index: int) -> PictureFacts:
+        """Read the header of picture `index`; see `Source.facts`."""
+        file, page = self._places[index]
+        return peek(self._source.open(file), self.reading, page)
+
+    def fingerprint(self) -> str:
+        """Digest what the other source does, and how many pages there are."""
+        return f"{self._source.fingerprint()}{len(self._places):x}"
+
+
+def _count(source: Encoded, index: int) -> int:
+    suffix = PurePosixPath(source.names[index]).suffix.lower()
+    if Image.registered_extensions().get(suffix, PAGED[0]) not in PAGED:
+        return 1
+    try:
+        return pages_in(source.open(index))
+    except PictureError:
+        return 1
