@@ -54,7 +54,14 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is too near, learned from `n` held-out pictures."""
+    """What is too near, learned from held-out pictures.
+
+    Attributes:
+        distance: The quantile of their distances to the nearest training picture.
+        ratio: The quantile of the ratios of these to the distances to the 50 next nearest.
+        n: How many held-out pictures there were.
+        quantile: Which quantile, in (0, 1).
+    """
 
     distance: float
     ratio: float

@@ -221,7 +221,7 @@ def _dimensions(records: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def _sheet(image: Image.Image, config: Config, text: str) -> str:
-    """A sheet of pictures as `plot.grid` arranges them, with the page showing through between them."""
+    """A sheet of pictures as `sheets.grid` arranges them, with the page showing through between them."""
     clear = np.zeros((image.height, image.width), bool)
     clear[np.arange(image.height) % (config.data.height + 2) < 2] = True
     clear[:, np.arange(image.width) % (config.data.width + 2) < 2] = True

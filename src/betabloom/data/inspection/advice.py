@@ -43,7 +43,7 @@ def _on_levels(report: Report) -> Iterator[str]:
     bits = [remark for remark in report.remarks if " bits per channel" in remark]
     guess = f"0,{257 * report.levels[1] + 256}" if bits else f"0,{max(1, report.levels[1])}"
     for full in (4095, 1023, 16383):  # 12, 10 and 14 bits, where the brightest value lies just below
-        if bits and full / 4 < 257 * report.levels[1] <= full:
+        if bits and full / 4 < 257 * (report.levels[1] - 0.5) <= full:
             guess = f"0,{full}"
     what = "they may have fewer bits than their files" if bits else "they may be masks or sprites"
     yield (
