@@ -120,3 +120,13 @@ def test_a_sheet_among_the_pictures_is_named_and_does_not_change_what_is_learned
     assert list(after.skipped) == [{"name": "generated.png", "reason": "a sheet of pictures that betabloom made"}]
     save_png(Image.new("RGB", (16, 16)), photos / "one.png", {"verb": "generate", "n": 1, "alone": True})
     assert "one.png" in list(prepare(Folder(photos), Pipeline.named("square", (16, 16))).names)
+
+
+def test_addresses_of_files_in_a_table_are_files_here_or_say_why_not(tmp_path):
+    photos = as_folder(tmp_path, CATS)
+    (photos / "0.bmp").rename(photos / "été 50% #1.bmp")
+    uris = [(photos / "été 50% #1.bmp").as_uri(), "file://nas/a.bmp", "https://example.org/a.bmp"]
+    (tmp_path / "t.csv").write_text("path\n" + "\n".join(uris) + "\n")
+    store = prepare(open_source(tmp_path / "t.csv"), Pipeline.named("square", (16, 16)))
+    assert len(store) == 1
+    assert ["another machine" in store.skipped[0]["reason"], "web address" in store.skipped[1]["reason"]] == [True] * 2

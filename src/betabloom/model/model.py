@@ -1,4 +1,7 @@
-"""Models on disk: safetensors and JSON, never pickle. What the files are called and must hold: `modeldir`."""
+"""A trained model: what it can do, and how it is saved and loaded, as safetensors and JSON, never by pickle.
+
+What the files are called and must hold is written in `directory`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What torch does slowly on a CPU, done in another way: the same functions of the same weights, up to rounding.
+"""Layers that torch computes slowly on a CPU, computed in other ways: equal but for rounding.
 
 What was measured is in docs/log.md. On other devices convolutions are left to torch.
 """

@@ -1,4 +1,4 @@
-r"""Linear layers so large that the gradient of their weights is never made as a whole.
+r"""Linear layers that can be trained without ever holding the gradient of all their weights in memory.
 
 The weights W (out, in) of a layer y = xWᵀ + b have, for a batch of B pictures, the gradient
 
@@ -62,7 +62,7 @@ class LargeLinear(nn.Linear):
 
 
 def together(x: Tensor, layers: Sequence[LargeLinear]) -> tuple[Tensor, ...]:
-    """What each of some layers makes of x (B, in)."""
+    """The outputs of several layers for the same x (B, in)."""
     kept = [layer.factors for layer in layers if layer.factors is not None]
     if len(kept) < len(layers) or not torch.is_grad_enabled():
         return tuple(nn.functional.linear(x, layer.weight, layer.bias) for layer in layers)

@@ -163,9 +163,9 @@ class _Example:
         own = [picture for picture in self.pictures if picture[0].rpartition(".")[0] == self.stem]
         for name, content in own[:1] or self.pictures:
             yield name, content, self.label
-        for name, _ in self.pictures if own else ():
-            if name != own[0][0]:
-                skipped.add(f"{place}/{name}", f"beside '{own[0][0]}', which is the picture of this example")
+        for picture in self.pictures if own else ():
+            if picture is not own[0]:
+                skipped.add(f"{place}/{picture[0]}", f"beside '{own[0][0]}', which is the picture of this example")
 
 
 def _examples(place: str, reading: Reading, skipped: Skipped) -> Iterator[tuple[str, bytes, int | None]]:

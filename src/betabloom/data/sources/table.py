@@ -14,7 +14,7 @@ import numpy as np
 
 from betabloom.data.pictures.decode import readable_suffixes
 from betabloom.data.sources.encoded import Encoded, natural, stamp_of
-from betabloom.errors import PictureError, SourceError
+from betabloom.errors import PictureError, SourceError, UsageError
 from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Table(Encoded):
         row = self._rows[index]
         if not row.path.strip():
             raise PictureError(f"row {row.number} of the table has no path")
-        path = row.path.removeprefix("file://")
+        path = _of_address(row.path.strip()) if row.path.strip().lower().startswith("file:") else row.path
         if "://" in path:
             raise PictureError("a web address; download it first")
         if "\0" in path:
@@ -110,6 +110,13 @@ def _existing(folder: Path, path: str) -> Path:
     slashes = path.replace("\\", "/")
     ways = [folder / os.path.expanduser(way) for way in (path, path.strip(), slashes, slashes.strip())]  # noqa: PTH111
     return next((way for way in ways if os.path.lexists(way)), ways[0])  # Path.expanduser raises for unknown users
+
+
+def _of_address(address: str) -> str:
+    try:
+        return str(local_path(address))
+    except UsageError as error:
+        raise PictureError(str(error)) from None
 
 
 def _text_of(path: Path) -> str:
