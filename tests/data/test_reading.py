@@ -308,3 +308,17 @@ def test_a_word_names_the_same_source_where_a_folder_has_its_name(
     assert locate.resolved("drawn") == "drawn"
     assert locate.resolved("./drawn") == str(tmp_path / "drawn")
     assert len(open_source("./drawn")) == 1
+
+
+def test_a_model_of_transparent_pictures_draws_transparent_ones(tmp_path: Path) -> None:
+    import betabloom
+    from betabloom.imaging import sheets
+
+    icons = np.zeros((24, 16, 16, 4), np.uint8)
+    icons[:, 4:12, 4:12] = [200, 100, 50, 255]
+    store = betabloom.prepare([Image.fromarray(icon) for icon in icons], 16, channels=4)
+    model = betabloom.fit(store, "tiny", steps=2, colour=0.2, widths=(8, 8), latents=4, flow=0, progress=False)
+    made = model.generate(2)
+    assert made.shape == (2, 16, 16, 4)
+    assert sheets.grid(made).mode == "RGBA"
+    assert np.array_equal(model.prepare([Image.fromarray(icons[0])])[0], store.pictures[0])

@@ -52,6 +52,8 @@ def test_every_command_runs_and_records_how(place, monkeypatch, capsys, words):
     if path.suffix in (".png", ".webp", ".gif"):
         record = read_png(path) if path.suffix == ".png" else read_animation(path)
         assert record["verb"] == words[0]
+        main.run(["info", str(path), "--json"])
+        assert json.loads(capsys.readouterr().out)["verb"] == words[0]
         first = path.read_bytes()
         seed = ["--seed", str(record["seed"])] if "seed" in record and "--seed" not in words else []
         main.run([*words, *seed, "--force"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
 from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import Json, aligned, print_lines
-from betabloom.errors import UsageError
+from betabloom.errors import FormatError, UsageError
 
 __all__ = ["info"]
 
@@ -44,9 +45,7 @@ def _of_file(path: Path) -> dict[str, Any]:
 
         codes = read_codes(path)
         return {"codes": len(codes.names), "latents": codes.mean.shape[1], "model": codes.model}
-    from betabloom.imaging.output import read_record
-
-    facts = read_record(path)
+    facts = _record(path)
     if facts.get("verb") == "generate":
         from betabloom.generate.writing import command_to_repeat
 
@@ -98,3 +97,14 @@ def _written(value: Any) -> str:
         text = ", ".join(map(_written, value[:12]))
         return f"{text} … ({len(value)} in all)" if len(value) > 12 else text
     return str(value)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """How a picture or an animation was made."""
+    from betabloom.imaging.animation import read_animation
+    from betabloom.imaging.output import read_record
+
+    if path.suffix.lower() in (".gif", ".webp"):
+        with contextlib.suppress(FormatError):
+            return read_animation(path)
+    return read_record(path)

@@ -44,6 +44,8 @@ Scale = Annotated[int, Option(minimum=1, maximum=16, help="Enlarges the frames o
 
 def split_model(words: Sequence[str] | None) -> tuple[Path | None, list[str]]:
     """The model, if the first word names one, and the rest."""
+    if "numpy" not in sys.modules:  # before it is loaded: a model shares the work among threads of its own
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     given = list(words or [])
     return (Path(given[0]), given[1:]) if given and is_model(Path(given[0])) else (None, given)
 
@@ -51,8 +53,6 @@ def split_model(words: Sequence[str] | None) -> tuple[Path | None, list[str]]:
 def open_generator(path: Path | None, device: str) -> Generator:
     """The model, without torch where that will do: importing it takes longer than drawing."""
     if device == "cpu":
-        if "numpy" not in sys.modules:  # the model shares the work among threads of its own
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from betabloom.model.without_torch import ENCODED, open_without_torch
 
         light = open_without_torch(path)

@@ -64,6 +64,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Measure, and work with codes": {
         "evaluate": "evaluate.evaluate",
+        "atlas": "atlas.atlas",
         "encode": "codes.encode",
         "decode": "codes.decode",
         "info": "info.info",

@@ -64,7 +64,7 @@ def curves(records: Sequence[Mapping[str, Any]]) -> Image.Image:
     return Image.fromarray(pixels[:, :, :3].copy())
 
 
-def line_chart(series: Mapping[str, Points], label: str) -> str:
+def line_chart(series: Mapping[str, Points], label: str, whole: bool = False) -> str:
     """Draw one line for every series, as SVG; "" if there are no points.
 
     A first value far outside all that follow (the untrained network's) is cut off rather than flattening the rest.
@@ -72,6 +72,7 @@ def line_chart(series: Mapping[str, Points], label: str) -> str:
     Arguments:
         series: Name, "train" or "validation", → points (x, y).
         label: What the chart shows, for screen readers.
+        whole: Show also a first value that is far outside.
     """
     points = [point for each in series.values() for point in each]
     if not points:
@@ -81,7 +82,8 @@ def line_chart(series: Mapping[str, Points], label: str) -> str:
         marker = "o" if name == "validation" and len(each) < FEW else None
         axis.plot(*zip(*each, strict=True), color=INK[name], linewidth=1.3, marker=marker, markersize=3, gid=name)
     axis.set_xlim(_to_ticks(min(x for x, _ in points), max(x for x, _ in points)))
-    axis.set_ylim(_to_ticks(*_visible([y for _, y in points])))
+    heights = [y for _, y in points]
+    axis.set_ylim(_to_ticks(*((min(heights), max(heights)) if whole else _visible(heights))))
     return _svg(figure, label)
 
 

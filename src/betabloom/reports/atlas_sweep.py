@@ -152,7 +152,7 @@ def _planned(config: Config, out: Path, betas: Sequence[float], seeds: int, stor
     for section, values in config.to_dict().items():
         for name, value in values.items():
             before = plan["config"].get(section, {}).get(name, value)
-            if before != value and name not in ("steps", "widths", "budget", "epochs"):
+            if before != value and name not in ("budget", "epochs") and (value or name not in ("steps", "widths")):
                 raise UsageError(
                     f"The atlas in {out} was made with {name} = {before}, not {value}. Choose another folder with -o."
                 )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
+    from betabloom.config import ModelConfig
     from betabloom.model.model import Model
     from betabloom.networks.spec import Layer
     from betabloom.system.console import Progress
@@ -166,24 +167,26 @@ def share(
         return _pictures(decoder(layers, found, finish), drawn[:count], progress, text)
 
     result, levels = _chosen(layers, weights, drawn_with, exact)
-    about = {
-        "layers": result.layers,
-        "latents": m.latents,
-        "shape": list(model.config.shape),
-        "likelihood": m.likelihood,
-        "scale": float(np.exp(weights.get("likelihood.log_scale", 0.0))),
-    }
     facts = {
         "title": title or str(model.training.get("source", "")),
         "fingerprint": model.fingerprint,
         "betabloom": __version__,
-        "network": about,
+        "network": _network(result, m, model.config.shape, weights),
         "codes": {"count": codes, "scale": [float(s) for s in scale]},
         "directions": _directions(model),
     }
     page = _page(facts, np.concatenate(result.numbers), numbers)
     write_text(Path(path), page)
     return {"bits": result.bits, "levels": levels, "bytes": len(page.encode()), "codes": codes, "seed": seed}
+
+
+def _network(
+    result: Packed, m: ModelConfig, shape: tuple[int, int, int], weights: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """What the page is told of the decoder."""
+    scale = float(np.exp(weights.get("likelihood.log_scale", 0.0)))
+    about = {"layers": result.layers, "latents": m.latents, "shape": list(shape)}
+    return {**about, "likelihood": m.likelihood, "scale": scale}
 
 
 def _chosen(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["disentanglement_scores"]
+__all__ = ["disentanglement_scores", "plain_scores"]
 
 
 def disentanglement_scores(
@@ -51,3 +51,11 @@ def disentanglement_scores(
 
     found = measured(sample, light, seed, few if quick else REPLICATES) + measured(sample, heavy, seed, few)
     return {each.name: each for each in found}
+
+
+def plain_scores(codes: Array, factors: Array, kinds: Sequence[str] | None = None, seed: int = 0) -> dict[str, float]:
+    """The same scores without intervals, for those who repeat trainings; arguments as of `disentanglement_scores`."""
+    sample, found = sample_of(codes, factors, kinds), dict[str, float]()
+    for each in (mutual_scores, linear_scores, forest_scores, ease_scores, intervention_scores):
+        found |= each(sample, seed)
+    return found
