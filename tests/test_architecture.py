@@ -32,7 +32,7 @@ FLOORS = [
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Inside data, from the ground up.
-SHELVES = ["pictures", "sources", "store", "inspection"]
+SHELVES = ["pictures", "sources", "store", "inspection", "picture"]
 MODEL_CODE = {room for rooms in FLOORS[4:] for room in rooms}
 
 

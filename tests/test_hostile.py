@@ -28,7 +28,7 @@ from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.model.codes import Codes, load_codes, save_codes
 from betabloom.model.directory import describe
 from betabloom.system import atomic, tensors
-from betabloom.training import run_folder
+from betabloom.training import checkpoints, run_folder
 
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
 WHOLE = {
@@ -296,18 +296,18 @@ def test_a_checkpoint_that_lies_is_refused(tmp_path):
     """Its hashes are right: whoever made it can compute them too."""
     expected = {"a": torch.zeros(3)}
     for lie in ({"a": torch.zeros(4)}, {"b": torch.zeros(3)}, {"a": torch.full((3,), torch.nan)}):
-        run_folder.save_checkpoint(tmp_path, 1, lie, {})
+        checkpoints.save_checkpoint(tmp_path, 1, lie, {})
         with pytest.raises(FormatError, match=r"No checkpoint in .* can be read"):
-            run_folder.latest_checkpoint(tmp_path, expected)
-    run_folder.save_checkpoint(tmp_path, 1, expected, {})
-    assert run_folder.latest_checkpoint(tmp_path, {**expected, "c": torch.zeros(9)}, optional=["c"])
-    state = {**run_folder._read_state(tmp_path / "step-000000001"), "format_version": 9}
-    atomic.write_json(tmp_path / "step-000000001" / "state.json", {"state": state, "check": run_folder._check(state)})
+            checkpoints.latest_checkpoint(tmp_path, expected)
+    checkpoints.save_checkpoint(tmp_path, 1, expected, {})
+    assert checkpoints.latest_checkpoint(tmp_path, {**expected, "c": torch.zeros(9)}, optional=["c"])
+    state = {**checkpoints._read_state(tmp_path / "step-000000001"), "format_version": 9}
+    atomic.write_json(tmp_path / "step-000000001" / "state.json", {"state": state, "check": checkpoints._check(state)})
     with pytest.raises(FormatError, match="format version 9, not 1"):
-        run_folder.latest_checkpoint(tmp_path, expected)
+        checkpoints.latest_checkpoint(tmp_path, expected)
     os.truncate(tmp_path / "step-000000001" / "state.json", 10 << 30)
     with pytest.raises(FormatError, match="10,737,418,240 bytes"):
-        run_folder.latest_checkpoint(tmp_path, expected)
+        checkpoints.latest_checkpoint(tmp_path, expected)
 
 
 def test_code_files_that_are_a_trap_are_refused(tmp_path):

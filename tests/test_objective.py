@@ -10,7 +10,6 @@ import torch
 
 from betabloom.errors import UsageError
 from betabloom.vae.build import build_vae
-from betabloom.vae.divergence import geometric_jensen_shannon, mmd, mmd_to_standard_normal, normal_kl
 from betabloom.vae.objective import (
     Capacity,
     Elbo,
@@ -23,6 +22,7 @@ from betabloom.vae.objective import (
     aggregate_log_density,
     normalised_beta,
 )
+from betabloom.vae.other_divergences import geometric_jensen_shannon, mmd, mmd_to_standard_normal, normal_kl
 from betabloom.vae.posterior import DiagonalNormal, Point
 from betabloom.vae.prior import StandardNormal
 from betabloom.vae.schedule import Constant, LinearSchedule

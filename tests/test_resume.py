@@ -24,7 +24,7 @@ from betabloom.errors import BetabloomError, FormatError, UsageError
 from betabloom.system import atomic
 from betabloom.system.locks import locked
 from betabloom.system.signals import Interrupted, stop_requests
-from betabloom.training import finish, loop, resume, run_folder, setup, validate
+from betabloom.training import checkpoints, finish, loop, resume, run_folder, setup, validate
 
 
 def results(folder: Path) -> dict[str, object]:
@@ -151,63 +151,63 @@ def damaged(content: bytes, how: str) -> bytes:
 def test_a_damaged_newest_checkpoint_is_noticed_wherever_and_the_one_before_is_used(file, how, tmp_path):
     tensors = {"a": torch.arange(30.0)}
     for step in (1, 2):
-        run_folder.save_checkpoint(tmp_path, step, tensors, {"note": step, "text": "x" * 300})
+        checkpoints.save_checkpoint(tmp_path, step, tensors, {"note": step, "text": "x" * 300})
     path = tmp_path / "step-000000002" / file
     if how == "missing":
         path.unlink()
     else:
         path.write_bytes(damaged(path.read_bytes(), how))
-    found, state, complaints = run_folder.latest_checkpoint(tmp_path, tensors)
+    found, state, complaints = checkpoints.latest_checkpoint(tmp_path, tensors)
     assert (state["note"], len(complaints)) == (1, 1)
     assert torch.equal(found["a"], tensors["a"])
-    run_folder.save_checkpoint(tmp_path, 2, tensors, {"note": 3})
-    assert run_folder.latest_checkpoint(tmp_path, tensors)[1:] == (run_folder._read_state(path.parent), [])
+    checkpoints.save_checkpoint(tmp_path, 2, tensors, {"note": 3})
+    assert checkpoints.latest_checkpoint(tmp_path, tensors)[1:] == (checkpoints._read_state(path.parent), [])
 
 
 def test_damaged_checkpoints_do_not_push_out_good_ones(tmp_path):
     """The newest is damaged, and what goes on from the one before has not come as far: both good ones are kept."""
     tensors = {"a": torch.arange(3.0)}
     for step in (10, 20):
-        run_folder.save_checkpoint(tmp_path, step, tensors, {})
+        checkpoints.save_checkpoint(tmp_path, step, tensors, {})
     (tmp_path / "step-000000020" / "state.json").write_text("x")
-    run_folder.save_checkpoint(tmp_path, 15, tensors, {})
+    checkpoints.save_checkpoint(tmp_path, 15, tensors, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000010", "step-000000015"]
 
 
 def test_every_flipped_bit_of_the_state_is_noticed(tmp_path):
     tensors = {"a": torch.arange(3.0)}
-    run_folder.save_checkpoint(tmp_path, 7, tensors, {"seconds": 1.25, "records": 3})
+    checkpoints.save_checkpoint(tmp_path, 7, tensors, {"seconds": 1.25, "records": 3})
     path = tmp_path / "step-000000007" / "state.json"
-    content, state = path.read_bytes(), run_folder._read_state(path.parent)
+    content, state = path.read_bytes(), checkpoints._read_state(path.parent)
     for place in range(len(content)):
         for bit in (0, 3, 6):
             path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
             with contextlib.suppress(FormatError):
-                assert run_folder._read_state(path.parent) == state  # white space became other white space
+                assert checkpoints._read_state(path.parent) == state  # white space became other white space
 
 
 def test_what_cannot_be_read_back_is_not_kept(tmp_path, monkeypatch):
     tensors = {"a": torch.arange(3.0)}
-    run_folder.save_checkpoint(tmp_path, 1, tensors, {})
+    checkpoints.save_checkpoint(tmp_path, 1, tensors, {})
     monkeypatch.setattr(run_folder, "sha256", lambda *_, **__: "other")
     with pytest.raises(OSError, match="read back"):
-        run_folder.save_checkpoint(tmp_path, 2, tensors, {})
+        checkpoints.save_checkpoint(tmp_path, 2, tensors, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
-    assert run_folder.latest_checkpoint(tmp_path, tensors)
+    assert checkpoints.latest_checkpoint(tmp_path, tensors)
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_before_the_oldest_goes(tmp_path, monkeypatch):
     """tmp → fsync of files and folder → rename → fsync of the parent → read back → the oldest goes."""
     tensors = {"a": torch.arange(3.0)}
     for step in (1, 2):
-        run_folder.save_checkpoint(tmp_path, step, tensors, {})
+        checkpoints.save_checkpoint(tmp_path, step, tensors, {})
     done = []
     rename, removed, sync, read_back = Path.rename, shutil.rmtree, atomic.sync, run_folder.sha256
     monkeypatch.setattr(atomic, "sync", lambda path: (done.append(f"sync {path.name}"), sync(path)))
     monkeypatch.setattr(Path, "rename", lambda self, to: (done.append(f"rename {to.name}"), rename(self, to)))
     monkeypatch.setattr(run_folder, "sha256", lambda path, **o: (done.append("read back"), read_back(path, **o))[1])
     monkeypatch.setattr(shutil, "rmtree", lambda path, **o: (done.append(f"remove {path.name}"), removed(path, **o)))
-    run_folder.save_checkpoint(tmp_path, 3, tensors, {})
+    checkpoints.save_checkpoint(tmp_path, 3, tensors, {})
     assert set(done[:2]) == {"sync state.safetensors", "sync state.json"}
     part = done[2].removeprefix("sync ")
     assert atomic.is_leftover(Path(part))
@@ -354,7 +354,7 @@ def test_sheets_of_steps_that_did_not_come_to_be_go(small_store, tiny_config, tm
 
 def test_a_command_that_is_shown_can_be_typed_whatever_the_folder_is_called():
     for name in ("run", "a b", "-dash", "it's", "line\nbreak", "--resume"):
-        words = shlex.split(run_folder.resume_command(Path(name)))
+        words = shlex.split(checkpoints.resume_command(Path(name)))
         assert words[:3] == ["betabloom", "train", "--resume"]
         assert Path(words[3]) == Path(name)
         assert not words[3].startswith("-")

@@ -20,7 +20,7 @@ from betabloom.data import Store
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.imaging.png import read_png
 from betabloom.networks.spec import FAMILIES
-from betabloom.training import loop, run_folder, setup
+from betabloom.training import checkpoints, loop, setup
 from betabloom.training import step as one_step
 from betabloom.training.state import learning_rate
 from betabloom.vae.likelihood import LIKELIHOODS
@@ -261,9 +261,9 @@ def test_nothing_to_resume_and_other_pictures_are_refused(small_store, tiny_conf
 def test_a_checkpoint_holds_two_generations_and_no_leftovers(small_store, tiny_config, tmp_path):
     tensors = {"a": torch.arange(3.0)}
     for step in (5, 40, 300):
-        run_folder.save_checkpoint(tmp_path / "c", step, tensors, {"note": step})
+        checkpoints.save_checkpoint(tmp_path / "c", step, tensors, {"note": step})
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["step-000000040", "step-000000300"]
-    found, state, complaints = run_folder.latest_checkpoint(tmp_path / "c", tensors)
+    found, state, complaints = checkpoints.latest_checkpoint(tmp_path / "c", tensors)
     assert torch.equal(found["a"], tensors["a"])
     assert state["note"] == 300
     assert complaints == []

@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 from scipy.spatial.distance import cdist
 
-from betabloom.metrics.gaussian import shrunk_covariance
+from betabloom.metrics.covariance import shrunk_covariance
 from betabloom.metrics.neighbours import distance_blocks
 
 

@@ -92,8 +92,9 @@ def train(
     """
     started = time.monotonic()
     from betabloom.system.console import progress, show_log
+    from betabloom.system.paths import shell_quoted
     from betabloom.training import loop
-    from betabloom.training.run_folder import resume_command, shell_quoted
+    from betabloom.training.checkpoints import resume_command
     from betabloom.training.setup import check_settings
 
     show_log()
@@ -173,7 +174,8 @@ def _with_splits_of(store: Store | Streamed, config: Config, asked: bool) -> Con
 
 def _run_folder(out: Path | None, source: str, preset: str) -> Path:
     """The run directory to make; one that exists is refused."""
-    from betabloom.training.run_folder import is_free, resume_command
+    from betabloom.training.checkpoints import resume_command
+    from betabloom.training.run_folder import is_free
 
     if out is None:
         return Path("runs") / f"{safe_name(source)}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -199,7 +201,7 @@ def _claim(folder: Path) -> Path:
 
 def _prepare_again(config: Config, run: Path) -> Store | Streamed:
     """The same for a run that is continued; if the pictures are gone, say which run misses them."""
-    from betabloom.training.run_folder import resume_command
+    from betabloom.training.checkpoints import resume_command
 
     try:
         return _prepare(config)

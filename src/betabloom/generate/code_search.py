@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from betabloom.metrics.gaussian import shrunk_covariance
+from betabloom.metrics.covariance import shrunk_covariance
 from betabloom.seeds import check
 from betabloom.vae import inference
 

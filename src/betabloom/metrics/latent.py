@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from betabloom.errors import UsageError
-from betabloom.metrics.gaussian import shrunk_covariance
+from betabloom.metrics.covariance import shrunk_covariance
 from betabloom.metrics.measure import Measure, of_mean
 
 if TYPE_CHECKING:

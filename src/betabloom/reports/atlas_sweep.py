@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import UsageError
 from betabloom.system.atomic import write_json
+from betabloom.system.paths import shell_quoted
 from betabloom.training.loop import Interrupted, train
-from betabloom.training.run_folder import run_config, shell_quoted
+from betabloom.training.run_folder import run_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from betabloom.errors import UsageError
-from betabloom.metrics.gaussian import shrunk_covariance
+from betabloom.metrics.covariance import shrunk_covariance
 from betabloom.vae.posterior import LOG_2PI
 from betabloom.vae.prior import Prior
 

@@ -12,7 +12,10 @@ from betabloom.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["local_path", "user_folder"]
+import shlex
+from typing import TYPE_CHECKING
+
+__all__ = ["local_path", "shell_quoted", "user_folder"]
 
 
 def local_path(text: str | os.PathLike[str]) -> Path:
@@ -79,3 +82,8 @@ def _own_temporary(variable: str) -> Path:
     if status is None or folder.is_symlink() or status.st_uid != person or status.st_mode & 0o022:
         raise UsageError(f"There is no home folder here. Set {variable} to a folder that betabloom may write to.")
     return folder
+
+
+def shell_quoted(path: Path) -> str:
+    """A path as a shell and a command take it, whatever it begins with."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))

@@ -15,11 +15,12 @@ from betabloom.errors import UsageError
 from betabloom.system.atomic import write_text
 from betabloom.system.signals import Interrupted, Stop, stop_requests
 from betabloom.training.budget import choose, counted, reserve
+from betabloom.training.checkpoints import resume_command
 from betabloom.training.checkup import checkup
 from betabloom.training.finish import finish, finished_model
 from betabloom.training.recovery import average_anew, recover
 from betabloom.training.resume import restore, save, write_config
-from betabloom.training.run_folder import claimed, resume_command, rewind_samples, why_stopped
+from betabloom.training.run_folder import claimed, rewind_samples, why_stopped
 from betabloom.training.run_log import describe, log_file, tracked
 from betabloom.training.setup import make_task, set_up, with_picture_size
 from betabloom.training.state import Run, check_finite, fail, record, summary

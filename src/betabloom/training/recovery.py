@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from betabloom.training.checkup import checkup
-from betabloom.training.state import SMALLER, fail
+from betabloom.training.learning_rate import SMALLER
+from betabloom.training.state import fail
 
 if TYPE_CHECKING:
     from betabloom.training.state import Run

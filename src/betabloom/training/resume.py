@@ -11,16 +11,10 @@ import yaml
 from betabloom.config import FORMER_NAMES as FORMER_SETTINGS
 from betabloom.errors import FormatError, UsageError
 from betabloom.system.atomic import sync, write_text
+from betabloom.training.checkpoints import latest_checkpoint, resume_command, save_checkpoint
 from betabloom.training.optimiser import memory
 from betabloom.training.plan import Plan
-from betabloom.training.run_folder import (
-    latest_checkpoint,
-    resume_command,
-    rewind_metrics,
-    rewind_samples,
-    run_config,
-    save_checkpoint,
-)
+from betabloom.training.run_folder import rewind_metrics, rewind_samples, run_config
 from betabloom.training.setup import planned_steps
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import torch
 
 from betabloom.errors import BetabloomError
 from betabloom.system.console import times
+from betabloom.training.learning_rate import SMALLER, scheduled
 from betabloom.training.plan import Plan
 from betabloom.training.trackers import Trackers
 from betabloom.vae.objective import Objective, normalised_beta
@@ -45,8 +46,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-SMALLER = 1 / 3  # factor on the learning rate for every time that the loss was not a finite number
 
 
 class Sums:
@@ -218,14 +217,8 @@ if TYPE_CHECKING:
 
 
 def learning_rate(run: Run) -> float:
-    """Linear warm-up, then constant, then half a cosine to 0; a third of it for every rollback."""
-    config, state, t = run.task.config.train, run.state, run.state.plan.t
-    peak = config.learning_rate * SMALLER**state.rollbacks
-    rise = min(1.0, max((state.step + 1) / config.warmup_steps, 10 * t)) if config.warmup_steps else 1.0
-    if config.decay_from >= 1 or t <= config.decay_from:
-        return peak * rise
-    fall = (t - config.decay_from) / (1 - config.decay_from)
-    return peak * rise * 0.5 * (1 + math.cos(math.pi * fall))
+    """The learning rate of the next step: see `betabloom.training.learning_rate`."""
+    return scheduled(run.task.config.train, run.state.plan.t, run.state.step, run.state.rollbacks)
 
 
 def check_finite(run: Run, values: Mapping[str, float]) -> None:

@@ -39,7 +39,7 @@ from torch import Tensor
 
 from betabloom.config import guess
 from betabloom.errors import UsageError
-from betabloom.vae.divergence import geometric_jensen_shannon, mmd_to_standard_normal
+from betabloom.vae.other_divergences import geometric_jensen_shannon, mmd_to_standard_normal
 from betabloom.vae.posterior import DiagonalNormal, Posterior
 from betabloom.vae.prior import DiagonalGaussian, Prior, StandardNormal
 from betabloom.vae.schedule import LinearSchedule

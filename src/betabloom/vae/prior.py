@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from betabloom.errors import UsageError
-from betabloom.vae.divergence import normal_kl
+from betabloom.vae.other_divergences import normal_kl
 from betabloom.vae.posterior import normal_log_density
 
 if TYPE_CHECKING:

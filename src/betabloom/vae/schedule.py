@@ -1,8 +1,8 @@
 """Schedules: values that change while a model trains.
 
 A schedule is a function of the progress t ∈ [0, 1], the fraction of the training that is done, so that a preset means
-the same for a two-minute run and for a two-day run. The same schedules serve β(t), the capacity C(t) and the learning
-rate.
+the same for a two-minute run and for a two-day run. The same schedules serve β(t) and the capacity C(t); the learning
+rate has its own: `betabloom.training.learning_rate`.
 """
 
 from __future__ import annotations

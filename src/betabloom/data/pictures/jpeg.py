@@ -6,7 +6,7 @@ a photo of 227 px to 86, where 1/2 leaves 114.
 
 *Plain* means 8 bits, grey or three channels, and nothing in front of the pixels but tables, comments and the JFIF mark:
 no EXIF, no colour profile, no Adobe mark, no second picture. Everything else, and whatever is wrong, is left to
-`picture.decode`.
+`decode.decode`.
 """
 
 from __future__ import annotations
