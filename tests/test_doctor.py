@@ -55,7 +55,7 @@ def check_command(command):
     """A cure can be typed: its options exist, and its values can be."""
     words = shlex.split(command)
     if words[0] == "betabloom":
-        assert words[1] in COMMANDS
+        assert words[1] in COMMANDS or " ".join(words[1:3]) in COMMANDS
         return
     known = command_named("train").options
     for option, value in zip(words[::2], words[1::2], strict=True):

@@ -237,7 +237,7 @@ def test_a_disk_that_takes_no_more_stops_the_run_with_the_reason_and_the_last_ch
     with monkeypatch.context() as patch:
         step = loop.train_step
         patch.setattr(
-            loop, "train_step", lambda s: (step(s), s.step + 1 == 12 and patch.setattr(run_folder, where, full))
+            loop, "train_step", lambda s: (step(s), s.state.step + 1 == 12 and patch.setattr(run_folder, where, full))
         )
         with pytest.raises(BetabloomError, match=f"step 12: .*{reason}.*at step 11 is saved.*--resume"):
             loop.train(small_store, tiny_config, tmp_path)
@@ -247,7 +247,9 @@ def test_a_disk_that_takes_no_more_stops_the_run_with_the_reason_and_the_last_ch
 
 def test_a_folder_that_is_gone_stops_the_run_and_is_not_made_again(small_store, tiny_config, tmp_path, monkeypatch):
     step, out = loop.train_step, tmp_path / "run"
-    monkeypatch.setattr(loop, "train_step", lambda s: (step(s), s.step + 1 == 12 and out.rename(tmp_path / "moved")))
+    monkeypatch.setattr(
+        loop, "train_step", lambda s: (step(s), s.state.step + 1 == 12 and out.rename(tmp_path / "moved"))
+    )
     with pytest.raises(BetabloomError, match=r"step \d+: its folder .*run is gone"):
         loop.train(small_store, tiny_config, out)
     assert not out.exists()
@@ -280,7 +282,9 @@ def test_a_folder_that_becomes_read_only_stops_the_run_and_the_last_checkpoint_s
             tmp_path / "checkpoints",
         )
         patch.setattr(
-            loop, "train_step", lambda s: (step(s), s.step + 1 == 12 and stack.enter_context(read_only(checkpoints)))
+            loop,
+            "train_step",
+            lambda s: (step(s), s.state.step + 1 == 12 and stack.enter_context(read_only(checkpoints))),
         )
         with pytest.raises(BetabloomError, match=r"step 12: .* has become read-only.*at step 11 is saved.*--resume"):
             loop.train(small_store, tiny_config, tmp_path)

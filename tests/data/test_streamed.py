@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,3 +79,33 @@ def test_bad_pictures_are_left_out_and_a_stream_of_nothing_else_is_refused():
         Streamed(Memory(5, broken=5), PIPELINE)
     with pytest.raises(SourceError, match="it is empty"):
         Streamed(Memory(0), PIPELINE)
+
+
+@pytest.mark.parametrize("buffer", [1, 12, 2048])
+def test_a_stream_goes_on_at_its_position_and_decodes_only_what_waits_there(buffer, monkeypatch):
+    """Wherever it stops: within a pass, at its end, and where a batch is of two passes; the position is plain JSON."""
+    wanted = Streamed(Memory(90, broken=5), PIPELINE).batches(16, seed=3, buffer=buffer)
+    expected = [next(wanted) for _ in range(14)]
+    decoded = []
+    decode = Memory.decode
+    monkeypatch.setattr(
+        Memory, "decode", lambda self, *given, **more: (decoded.append(1), decode(self, *given, **more))[1]
+    )
+    for at in range(13):
+        stopped = Streamed(Memory(90, broken=5), PIPELINE).batches(16, seed=3, buffer=buffer)
+        for _ in range(at):
+            next(stopped)
+        resumed = Streamed(Memory(90, broken=5), PIPELINE).batches(16, seed=3, buffer=buffer)
+        decoded.clear()
+        resumed.go_to(json.loads(json.dumps(stopped.position)))
+        if buffer == 12:
+            assert len(decoded) <= 12 + 64 + 16 + 4 * 9  # buffer, a chunk, a batch, and what threads read ahead
+        rest = [next(resumed) for _ in range(14 - at)]
+        assert all(np.array_equal(one, other) for one, other in zip(rest, expected[at:], strict=True)), at
+
+
+def test_a_stream_that_has_lost_what_waits_at_a_position_says_so():
+    batches = Streamed(Memory(90), PIPELINE).batches(16, seed=3)
+    next(batches)
+    with pytest.raises(SourceError, match="has changed"):
+        Streamed(Memory(20), PIPELINE).batches(16, seed=3).go_to(batches.position)
