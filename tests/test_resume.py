@@ -189,7 +189,7 @@ def test_every_flipped_bit_of_the_state_is_noticed(tmp_path):
 def test_what_cannot_be_read_back_is_not_kept(tmp_path, monkeypatch):
     tensors = {"a": torch.arange(3.0)}
     checkpoints.save_checkpoint(tmp_path, 1, tensors, {})
-    monkeypatch.setattr(run_folder, "sha256", lambda *_, **__: "other")
+    monkeypatch.setattr(checkpoints, "sha256", lambda *_, **__: "other")
     with pytest.raises(OSError, match="read back"):
         checkpoints.save_checkpoint(tmp_path, 2, tensors, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
@@ -202,10 +202,10 @@ def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_before_the_oldes
     for step in (1, 2):
         checkpoints.save_checkpoint(tmp_path, step, tensors, {})
     done = []
-    rename, removed, sync, read_back = Path.rename, shutil.rmtree, atomic.sync, run_folder.sha256
+    rename, removed, sync, read_back = Path.rename, shutil.rmtree, atomic.sync, checkpoints.sha256
     monkeypatch.setattr(atomic, "sync", lambda path: (done.append(f"sync {path.name}"), sync(path)))
     monkeypatch.setattr(Path, "rename", lambda self, to: (done.append(f"rename {to.name}"), rename(self, to)))
-    monkeypatch.setattr(run_folder, "sha256", lambda path, **o: (done.append("read back"), read_back(path, **o))[1])
+    monkeypatch.setattr(checkpoints, "sha256", lambda path, **o: (done.append("read back"), read_back(path, **o))[1])
     monkeypatch.setattr(shutil, "rmtree", lambda path, **o: (done.append(f"remove {path.name}"), removed(path, **o)))
     checkpoints.save_checkpoint(tmp_path, 3, tensors, {})
     assert set(done[:2]) == {"sync state.safetensors", "sync state.json"}
@@ -237,7 +237,7 @@ def test_a_disk_that_takes_no_more_stops_the_run_with_the_reason_and_the_last_ch
     with monkeypatch.context() as patch:
         step = loop.train_step
         patch.setattr(
-            loop, "train_step", lambda s: (step(s), s.state.step + 1 == 12 and patch.setattr(run_folder, where, full))
+            loop, "train_step", lambda s: (step(s), s.state.step + 1 == 12 and patch.setattr(checkpoints, where, full))
         )
         with pytest.raises(BetabloomError, match=f"step 12: .*{reason}.*at step 11 is saved.*--resume"):
             loop.train(small_store, tiny_config, tmp_path)
