@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +12,6 @@ from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-import shlex
-from typing import TYPE_CHECKING
 
 __all__ = ["local_path", "shell_quoted", "user_folder"]
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import FormatError
 from betabloom.system.atomic import replacing, sha256, write_json
+from betabloom.system.ownership import FolderKind
+from betabloom.system.paths import shell_quoted
 from betabloom.system.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -25,14 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-
-from typing import TYPE_CHECKING
-
-from betabloom.system.ownership import FolderKind
-
-if TYPE_CHECKING:
-    from pathlib import Path
-from betabloom.system.paths import shell_quoted
 
 __all__ = [
     "CHECKPOINT",
