@@ -146,7 +146,7 @@ def test_every_command_explains_all_its_options_and_shows_how_to_type_it(name, m
     assert all(each.about.help for each in this.parameters if each.name != "what"), name
     assert len({each.name for each in this.parameters}) == len(this.parameters)
     assert "…" not in this.summary
-    assert this.summary.endswith((".", ")"))
+    assert this.summary.endswith((".", ")", "?"))
 
 
 def test_the_overview_lists_every_command_once_and_cuts_nothing(monkeypatch):
