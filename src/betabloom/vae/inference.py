@@ -39,8 +39,8 @@ __all__ = [
     "to_tensor",
 ]
 
+TOGETHER = 16  # codes that are always decoded together, so that a picture is the same however many are made
 FEWEST = 8  # pictures that are worked on at once, of any size; of 64×64 pixels `BATCH`
-ENOUGH = 32  # pictures that are worth putting the weights of a decoder in another form for
 Pictures = np.ndarray
 Codes = np.ndarray
 
@@ -137,9 +137,11 @@ def decode(vae: VAE, codes: Codes, precision: str = "fp32") -> Pictures:
         raise UsageError("The codes contain NaN or infinite values.")
     z = torch.from_numpy(np.ascontiguousarray(codes, np.float32)).to(_device(vae))
     dtype = choose_precision(precision, _device(vae))
-    plain = dtype == torch.float32 and len(z) < ENOUGH
-    draw = vae.decoder if plain else fast_decoder(vae.decoder, dtype)
-    return np.concatenate([to_pictures(vae.likelihood.mean(draw(z[rows]))) for rows in _batches(len(z), at_once(vae))])
+    draw = fast_decoder(vae.decoder, dtype)
+    size = min(TOGETHER, at_once(vae))
+    filled = torch.cat([z, z[-1:].expand(-len(z) % size, -1)])  # another size of batch is added up in another order
+    drawn = [to_pictures(vae.likelihood.mean(draw(filled[rows]))) for rows in _batches(len(filled), size)]
+    return np.concatenate(drawn)[: len(z)]
 
 
 def reconstruct(vae: VAE, pictures: Pictures) -> Pictures:
