@@ -43,7 +43,8 @@ def _on_few(total: int, size: tuple[int, int]) -> str:
     start = "--from flowers64" if fits else f"--from flowers64 --size {_KNOWN}"
     return (
         f"{total:,} pictures are few: a model trained on them alone draws blurred pictures or memorises them. For "
-        f"photos, start from a model: `{start} --budget 20m`. Expect their colours and rough shapes; fine detail takes thousands of pictures."
+        f"photos, start from a model: `{start} --budget 20m`. Expect their colours and rough shapes; "
+        f"fine detail takes thousands of pictures."
     )
 
 
