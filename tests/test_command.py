@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,28 @@ def pick(given: Annotated[list[str], Argument("What.", "FLOWERS")], n: Annotated
     """Pick flowers."""
 
 
+@dataclass(frozen=True)
+class Water:
+    """How flowers are watered."""
+
+    litres: Annotated[float, Option(minimum=0, help="How much.")] = 2.5
+    rain: Annotated[bool, Option("--rain", group="Weather", help="Wait for rain.")] = False
+    days: Annotated[list[str] | None, Option("--on", metavar="DAY", help="When.")] = None
+
+
+SPARING = Water(litres=0.25)
+
+
+def tend(
+    flower: Annotated[str, Argument("Which.", "FLOWER")], *, water: Water, n: Annotated[int, Option("-n")] = 1
+) -> None:
+    """Tend a flower."""
+
+
+def spare(water: Water = SPARING) -> None:
+    """Water a flower a little."""
+
+
 USUAL = {"model": None, "n": 4, "share": 0.5, "text_of_it": None, "each": None, "yes": False}
 
 
@@ -53,6 +76,29 @@ def test_words_become_values(words, changed):
 
 def test_options_may_stand_between_many_words():
     assert Command("pick", pick).parse(["a", "-n", "2", "b", "c"]) == {"given": ["a", "b", "c"], "n": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        ([], {}),
+        (["--litres", "3"], {"litres": 3.0}),
+        (["--on", "monday", "--rain", "--on", "friday"], {"rain": True, "days": ["monday", "friday"]}),
+    ],
+)
+def test_the_fields_of_a_dataclass_are_options_and_arrive_together(words, changed):
+    wanted = {"flower": "rose", "n": 2, "water": replace(Water(), **changed)}
+    assert Command("tend", tend).parse([*words, "rose", "-n", "2"]) == wanted
+    assert Command("spare", spare).parse(words) == {"water": replace(SPARING, **changed)}
+
+
+def test_options_in_a_dataclass_are_described_in_their_place_with_their_own_defaults():
+    assert [each.name for each in Command("tend", tend).parameters] == ["flower", "litres", "rain", "days", "n"]
+    assert list(Command("tend", tend).rows()) == ["Arguments", "Weather", "Options"]
+    assert "How much. [default: 2.5]" in Command("tend", tend).help()
+    assert "How much. [default: 0.25]" in Command("spare", spare).help()
+    with pytest.raises(UsageError, match="--litres must be at least 0"):
+        Command("tend", tend).parse(["rose", "--litres", "-1"])
 
 
 @pytest.mark.parametrize(
@@ -98,8 +144,9 @@ def test_every_command_explains_all_its_options_and_shows_how_to_type_it(name, m
     lines = this.help().splitlines()
     assert max(map(len, lines)) <= 80 or max(len(line) for line in lines if not line.startswith("  betabloom")) <= 80
     assert all(each.about.help for each in this.parameters if each.name != "what"), name
+    assert len({each.name for each in this.parameters}) == len(this.parameters)
     assert "…" not in this.summary
-    assert this.summary.endswith((".", ")"))
+    assert this.summary.endswith((".", ")", "?"))
 
 
 def test_the_overview_lists_every_command_once_and_cuts_nothing(monkeypatch):

@@ -135,11 +135,61 @@ def test_a_dead_decoder(flowers, tmp_path, monkeypatch):
     check_command(found["dead-decoder"].command)
 
 
+@pytest.mark.parametrize("settings", [
+    {"preset": "tiny"}, {**SETTINGS, "warmup_steps": 0}, SETTINGS, {**SETTINGS, "posterior": "point"},
+], ids=len)  # fmt: skip
+def test_twenty_steps_are_no_training(settings, tmp_path, caplog):
+    """What `betabloom train drawn:200 --preset tiny --steps 20` leaves: flat pictures."""
+    settings = {name: value for name, value in settings.items() if name != "preset"} | {"steps": 20}
+    config = Config.preset("tiny", **settings)
+    pictures = data.prepare(data.open_source("drawn:200"), data.Pipeline.named("square", config.shape[1:]))
+    loop.train(pictures, config, tmp_path / "run")
+    (only,) = checkup.read_advice(tmp_path / "run")
+    assert (only.illness, only.command) == ("undertrained", "--steps 200")
+    check_command(only.command)
+    assert "20 steps" in only.sentence
+    assert "passes over the pictures" in only.sentence
+    assert caplog.text.count("too short") == 1
+
+
+def finished(spread, distortions, **facts):
+    """What the doctor says of a finished run with these validations, 100 steps apart."""
+    first = {"step": 1, "split": "train", "distortion": 100.0, "rate": 1.0, "beta": 1.0}
+    records = [first]
+    for step, value in enumerate(distortions, 1):
+        for split in ("train", "validation"):
+            records.append(first | {"step": 100 * step, "split": split, "distortion": value, "rate": 9.0})
+            records[-1] |= {"active_units": 6, "spread": spread, "images": 1600 * step}
+    return doctor.diagnose(records, dataclasses.replace(healthy_facts(**facts), progress=1.0))
+
+
+def test_a_run_that_ends_flat_while_it_learns_fast_was_too_short_and_more_of_what_ended_it_is_the_cure():
+    falling, standing = [80.0, 50.0, 20.0], [80.0, 20.5, 20.0]
+    (only,) = finished(0.1, falling, steps=300)
+    assert (only.illness, only.command) == ("undertrained", "--steps 3000")
+    assert "300 steps and 12.0 passes" in only.sentence
+    (only,) = finished(0.1, falling, steps=0, budget=20.0)
+    assert only.command == "--budget 4m"
+    check_command(only.command)
+    assert finished(0.1, standing) == []  # a large β: more steps would not help
+    assert finished(0.8, falling) == []
+
+
+def test_a_run_is_not_too_short_before_it_has_ended():
+    line = {"step": 20, "distortion": 90.0, "rate": 9.0, "beta": 1.0, "spread": 0.04, "images": 320}
+    records = [line | {"split": split, "active_units": 6} for split in ("train", "validation")]
+    facts = healthy_facts(steps=20)
+    assert doctor.diagnose(records, dataclasses.replace(facts, progress=0.99)) == []
+    assert [each.illness for each in doctor.diagnose(records, facts)] == ["undertrained"]
+    later = records[0] | {"step": 40}
+    assert doctor.diagnose([*records, later], facts) == []  # the last validation is still to come
+
+
 def test_a_full_disk_and_a_full_memory(flowers, tmp_path, monkeypatch):
     monkeypatch.setattr(checkup, "free_disk", lambda path: 1000.0)
     monkeypatch.setattr(checkup, "free_memory", lambda device: (100e6, 16e9))
     found = ill(flowers, tmp_path, steps=20)
-    assert set(found) == {"disk-full", "memory-full"}
+    assert set(found) == {"disk-full", "memory-full", "undertrained"}
     assert "0 MB are free" in found["disk-full"].sentence
     assert "100 MB of 16,000 MB" in found["memory-full"].sentence
     assert found["memory-full"].command == "--set batch=8"
@@ -152,7 +202,7 @@ def test_a_disk_that_really_fills_up(flowers, small_disk, monkeypatch, caplog):
     monkeypatch.setattr(checkup, "free_disk", hardware.free_disk)
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     found = ill(flowers, small_disk / "run", steps=20)
-    assert set(found) == {"disk-full"}
+    assert set(found) == {"disk-full", "undertrained"}
     assert caplog.text.count("The disk is nearly full: 0 MB are free") == 1
 
 

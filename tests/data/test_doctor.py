@@ -112,6 +112,38 @@ def test_advice_on_shapes_follows_the_target(tmp_path: Path, make_picture: Make)
     assert not any("--pipeline pad" in sentence for sentence in inspect(Folder(tmp_path / "p"), (32, 64)).advice)
 
 
+@pytest.fixture
+def folder_of(tmp_path: Path, make_picture: Make) -> Callable[[int], Folder]:
+    """Makes a folder with that many small photos."""
+
+    def make(count: int) -> Folder:
+        buffer = io.BytesIO()
+        make_picture(0, (16, 16)).save(buffer, "PNG")
+        for i in range(count):
+            (tmp_path / f"{i}.png").write_bytes(buffer.getvalue())
+        return Folder(tmp_path)
+
+    return make
+
+
+@pytest.mark.parametrize(("size", "start"), [
+    (64, "`--from flowers64 --budget 20m`"), (128, "`--from flowers64 --budget 20m`"),
+    (96, "`--from flowers64 --size 64 --budget 20m`"), ((64, 128), "`--from flowers64 --size 64 --budget 20m`"),
+    (32, "`--from flowers64 --size 64 --budget 20m`"),
+], ids=str)  # fmt: skip
+def test_hundreds_of_pictures_are_few_and_it_is_said_how_to_start(
+    size: int | tuple[int, int], start: str, folder_of: Callable[[int], Folder]
+) -> None:
+    (sentence,) = (each for each in inspect(folder_of(300), size, quick=True).advice if "are few" in each)
+    assert start in sentence
+    assert "300 pictures are few" in sentence
+    assert "Expect" in sentence
+
+
+def test_thousands_of_pictures_are_not_few(folder_of: Callable[[int], Folder]) -> None:
+    assert not any("are few" in each for each in inspect(folder_of(2000), 64, quick=True).advice)
+
+
 def test_classes_and_sources_without_files() -> None:
     report = inspect(open_source("drawn:30"), 16)
     assert sum(report.classes.values()) == 30

@@ -74,6 +74,14 @@ def test_smooth_pictures_are_near_everything_and_still_no_copies(flowers, known,
     assert near_copies(found, limits).value == 0
 
 
+def test_flat_squares_are_no_copies_unless_training_pictures_are_flat_too(flowers, known):
+    grey = np.full((20, 32, 32, 3), flowers.mean(), np.uint8)
+    generous = Limits(distance=np.inf, ratio=np.inf, n=100)
+    assert near_copies(look(grey, known), generous).value == 0
+    assert near_copies(look(grey, pixel_rows(np.concatenate([flowers[:20], grey[:1]]))), generous).value == 1
+    assert near_copies(look(flowers[:20], known), generous).value == 1
+
+
 def test_blocks_change_nothing(monkeypatch, flowers, known):
     whole = look(flowers[300:340], known)
     monkeypatch.setattr("betabloom.metrics.neighbours.BLOCK", 7)

@@ -7,10 +7,7 @@ from typing import Annotated, Any
 
 from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import (
-    Device,
-    Force,
-    Json,
-    Out,
+    CommonOptions,
     Scale,
     Seed,
     Split,
@@ -37,10 +34,8 @@ def reconstruct(
     n: Annotated[int, Option("-n", minimum=1, help="How many pictures, at most.")] = 32,
     split: Split = None,
     scale: Scale = 1.0,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Encode and decode pictures: each row of originals has its reconstructions below it.
 
@@ -53,14 +48,14 @@ def reconstruct(
     from betabloom.model.prepared import load_pictures
 
     model, pictures = model_and_pictures(given)
-    loaded = load_model(model, device)
-    path = free_path(out, "reconstructions.png", force)
+    loaded = load_model(model, common.device)
+    path = free_path(common.out, "reconstructions.png", common.force)
     refuse_overwriting_input(path, pictures)
     originals, names, *_ = load_pictures(loaded, pictures, n, split)
     record = record_of(loaded, model, {"verb": "reconstruct", "pictures": names})
     output.save_image(sheets.pairs(originals, loaded.reconstruct(originals), scale=scale), path, record)
     what = counted(len(names), "picture")
-    print_result(as_json, f"{what}, reconstructions below originals: {path}", made=str(path), pictures=names)
+    print_result(common.as_json, f"{what}, reconstructions below originals: {path}", made=str(path), pictures=names)
 
 
 def vary(
@@ -76,10 +71,8 @@ def vary(
     ] = False,
     seed: Seed = None,
     scale: Scale = 1.0,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Make variations on one picture; the first on the sheet is the original.
 
@@ -98,8 +91,8 @@ def vary(
         raise UsageError(f"Variations are made on one picture file, not on {' '.join(pictures)}.")
     if not Path(pictures[0]).is_file():
         raise UsageError(f"There is no picture file {pictures[0]}.")
-    loaded = load_model(model, device)
-    path = free_path(out, "variations.png", force, folder=True)
+    loaded = load_model(model, common.device)
+    path = free_path(common.out, "variations.png", common.force, folder=True)
     refuse_overwriting_input(path, pictures)
     seed = new_seed() if seed is None else seed
     original, names, *_ = load_pictures(loaded, pictures)
@@ -110,16 +103,14 @@ def vary(
         ["original", *map(str, range(n))], scale=scale,
     )  # fmt: skip
     what = counted(n, "variation")
-    print_result(as_json, f"{what} on {printable(names[0])} (seed {seed}): {path}", made=made, n=n, seed=seed)
+    print_result(common.as_json, f"{what} on {printable(names[0])} (seed {seed}): {path}", made=made, n=n, seed=seed)
 
 
 def encode(
     given: Given,
     split: Split = None,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Write the codes of pictures, with their names and labels: -o codes.npz, .csv or .parquet.
 
@@ -134,14 +125,14 @@ def encode(
     from betabloom.model.prepared import load_pictures
 
     model, pictures = model_and_pictures(given)
-    loaded = load_model(model, device)
-    path = free_path(out, "codes.npz", force, SUFFIXES)
+    loaded = load_model(model, common.device)
+    path = free_path(common.out, "codes.npz", common.force, SUFFIXES)
     refuse_overwriting_input(path, pictures)
     originals, names, labels, label_names = load_pictures(loaded, pictures, split=split)
     mean, log_var = loaded.encode(originals)
     write_codes(Codes(mean, log_var, names, loaded.fingerprint, labels), path, label_names)
     what = counted(len(names), "picture")
-    print_result(as_json, f"Codes of {what}: {path}", made=str(path), n=len(names), latents=mean.shape[1])
+    print_result(common.as_json, f"Codes of {what}: {path}", made=str(path), n=len(names), latents=mean.shape[1])
 
 
 def decode(
@@ -155,10 +146,8 @@ def decode(
     ],
     columns: Annotated[int, Option(minimum=0, help="Pictures in a row of the sheet; 0 for the squarest.")] = 0,
     scale: Scale = 1.0,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Draw the pictures that codes stand for: a sheet (-o a.png, .jpg, .webp), or one file each (-o folder/).
 
@@ -171,12 +160,12 @@ def decode(
     model, (codes, *more) = model_and_pictures(given)
     if more:
         raise UsageError(f"{more[0]!r} is one word too many: one file of codes is decoded at a time.")
-    loaded, stored = load_model(model, device), read_codes(codes)
+    loaded, stored = load_model(model, common.device), read_codes(codes)
     if stored.model and stored.model != loaded.fingerprint:
         used = model or "the bundled model"
         raise UsageError(f"{codes} was written by model {stored.model}, and {used} is {loaded.fingerprint}.")
-    path = free_path(out, "decoded.png", force, folder=True)
+    path = free_path(common.out, "decoded.png", common.force, folder=True)
     refuse_overwriting_input(path, [codes])
     record: dict[str, Any] = record_of(loaded, model, {"verb": "decode", "codes": codes})
     made = write_pictures(loaded.decode(stored.mean), path, record, stored.names, columns, scale)
-    print_result(as_json, f"{counted(len(stored.names), 'picture')}: {path}", made=made, n=len(stored.names))
+    print_result(common.as_json, f"{counted(len(stored.names), 'picture')}: {path}", made=made, n=len(stored.names))

@@ -2,13 +2,15 @@
 
     def vary(picture: Annotated[str, Argument("A picture.")], n: Annotated[int, Option("-n", help="How many.")] = 15)
 
-`Command("vary", vary)(["a.jpg", "-n", "3"])` calls it. Only what a command line needs that argparse does not give is
-written here: help that is not cut, with every default; and for a misspelt option, a guess.
+`Command("vary", vary)(["a.jpg", "-n", "3"])` calls it. A parameter may also stand for several options: it is annotated
+with a dataclass, whose fields are annotated as parameters are, and have defaults. Only what a command line needs that
+argparse does not give is written here: help that is not cut, with every default; and for a misspelt option, a guess.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import re
 import shutil
@@ -134,15 +136,22 @@ class Command:
 
     Arguments:
         name: How it is typed.
-        function: Its parameters are annotated with `Argument` or `Option`.
+        function: Its parameters are annotated with `Argument` or `Option`, or with a dataclass whose fields are. Such a
+            parameter may have an instance as its default, for other defaults than those of the fields.
     """
 
     def __init__(self, name: str, function: Callable[..., None]) -> None:
         self.name, self.function = name, function
+        self.parameters: list[Parameter] = []
+        self.bundles: dict[str, type] = {}  # the parameters that stand for several options
         hints = typing.get_type_hints(function, include_extras=True)
-        self.parameters = [
-            _parameter(each, hints[each.name]) for each in inspect.signature(function).parameters.values()
-        ]
+        for each in inspect.signature(function).parameters.values():
+            hint = hints[each.name]
+            if dataclasses.is_dataclass(hint):
+                self.bundles[each.name] = typing.cast("type", hint)
+                self.parameters += _fields(self.bundles[each.name], each.default)
+            else:
+                self.parameters.append(_parameter(each.name, hint, each.default))
 
     @property
     def options(self) -> set[str]:
@@ -170,7 +179,15 @@ class Command:
                 each.add(parser)
         end = list(words).index("--") if "--" in words else len(words)  # what follows is no option
         values, plain = parser.parse_known_args(list(words[:end]))
-        return self._arguments([*plain, *words[end + 1 :]]) | vars(values)
+        return self._bundled(self._arguments([*plain, *words[end + 1 :]]) | vars(values))
+
+    def _bundled(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values as the function takes them: those that are fields of a dataclass, in it."""
+        bundles = {
+            name: kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
+            for name, kind in self.bundles.items()
+        }
+        return values | bundles
 
     def _arguments(self, words: list[str]) -> dict[str, Any]:
         """The words that are no options, as the arguments take them, one after the other."""
@@ -266,10 +283,19 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{text}. Type: {self.prog} --help")
 
 
-def _parameter(given: inspect.Parameter, hint: Any) -> Parameter:
+def _parameter(name: str, hint: Any, default: Any) -> Parameter:
     """What `Annotated[int | None, Option(…)] = None` says."""
     base, about = typing.get_args(hint)
     if typing.get_origin(base) in (types.UnionType, typing.Union):
         base = next(each for each in typing.get_args(base) if each is not type(None))
     many = typing.get_origin(base) is list
-    return Parameter(given.name, typing.get_args(base)[0] if many else base, many, given.default, about)
+    return Parameter(name, typing.get_args(base)[0] if many else base, many, default, about)
+
+
+def _fields(kind: Any, defaults: Any) -> list[Parameter]:
+    """What the fields of a dataclass say; their defaults are those of an instance, if there is one."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return [
+        _parameter(field.name, hints[field.name], getattr(defaults, field.name, field.default))
+        for field in dataclasses.fields(kind)
+    ]

@@ -8,20 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Argument, Option
-from betabloom.cli.options import (
-    Background,
-    Channels,
-    Exclude,
-    Force,
-    Json,
-    Levels,
-    Out,
-    Pages,
-    free_path,
-    print_lines,
-    print_result,
-    reading_options,
-)
+from betabloom.cli.options import Channels, Force, Json, Out, ReadingOptions, free_path, print_lines, print_result
 from betabloom.errors import UsageError
 from betabloom.system.console import printable
 
@@ -37,7 +24,6 @@ __all__ = ["fetch", "inspect", "preview"]
 SourceArgument = Annotated[
     str | None, Argument("A folder, archive, table, hf:NAME, shards, drawn or flowers102.", "SOURCE")
 ]
-MinSize = Annotated[int, Option(minimum=0, help="Leave out pictures with a side of fewer pixels.")]
 Size = Annotated[str, Option(help="Side in pixels, or WIDTHxHEIGHT, of the pictures to train on.")]
 
 
@@ -62,11 +48,8 @@ def fetch(
 def inspect(
     source: SourceArgument = None,
     size: Size = "64",
-    min_size: MinSize = 0,
-    background: Background = None,
-    levels: Levels = None,
-    pages: Pages = None,
-    exclude: Exclude = None,
+    *,
+    reading: ReadingOptions,
     quick: Annotated[bool, Option("--quick", help="Read headers only: no damage inside, no copies.")] = False,
     sheet: Annotated[Path | None, Option(metavar="PNG", help="Write a contact sheet.")] = None,
     force: Force = False,
@@ -78,7 +61,7 @@ def inspect(
     from betabloom.system.console import progress
 
     path = None if sheet is None else free_path(sheet, "sheet.png", force)
-    opened = _open(source, reading_options(background, min_size, levels, pages, exclude))
+    opened = _open(source, reading.settings())
     with progress("looking", "pictures") as report_progress:
         report = data.inspect(opened, parse_size(size), quick=quick, progress=report_progress)
     if path is not None:
@@ -94,11 +77,8 @@ def preview(
     channels: Channels = None,
     n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 16,
     seed: Annotated[int, Option(minimum=0, help="Which pictures.")] = 0,
-    min_size: MinSize = 0,
-    background: Background = None,
-    levels: Levels = None,
-    pages: Pages = None,
-    exclude: Exclude = None,
+    *,
+    reading: ReadingOptions,
     out: Out = None,
     force: Force = False,
     as_json: Json = False,
@@ -111,7 +91,7 @@ def preview(
     path = free_path(out, "preview.png", force)
     target = parse_size(size)
     made = data.Pipeline.parse(pipeline, target, channels or 3)
-    opened = _open(source, reading_options(background, min_size, levels, pages, exclude))
+    opened = _open(source, reading.settings())
     order = random.Random(seed).sample(range(len(opened)), len(opened))
     after, chosen = _pictures(opened, made, order, n)
     before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels or 3), chosen, n)

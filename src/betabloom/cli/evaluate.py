@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Argument, Option
-from betabloom.cli.options import AnyModel, Device, Force, Json, Out, free_path, print_result
+from betabloom.cli.options import AnyModel, CommonOptions, free_path, print_result
 from betabloom.model.training_pictures import training_pictures
 
 if TYPE_CHECKING:
@@ -29,10 +29,8 @@ def evaluate(
     sheet: Annotated[
         Path | None, Option(metavar="PNG", help="Write the nearest pairs: generated above training picture.")
     ] = None,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Measure fidelity, novelty, likelihood and codes, with intervals: a report, -o report.md or report.json."""
     from betabloom import metrics
@@ -44,10 +42,10 @@ def evaluate(
     from betabloom.system.console import progress
     from betabloom.system.hardware import choose_device
 
-    path = free_path(out, "evaluation.md", force, (".md", ".json"))
-    pairs = None if sheet is None else free_path(sheet, "pairs.png", force)
+    path = free_path(common.out, "evaluation.md", common.force, (".md", ".json"))
+    pairs = None if sheet is None else free_path(sheet, "pairs.png", common.force)
     extractor = _installed() if features == "auto" else metrics.open_extractor(features)
-    loaded = load(model, str(choose_device(device)))
+    loaded = load(model, str(choose_device(common.device)))
     store = training_pictures(loaded, source)
     found = measure(loaded, store, n, real, seed, extractor, sampler, samples, cache_folder(), progress)
     found.facts["model_path"] = str(model or BUNDLED)
@@ -56,7 +54,7 @@ def evaluate(
         record = {"verb": "evaluate", **found.facts, "nearest": found.pair_facts}
         output.save_image(sheets.pairs(*found.pairs), pairs, record)
     made = [str(path)] + ([str(pairs)] if pairs else [])
-    print_result(as_json, f"{_headline(found)}: {', '.join(made)}", made=made, **found.to_dict())
+    print_result(common.as_json, f"{_headline(found)}: {', '.join(made)}", made=made, **found.to_dict())
 
 
 def _installed() -> Extractor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,47 +30,63 @@ if TYPE_CHECKING:
 __all__ = ["generate"]
 
 
-def generate(
-    model: AnyModel = None,
-    n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 64,
-    seed: Seed = None,
-    start: Annotated[int, Option(minimum=0, help="Number of the first picture in the seed's series.")] = 0,
-    numbers: Annotated[str | None, Option(metavar="0-5,8", help="These pictures of the seed's series.")] = None,
+@dataclass(frozen=True)
+class Drawing:
+    """Which pictures of which series, and how they are drawn."""
+
+    n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 64
+    seed: Seed = None
+    start: Annotated[int, Option(minimum=0, help="Number of the first picture in the seed's series.")] = 0
+    numbers: Annotated[str | None, Option(metavar="0-5,8", help="These pictures of the seed's series.")] = None
     temperature: Annotated[
         float,
         Option(
             help="Below 1 more typical pictures, above 1 more unusual ones. Lower looks better and repeats more: with "
             "flowers64, 1.8 % of the pictures are near copies of training pictures at 1, 6 % at 0.85, 19.5 % at 0.7."
         ),
-    ] = 1.0,
+    ] = 1.0
     sampler: Annotated[
-        str, Option(help="Where codes come from: auto, prior, gaussian, mixture, parzen or flow.")
-    ] = "auto",
+        str,
+        Option(help="Where codes come from: auto, prior, gaussian, mixture, parzen or flow."),
+    ] = "auto"
+
+
+@dataclass(frozen=True)
+class Colours:
+    """What is asked of the colours."""
+
     palette: Annotated[
         str | None,
         Option(
             metavar="COLOURS", group="Colours", help="violet,gold: some of each; violet+gold: both in each; #8040a0."
         ),
-    ] = None,
+    ] = None
     hue: Annotated[
         float | None, Option(group="Colours", help="Hue of the centre: 0 red, 0.33 green, 0.67 blue, 1 red.")
-    ] = None,
+    ] = None
     like: Annotated[
-        str | None, Option(metavar="PICTURE", group="Colours", help="Take the colours of a picture.")
-    ] = None,
-    colourful: Annotated[bool, Option("--colourful", group="Colours", help="Ask for colourful pictures.")] = False,
+        str | None,
+        Option(metavar="PICTURE", group="Colours", help="Take the colours of a picture."),
+    ] = None
+    colourful: Annotated[bool, Option("--colourful", group="Colours", help="Ask for colourful pictures.")] = False
     avoid: Annotated[
         str | None, Option(metavar="COLOURS", group="Colours", help="Colours to keep out, such as green,brown.")
-    ] = None,
-    named: Annotated[bool, Option("--named", group="Colours", help="Name the pictures by their colours.")] = False,
+    ] = None
+    named: Annotated[bool, Option("--named", group="Colours", help="Name the pictures by their colours.")] = False
+
+
+@dataclass(frozen=True)
+class TrainingPictures:
+    """What the pictures of the training have to do with it."""
+
     label: Annotated[
         str | None,
         Option("--class", metavar="NAME", group="Training pictures", help="Draw this class, such as daisy."),
-    ] = None,
+    ] = None
     novel: Annotated[
         bool,
         Option("--novel", group="Training pictures", help="Leave out near copies of training pictures."),
-    ] = False,
+    ] = False
     known: Annotated[
         str | None,
         Option(
@@ -78,17 +95,33 @@ def generate(
             default="where they were",
             help="Where the training pictures are, for --class and --novel.",
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How pictures are put together in one file."""
+
     columns: Annotated[
         int, Option(minimum=0, group="Output", help="Pictures in a row of the sheet; 0 for the squarest.")
-    ] = 0,
-    scale: Scale = 1.0,
+    ] = 0
     size: Annotated[
-        str | None, Option(metavar="1920x1080", group="Output", help="One wallpaper of all pictures.")
-    ] = None,
+        str | None,
+        Option(metavar="1920x1080", group="Output", help="One wallpaper of all pictures."),
+    ] = None
     tile: Annotated[
         bool, Option("--tile", group="Output", help="One texture of all, without a seam when it is repeated.")
-    ] = False,
+    ] = False
+
+
+def generate(
+    model: AnyModel = None,
+    *,
+    drawing: Drawing,
+    colours: Colours,
+    training: TrainingPictures,
+    layout: Layout,
+    scale: Scale = 1.0,
     out: Out = None,
     device: Device = "cpu",
     precision: Annotated[
@@ -109,13 +142,13 @@ def generate(
       betabloom generate -n 80 --size 1920x1080 -o wallpaper.png
     """
     asked = Request(
-        n, seed, start, numbers, temperature, sampler, palette, hue, like, colourful, avoid, named, label, novel, known,
-        precision, device, _canvas(size), tile, columns, scale,
+        **vars(drawing), **vars(colours), **vars(training), precision=precision, device=device, scale=scale,
+        **vars(layout) | {"size": _canvas(layout.size)},
     ).checked()  # fmt: skip
     loaded = open_model(model, asked)
-    asked = dataclasses.replace(asked, like=_two_colours(like, loaded))
+    asked = dataclasses.replace(asked, like=_two_colours(colours.like, loaded))
     path = free_path(out, f"generated-{asked.seed}.png", force, folder=not asked.size)
-    refuse_overwriting_input(path, [like] if like else [])
+    refuse_overwriting_input(path, [colours.like] if colours.like else [])
     made, count, details, wanted = _written(loaded, asked, path, record_of(loaded, model, {}), as_json)
     what, facts = _summary(count, details, wanted)
     facts |= {"made": made, "n": count, "seed": asked.seed, "model": loaded.fingerprint}

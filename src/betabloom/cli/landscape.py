@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Option
 from betabloom.cli.inputs import NewSeed, Points, chosen_seed, free_result, open_generator, split_model, write_sheet
-from betabloom.cli.options import IMAGES, Device, Force, Json, Out, aligned, print_lines, print_result
+from betabloom.cli.options import IMAGES, CommonOptions, aligned, print_lines, print_result
 from betabloom.cli.pictures import record_of
 from betabloom.errors import UsageError
 
@@ -32,10 +32,8 @@ def directions(
     n: Annotated[int, Option("-n", minimum=1, help="At most so many directions.")] = 12,
     steps: Annotated[int, Option(minimum=2, maximum=100, help="Pictures of each direction.")] = 9,
     reach: Annotated[float, Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Find directions that mean something, named by what was measured: each row of the sheet is one."""
     import numpy as np
@@ -48,8 +46,8 @@ def directions(
     path, given = split_model(points)
     if kind not in KINDS or (kind == "attribute" and labels is None):
         raise UsageError(f"--kind is one of {', '.join(KINDS)}; attribute needs --labels, a folder with one per class.")
-    target = free_result(out, "directions.png", IMAGES, force, given)
-    model = open_generator(path, device)
+    target = free_result(common.out, "directions.png", IMAGES, common.force, given)
+    model = open_generator(path, common.device)
     start = points_of(model, given or ["seed:0"])
     if len(start.names) != 1:
         raise UsageError(f"Directions are shown from one picture, not from {len(start.names)}.")
@@ -65,8 +63,9 @@ def directions(
     )
     table = aligned([["row", "name", "kind", "change per nat"], *_table(rows)])
     print_lines(
-        as_json, [*table, f"{len(rows)} directions from {start.names[0]}: {target}"], made=str(target), directions=rows
-    )
+        common.as_json, [*table, f"{len(rows)} directions from {start.names[0]}: {target}"],
+        made=str(target), directions=rows,
+    )  # fmt: skip
 
 
 def _candidates(model: Generator, space: Space, kind: str, labels: str | None) -> list[Direction]:
@@ -107,17 +106,16 @@ def map_(
     method: Annotated[str, Option(help="pca, tsne (scikit-learn) or umap (umap-learn).")] = "pca",
     layout: Annotated[str, Option(help="grid covers nothing; scatter shows the very places.")] = "grid",
     seed: NewSeed = None,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Lay pictures beside those like them: one picture (.png), or the places as data (.csv, .json)."""
     from betabloom.latent.maps import map_rows, picture_map, project
 
     path, given = split_model(points)
-    target, seed = free_result(out, "map.png", [*IMAGES, ".csv", ".json"], force, given), chosen_seed(seed)
-    model = open_generator(path, device)
+    target = free_result(common.out, "map.png", [*IMAGES, ".csv", ".json"], common.force, given)
+    seed = chosen_seed(seed)
+    model = open_generator(path, common.device)
     pictures, codes, names, labels = _material(model, given, n, seed)
     places = project(codes, method, seed)
     facts = {"verb": "map", "points": given, "seed": seed, "method": method, "layout": layout, "n": len(codes)}
@@ -128,8 +126,9 @@ def map_(
     else:
         _write_rows(map_rows(names, places, labels), target, record_of(model, path, facts))
     print_result(
-        as_json, f"Map of {len(codes)} pictures: {target}", made=str(target), n=len(codes), method=method, seed=seed
-    )
+        common.as_json, f"Map of {len(codes)} pictures: {target}",
+        made=str(target), n=len(codes), method=method, seed=seed,
+    )  # fmt: skip
 
 
 def _material(

@@ -17,7 +17,7 @@ from betabloom.cli.inputs import (
     write_frames,
     write_sheet,
 )
-from betabloom.cli.options import IMAGES, Device, Force, Json, Out, print_result
+from betabloom.cli.options import IMAGES, CommonOptions, print_result
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,10 +35,8 @@ def traverse(
     reach: Annotated[float, Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
     fps: Fps = 10.0,
     scale: Scale = 2,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Change one latent dimension at a time: each row of the sheet (.png), or cell of the animation, is one."""
     import numpy as np
@@ -49,8 +47,8 @@ def traverse(
     from betabloom.seeds import parse_numbers
 
     path, given = split_model(points)
-    target = free_result(out, "traversal.png", PICTURES, force, given)
-    model = open_generator(path, device)
+    target = free_result(common.out, "traversal.png", PICTURES, common.force, given)
+    model = open_generator(path, common.device)
     start = points_of(model, given or ["seed:0"])
     if len(start.names) != 1:
         raise UsageError(f"A traversal starts from one picture, not from {len(start.names)}.")
@@ -76,7 +74,7 @@ def traverse(
         write_frames(_there_and_back(pictures), target, model, path, facts, fps, scale)
     nats = [round(by_dimension[int(i)], 3) for i in chosen]
     print_result(
-        as_json, f"Traversal of {len(chosen)} dimensions from {start.names[0]}: {target}",
+        common.as_json, f"Traversal of {len(chosen)} dimensions from {start.names[0]}: {target}",
         made=str(target), dimensions=chosen.tolist(), nats=nats, offsets=offsets.tolist(),
     )  # fmt: skip
 
@@ -100,10 +98,8 @@ def morph(
     way: Annotated[str, Option(help="slerp goes round the middle of the codes, linear through it.")] = "slerp",
     fps: Fps = 20.0,
     scale: Scale = 4,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Change one picture into the next, at an even pace: an animation (.webp, .gif, .mp4) or a sheet (.png)."""
     from betabloom.latent import morphing
@@ -111,8 +107,8 @@ def morph(
     from betabloom.latent.space import code_space
 
     path, given = split_model(points)
-    target = free_result(out, "morph.webp", PICTURES, force, given)
-    model = open_generator(path, device)
+    target = free_result(common.out, "morph.webp", PICTURES, common.force, given)
+    model = open_generator(path, common.device)
     stops = points_of(model, given)
     pictures, _ = morphing.morph(model, stops.codes, frames, loop, way, code_space(model).mean)
     facts = {"verb": "morph", "points": given, "loop": loop, "way": way}
@@ -121,7 +117,7 @@ def morph(
     else:
         write_frames(pictures, target, model, path, facts, fps, scale)
     print_result(
-        as_json, f"Morph of {len(stops.names)} pictures in {frames} frames: {target}", made=str(target),
+        common.as_json, f"Morph of {len(stops.names)} pictures in {frames} frames: {target}", made=str(target),
         points=stops.names, frames=frames, loop=loop,
     )  # fmt: skip
 
@@ -131,10 +127,8 @@ def mix(
     n: Annotated[int, Option("-n", minimum=1, help="How many children.")] = 12,
     share: Annotated[float, Option(help="How much comes from the first, from 0 to 1.")] = 0.5,
     seed: NewSeed = None,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Cross two pictures: both, each with the colours of the other, then children that take half from each."""
     import numpy as np
@@ -144,8 +138,8 @@ def mix(
     from betabloom.latent.space import code_space
 
     path, given = split_model(points)
-    target, seed = free_result(out, "mix.png", IMAGES, force, given), chosen_seed(seed)
-    model = open_generator(path, device)
+    target, seed = free_result(common.out, "mix.png", IMAGES, common.force, given), chosen_seed(seed)
+    model = open_generator(path, common.device)
     parents = points_of(model, given)
     if len(parents.names) != 2:
         raise UsageError(f"Two pictures are crossed, not {len(parents.names)}.")
@@ -156,7 +150,7 @@ def mix(
     facts = {"verb": "mix", "points": given, "seed": seed, "share": share}
     write_sheet(model.decode(codes), target, model, path, facts)
     print_result(
-        as_json, f"{n} children of {parents.names[0]} and {parents.names[1]} (seed {seed}): {target}",
+        common.as_json, f"{n} children of {parents.names[0]} and {parents.names[1]} (seed {seed}): {target}",
         made=str(target), n=n, seed=seed,
     )  # fmt: skip
 
@@ -167,10 +161,8 @@ def more_like(
     n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 16,
     amount: Annotated[float, Option(minimum=0, help="0 draws freely, 1 is as like as the good ones.")] = 1.0,
     seed: NewSeed = None,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Make new pictures like the good ones, and unlike those after --not."""
     from betabloom.latent.points import points_of
@@ -179,8 +171,8 @@ def more_like(
 
     path, given = split_model(points)
     unlike = list(bad or [])
-    target, seed = free_result(out, "more-like.png", IMAGES, force, given + unlike), chosen_seed(seed)
-    model = open_generator(path, device)
+    target, seed = free_result(common.out, "more-like.png", IMAGES, common.force, given + unlike), chosen_seed(seed)
+    model = open_generator(path, common.device)
     good, worse = points_of(model, given), points_of(model, unlike) if unlike else None
     space = code_space(model)
     direction, place = preferred_direction(space, good.codes, None if worse is None else worse.codes)
@@ -190,6 +182,6 @@ def more_like(
     facts = {"verb": "more-like", "points": given, "not": unlike, "seed": seed, "amount": amount}
     write_sheet(model.decode(codes), target, model, path, facts)
     print_result(
-        as_json, f"{n} new pictures like {', '.join(good.names[:3])} (seed {seed}): {target}",
+        common.as_json, f"{n} new pictures like {', '.join(good.names[:3])} (seed {seed}): {target}",
         made=str(target), n=n, seed=seed,
     )  # fmt: skip

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,17 +16,14 @@ from betabloom.errors import UsageError
 __all__ = [
     "IMAGES",
     "AnyModel",
-    "Background",
     "Channels",
+    "CommonOptions",
     "Device",
-    "Exclude",
     "Force",
     "Json",
-    "Levels",
-    "MinSize",
     "ModelArgument",
     "Out",
-    "Pages",
+    "ReadingOptions",
     "Scale",
     "Seed",
     "SourceArgument",
@@ -36,7 +34,6 @@ __all__ = [
     "free_path",
     "print_lines",
     "print_result",
-    "reading_options",
     "refuse_overwriting_input",
     "safe_name",
 ]
@@ -52,14 +49,7 @@ AnyModel = Annotated[
     Argument("A run, a model directory, or a bundled model: flowers64 (default), flowers128, oxford128.", "MODEL"),
 ]
 SourceArgument = Annotated[str | None, Argument(f"{SOURCES} (default).", "SOURCE")]
-MinSize = Annotated[int, Option(minimum=0, help="Leave out pictures with a side of fewer pixels.")]
 Channels = Annotated[int | None, Option(help="3 for colour, 1 for grey, 4 with transparency.", default="3")]
-Background = Annotated[str | None, Option(help="Colour behind transparent pixels.", default="white")]
-Levels = Annotated[str | None, Option(metavar="LOW,HIGH", help="Stored values of black and white, or auto.")]
-Pages = Annotated[str | None, Option(help="first, or all pages and frames as pictures of their own.", default="first")]
-Exclude = Annotated[
-    list[str] | None, Option(metavar="GLOB", help="Leave out files, as '*_mask.png' or 'old/*'; repeatable.")
-]
 Split = Annotated[
     str | None, Option(metavar="NAME", help="Only the pictures of an official split: train, val or test.")
 ]
@@ -74,13 +64,34 @@ Scale = Annotated[float, Option(minimum=0.05, maximum=64, help="Factor on the si
 Device = Annotated[str, Option(help="Where to compute: auto, cpu, cuda, mps …")]
 
 
-def reading_options(
-    background: str | None, min_size: int | None, levels: str | None, pages: str | None, exclude: list[str] | None
-) -> dict[str, Any]:
-    """What was asked about how pictures are read, as settings; what was not asked is left out."""
-    given: dict[str, Any] = {"background": background, "min_size": min_size, "levels": levels, "pages": pages}
-    given["exclude"] = ",".join(exclude) if exclude else None
-    return {name: value for name, value in given.items() if value is not None}
+@dataclass(frozen=True)
+class CommonOptions:
+    """What every command can be told that computes with a model and writes one result."""
+
+    out: Out = None
+    device: Device = "cpu"
+    force: Force = False
+    as_json: Json = False
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How pictures are read."""
+
+    min_size: Annotated[int, Option(minimum=0, help="Leave out pictures with a side of fewer pixels.")] = 0
+    background: Annotated[str | None, Option(help="Colour behind transparent pixels.", default="white")] = None
+    levels: Annotated[str | None, Option(metavar="LOW,HIGH", help="Stored values of black and white, or auto.")] = None
+    pages: Annotated[
+        str | None, Option(help="first, or all pages and frames as pictures of their own.", default="first")
+    ] = None
+    exclude: Annotated[
+        list[str] | None, Option(metavar="GLOB", help="Leave out files, as '*_mask.png' or 'old/*'; repeatable.")
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """What was asked, as settings; what was not asked is left out."""
+        given = vars(self) | {"exclude": ",".join(self.exclude) if self.exclude else None}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def print_result(as_json: bool, sentence: str, /, **facts: Any) -> None:

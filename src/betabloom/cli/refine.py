@@ -7,17 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from betabloom.cli.command import Argument, Option
-from betabloom.cli.options import (
-    Device,
-    Force,
-    Json,
-    ModelArgument,
-    Out,
-    counted,
-    free_folder,
-    print_result,
-    safe_name,
-)
+from betabloom.cli.options import CommonOptions, ModelArgument, counted, free_folder, print_result, safe_name
 from betabloom.cli.pictures import load_model
 from betabloom.model.training_pictures import larger_pictures, training_pictures
 
@@ -31,6 +21,7 @@ Photos = Annotated[str | None, Argument("Photos of at least that size (default: 
 Budget = Annotated[str, Option(help="Time for it, as 90s, 20m or 1h30m.")]
 Steps = Annotated[int, Option(minimum=0, help="Number of steps, instead of --budget.")]
 Seed = Annotated[int, Option(minimum=0, help="Seed of everything random.")]
+AUTO = CommonOptions(device="auto")
 
 
 def sharpen(
@@ -44,10 +35,7 @@ def sharpen(
     ] = False,
     wider: Annotated[int, Option(minimum=1, help="Factor on the channels of the network.")] = 1,
     seed: Seed = 0,
-    out: Out = None,
-    device: Device = "auto",
-    force: Force = False,
-    as_json: Json = False,
+    common: CommonOptions = AUTO,
 ) -> None:
     """Teach the decoder with a critic: sharper pictures, less faithful pixel by pixel. -o is a new model directory.
 
@@ -58,9 +46,9 @@ def sharpen(
     from betabloom.system.console import progress
     from betabloom.system.signals import stop_requests
 
-    path = free_folder(out, model.parent / f"{model.name}-sharp", force)
+    path = free_folder(common.out, model.parent / f"{model.name}-sharp", common.force)
     seconds = 0.0 if steps else parse_duration(budget)
-    loaded = load_model(model, device)
+    loaded = load_model(model, common.device)
     store, d = training_pictures(loaded, source), loaded.config.data
     rows, _ = store.split(d.split, d.holdout)
     with progress("sharpening") as report, stop_requests() as stop:
@@ -70,7 +58,7 @@ def sharpen(
         sharper = _saved(learned, path)
     facts = sharper.training["sharpened"]
     print_result(
-        as_json,
+        common.as_json,
         f"Sharpened for {counted(facts['steps'], 'step')}: {path}",
         made=str(path),
         model=sharper.fingerprint,
@@ -86,10 +74,7 @@ def enlarge(
     budget: Budget = "20m",
     steps: Steps = 0,
     seed: Seed = 0,
-    out: Out = None,
-    device: Device = "auto",
-    force: Force = False,
-    as_json: Json = False,
+    common: CommonOptions = AUTO,
 ) -> None:
     """Teach the model to draw at twice its size, with the same codes. -o is a new model directory.
 
@@ -100,16 +85,16 @@ def enlarge(
     from betabloom.system.console import progress
     from betabloom.system.signals import stop_requests
 
-    path = free_folder(out, model.parent / f"{model.name}-large", force)
+    path = free_folder(common.out, model.parent / f"{model.name}-large", common.force)
     seconds = 0.0 if steps else parse_duration(budget)
-    loaded = load_model(model, device)
+    loaded = load_model(model, common.device)
     store = larger_pictures(loaded, source)
     with progress("enlarging") as report, stop_requests() as stop:
         larger = _saved(teach(loaded, store.pictures, steps, seconds, seed, progress=report, stop=stop), path)
     facts = larger.training["enlarged"][-1]
     size = f"{larger.pipeline.width}x{larger.pipeline.height}"
     print_result(
-        as_json,
+        common.as_json,
         f"Draws {size} pixels after {counted(facts['steps'], 'step')}: {path}",
         made=str(path),
         model=larger.fingerprint,
@@ -122,18 +107,15 @@ def refit(
     model: ModelArgument,
     source: Annotated[str, Argument("The pictures to draw like.", "SOURCE")],
     seed: Seed = 0,
-    out: Out = None,
-    device: Device = "auto",
-    force: Force = False,
-    as_json: Json = False,
+    common: CommonOptions = AUTO,
 ) -> None:
     """Draw like other pictures: fit the sampler to their codes, and train nothing. -o is a new model directory."""
     from betabloom import metrics
     from betabloom.data import resolved
     from betabloom.refine.refit import refit as fitted_to
 
-    path = free_folder(out, Path(f"{safe_name(Path(source).stem)}-{model.name}"), force)
-    loaded = load_model(model, device)
+    path = free_folder(common.out, Path(f"{safe_name(Path(source).stem)}-{model.name}"), common.force)
+    loaded = load_model(model, common.device)
     store = training_pictures(loaded, source)
     where = resolved(source)
     fitted = fitted_to(loaded, store, seed, metrics.best_extractor())
@@ -141,7 +123,7 @@ def refit(
     fitted = _saved(fitted, path)
     facts = {**fitted.training["refitted"], "sampler": fitted.sampler}
     print_result(
-        as_json,
+        common.as_json,
         f"Draws like {counted(facts['pictures'], 'picture')}: {path}",
         made=str(path),
         model=fitted.fingerprint,

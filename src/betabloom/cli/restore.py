@@ -15,7 +15,7 @@ from betabloom.cli.inputs import (
     split_model,
     write_sheet,
 )
-from betabloom.cli.options import IMAGES, Device, Force, Json, Out, aligned, print_lines, print_result
+from betabloom.cli.options import IMAGES, CommonOptions, aligned, print_lines, print_result
 from betabloom.cli.pictures import load_model
 from betabloom.errors import UsageError
 
@@ -44,10 +44,8 @@ def inpaint(
     n: Annotated[int, Option("-n", minimum=1, maximum=64, help="How many completions.")] = 3,
     steps: Steps = 120,
     seed: NewSeed = None,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Fill a hole in a picture: the picture, the hole and the completions side by side."""
     import numpy as np
@@ -58,8 +56,8 @@ def inpaint(
     if (box is None) == (mask is None):
         raise UsageError("Say where the hole is, with either --box LEFT,TOP,RIGHT,BOTTOM or --mask FILE.")
     inputs = [*given, *([] if mask is None else [str(mask)])]
-    target, seed = free_result(out, "inpainted.png", IMAGES, force, inputs), chosen_seed(seed)
-    model = load_model(path, device)
+    target, seed = free_result(common.out, "inpainted.png", IMAGES, common.force, inputs), chosen_seed(seed)
+    model = load_model(path, common.device)
     picture = _one_picture(given, model, "inpaint")
     hole = _read_mask(mask) if mask else restoration.box_mask(_box(box or ""), *picture.shape[:2])
     made = restoration.inpaint(model, picture, hole, n, seed, steps)
@@ -74,7 +72,9 @@ def inpaint(
         "steps": steps,
     }
     write_sheet(np.concatenate([picture[None], shown[None], made]), target, model, path, facts)
-    print_result(as_json, f"{n} completions of {given[0]} (seed {seed}): {target}", made=str(target), n=n, seed=seed)
+    print_result(
+        common.as_json, f"{n} completions of {given[0]} (seed {seed}): {target}", made=str(target), n=n, seed=seed
+    )
 
 
 def _box(text: str) -> tuple[int, int, int, int]:
@@ -103,10 +103,8 @@ def denoise(
     points: Points = None,
     noise: Annotated[float, Option(help="Standard deviation of the noise, in grey levels.")] = 25.0,
     steps: Steps = 120,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Remove noise from a picture: before and after, side by side."""
     import numpy as np
@@ -114,22 +112,20 @@ def denoise(
     from betabloom.latent import restoration
 
     path, given = split_model(points)
-    target = free_result(out, "denoised.png", IMAGES, force, given)
-    model = load_model(path, device)
+    target = free_result(common.out, "denoised.png", IMAGES, common.force, given)
+    model = load_model(path, common.device)
     picture = _one_picture(given, model, "denoise")
     made = restoration.denoise(model, picture, noise, steps)
     facts = {"verb": "denoise", "points": given, "noise": noise, "steps": steps}
     write_sheet(np.stack([picture, made]), target, model, path, facts)
-    print_result(as_json, f"{given[0]} without noise: {target}", made=str(target))
+    print_result(common.as_json, f"{given[0]} without noise: {target}", made=str(target))
 
 
 def anomaly(
     points: Points = None,
     normal: Annotated[str | None, Option(metavar="SOURCE", help="Pictures that are as they should be.")] = None,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Tell how unusual pictures are, with p-values from normal ones that the model did not see, and show where."""
     import numpy as np
@@ -141,8 +137,8 @@ def anomaly(
     path, given = split_model(points)
     if normal is None or not given:
         raise UsageError("Give pictures to judge, and --normal SOURCE, at least 19 pictures that are normal.")
-    target = free_result(out, "anomalies.png", IMAGES, force, given)
-    model = load_model(path, device)
+    target = free_result(common.out, "anomalies.png", IMAGES, common.force, given)
+    model = load_model(path, common.device)
     space = code_space(model)
     pictures, names, *_ = load_pictures(model, given)
     known, *_ = load_pictures(model, [normal])
@@ -158,7 +154,7 @@ def anomaly(
     )
     found = [{"name": names[i], "score": round(float(scores[i]), 3), "p": round(float(p[i]), 5)} for i in range(len(p))]
     print_lines(
-        as_json, [*table, f"The {len(order)} most unusual with their heat maps: {target}"], made=str(target),
+        common.as_json, [*table, f"The {len(order)} most unusual with their heat maps: {target}"], made=str(target),
         pictures=found, normal=len(known),
     )  # fmt: skip
 
@@ -170,10 +166,8 @@ def similar(
     points: Points = None,
     among: Annotated[str | None, Option(metavar="SOURCE", help="Where to look: pictures or a code file.")] = None,
     n: Annotated[int, Option("-n", minimum=1, help="How many to find.")] = 8,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Find the pictures of a source that are most like a picture: the picture, then the most similar ones."""
     import numpy as np
@@ -185,8 +179,8 @@ def similar(
     path, given = split_model(points)
     if among is None:
         raise UsageError("Say where to look, with --among SOURCE: a folder of pictures or a code file (.npz).")
-    target = free_result(out, "similar.png", IMAGES, force, [*given, among])
-    model = open_generator(path, device)
+    target = free_result(common.out, "similar.png", IMAGES, common.force, [*given, among])
+    model = open_generator(path, common.device)
     asked = points_of(model, given)
     if len(asked.names) != 1:
         raise UsageError(f"Pictures like one picture are found, not like {len(asked.names)}.")
@@ -202,7 +196,7 @@ def similar(
     write_sheet(np.concatenate([model.decode(asked.codes), found]), target, model, path, facts)
     rows = [{"name": names[i], "cosine": round(float(c), 4)} for i, c in zip(places, cosines, strict=True)]
     print_lines(
-        as_json,
+        common.as_json,
         [
             *aligned([["picture", "cosine"], *([row["name"], f"{row['cosine']:.3f}"] for row in rows)]),
             f"The most similar: {target}",
@@ -215,10 +209,8 @@ def similar(
 def compress(
     points: Points = None,
     fineness: Annotated[float, Option(help="Above 1 for better pictures and more bytes, below 1 for fewer.")] = 1.0,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Write pictures as a few bytes each, which the same model draws again."""
     from betabloom.latent import compression
@@ -228,25 +220,23 @@ def compress(
     path, given = split_model(points)
     if not given:
         raise UsageError("Give picture files, or one folder or source of pictures.")
-    target = free_result(out, "pictures.bbc", [".bbc"], force, given)
-    model = open_generator(path, device)
+    target = free_result(common.out, "pictures.bbc", [".bbc"], common.force, given)
+    model = open_generator(path, common.device)
     pictures, names, *_ = load_pictures(model, given)
     data = compression.compress(model, pictures, fineness)
     with replacing_file(target, synced=False) as part:
         part.write_bytes(data)
     each = len(data) / len(names)
     print_result(
-        as_json, f"{len(names)} pictures in {len(data):,} bytes, {each:.0f} each: {target}", made=str(target),
+        common.as_json, f"{len(names)} pictures in {len(data):,} bytes, {each:.0f} each: {target}", made=str(target),
         n=len(names), bytes=len(data), bytes_each=round(each, 2), model=model.fingerprint,
     )  # fmt: skip
 
 
 def decompress(
     points: Points = None,
-    out: Out = None,
-    device: Device = "cpu",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    common: CommonOptions,
 ) -> None:
     """Draw the pictures of a compressed file again, as a sheet."""
     from betabloom.latent import compression
@@ -256,8 +246,8 @@ def decompress(
         raise UsageError(f"`betabloom decompress` takes one file that `betabloom compress` wrote, not {len(given)}.")
     if not Path(given[0]).is_file():
         raise UsageError(f"There is no file {given[0]}.")
-    target = free_result(out, "decompressed.png", IMAGES, force, given)
-    model = open_generator(path, device)
+    target = free_result(common.out, "decompressed.png", IMAGES, common.force, given)
+    model = open_generator(path, common.device)
     pictures = compression.decompress(model, Path(given[0]).read_bytes())
     write_sheet(pictures, target, model, path, {"verb": "decompress", "points": given})
-    print_result(as_json, f"{len(pictures)} pictures: {target}", made=str(target), n=len(pictures))
+    print_result(common.as_json, f"{len(pictures)} pictures: {target}", made=str(target), n=len(pictures))

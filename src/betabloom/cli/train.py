@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Option
-from betabloom.cli.options import Json, SourceArgument, counted, print_result, reading_options, safe_name
+from betabloom.cli.options import Json, SourceArgument, counted, print_result, safe_name
 from betabloom.config import SECTION_OF, SECTIONS, Config
 from betabloom.errors import FetchError, SourceError, UsageError
 
@@ -30,54 +31,76 @@ def _of(setting: str, group: str = "Training", metavar: str = "", help: str = ""
     return Option(help=f"{meaning[0].upper()}{meaning[1:]}.", metavar=metavar, group=group, default=default)
 
 
-def train(
-    source: SourceArgument = None,
-    preset: Annotated[str | None, Option(help="flowers64, flowers128, tiny or seed.", default="flowers64")] = None,
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run begins with, how long it takes, and where it goes."""
+
+    preset: Annotated[str | None, Option(help="flowers64, flowers128, tiny or seed.", default="flowers64")] = None
     start: Annotated[
         str | None,
         Option("--from", metavar="MODEL", help="A model to start from, such as flowers64."),
-    ] = None,
+    ] = None
     budget: Annotated[
         str | None, Option(metavar="TIME", help="Time for everything, as 90s, 20m or 1h30m; at most, with --steps.")
-    ] = None,
-    epochs: Annotated[float | None, _of("epochs")] = None,
-    steps: Annotated[int | None, Option(help="Training steps, in place of epochs.", group="Training")] = None,
-    beta: Annotated[float | None, _of("beta")] = None,
-    latents: Annotated[int | None, _of("latents")] = None,
-    seed: Annotated[int | None, _of("seed")] = None,
-    device: Annotated[str | None, _of("device")] = None,
-    precision: Annotated[str | None, _of("precision")] = None,
-    size: Annotated[str | None, Option(help="Side in pixels, or WIDTHxHEIGHT.", group="Pictures", default="64")] = None,
-    channels: Annotated[int | None, _of("channels", "Pictures")] = None,
-    pipeline: Annotated[str | None, _of("pipeline", "Pictures")] = None,
-    min_size: Annotated[int | None, _of("min_size", "Pictures")] = None,
-    background: Annotated[str | None, _of("background", "Pictures")] = None,
-    levels: Annotated[str | None, _of("levels", "Pictures")] = None,
-    pages: Annotated[str | None, _of("pages", "Pictures")] = None,
-    exclude: Annotated[
-        list[str] | None,
-        Option(metavar="GLOB", group="Pictures", help="Leave out files, as '*_mask.png' or 'old/*'; repeatable."),
-    ] = None,
-    split: Annotated[str | None, _of("split", "Pictures")] = None,
-    source_note: Annotated[
-        str | None,
-        Option("--source-text", metavar="TEXT", group="Pictures", help="Where they come from, for the model card."),
-    ] = None,
-    licence: Annotated[
-        str | None, Option(metavar="TEXT", group="Pictures", help="Their licence, for the model card.")
-    ] = None,
-    log: Annotated[str | None, Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None,
+    ] = None
+    log: Annotated[str | None, Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None
     settings: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; docs/settings.md lists them.")
-    ] = None,
+    ] = None
     resume: Annotated[
         Path | None,
         Option(metavar="RUN", help="Continue a run; with --steps, --epochs or --budget, train it for so long in all."),
-    ] = None,
+    ] = None
     moved: Annotated[
         str | None, Option("--source", metavar="SOURCE", help="With --resume: where its pictures are now.")
-    ] = None,
-    out: Annotated[Path | None, Option("-o", "--out", help="Run directory.", default="runs/SOURCE-PRESET-DATE")] = None,
+    ] = None
+    out: Annotated[Path | None, Option("-o", "--out", help="Run directory.", default="runs/SOURCE-PRESET-DATE")] = None
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How it learns; the names are those of the settings."""
+
+    epochs: Annotated[float | None, _of("epochs")] = None
+    steps: Annotated[int | None, Option(help="Training steps, in place of epochs.", group="Training")] = None
+    beta: Annotated[float | None, _of("beta")] = None
+    latents: Annotated[int | None, _of("latents")] = None
+    seed: Annotated[int | None, _of("seed")] = None
+    device: Annotated[str | None, _of("device")] = None
+    precision: Annotated[str | None, _of("precision")] = None
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """What it learns from; the names are those of the settings, but for `size`."""
+
+    size: Annotated[str | None, Option(help="Side in pixels, or WIDTHxHEIGHT.", group="Pictures", default="64")] = None
+    channels: Annotated[int | None, _of("channels", "Pictures")] = None
+    pipeline: Annotated[str | None, _of("pipeline", "Pictures")] = None
+    min_size: Annotated[int | None, _of("min_size", "Pictures")] = None
+    background: Annotated[str | None, _of("background", "Pictures")] = None
+    levels: Annotated[str | None, _of("levels", "Pictures")] = None
+    pages: Annotated[str | None, _of("pages", "Pictures")] = None
+    exclude: Annotated[
+        list[str] | None,
+        Option(metavar="GLOB", group="Pictures", help="Leave out files, as '*_mask.png' or 'old/*'; repeatable."),
+    ] = None
+    split: Annotated[str | None, _of("split", "Pictures")] = None
+    source_note: Annotated[
+        str | None,
+        Option("--source-text", metavar="TEXT", group="Pictures", help="Where they come from, for the model card."),
+    ] = None
+    licence: Annotated[
+        str | None, Option(metavar="TEXT", group="Pictures", help="Their licence, for the model card.")
+    ] = None
+
+
+def train(
+    source: SourceArgument = None,
+    *,
+    run: RunOptions,
+    training: TrainingOptions,
+    pictures: PictureOptions,
     as_json: Json = False,
 ) -> None:
     """Train a model on pictures. Leaves a run directory with the model, samples, curves and checkpoints in it.
@@ -98,29 +121,22 @@ def train(
     from betabloom.training.setup import check_settings
 
     show_log()
-    options: dict[str, Any] = {
-        "beta": beta, "latents": latents, "epochs": epochs, "steps": steps, "budget": budget, "seed": seed,
-        "device": device, "precision": precision, "channels": channels, "pipeline": pipeline,
-        **reading_options(background, min_size, levels, pages, exclude), "split": split, "log": log, "init_from": start,
-        "source_note": source_note, "licence": licence,
-    }  # fmt: skip
-    changes = (
-        {key: value for key, value in options.items() if value is not None} | _size(size) | _settings(settings or [])
-    )
+    changes = _changes(run, training, pictures)
+    resume = run.resume
     if resume:
-        if out or preset or source:
+        if run.out or run.preset or source:
             raise UsageError(f"A resumed run keeps its settings. Type: {resume_command(resume)}")
-        config, folder = _changed(resume, changes, moved), resume
+        config, folder = _changed(resume, changes, run.moved), resume
     else:
-        if moved:
+        if run.moved:
             raise UsageError("--source says where the pictures of a run to --resume are. Name those to train on first.")
-        config = _config(preset or "flowers64", source, changes)
-        folder = _run_folder(out, source or "flowers102", preset or "flowers64")
+        config = _config(run.preset or "flowers64", source, changes)
+        folder = _run_folder(run.out, source or "flowers102", run.preset or "flowers64")
     check_settings(config)
     store = _prepare_again(config, resume) if resume else _prepare(config)
     if not resume:
         config = _with_splits_of(store, config, "split" in changes)
-        folder = folder if out else _claim(folder)
+        folder = folder if run.out else _claim(folder)
     with progress("training") as report:
         model = loop.train(store, config, folder, resume is not None, report, time.monotonic() - started)
     done = model.training
@@ -130,6 +146,15 @@ def train(
         f"New pictures: betabloom generate {shell_quoted(folder)}",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done["validation"],
     )  # fmt: skip
+
+
+def _changes(run: RunOptions, training: TrainingOptions, pictures: PictureOptions) -> dict[str, Any]:
+    """The settings that were asked for."""
+    options = {"budget": run.budget, "log": run.log, "init_from": run.start, **vars(training), **vars(pictures)}
+    options["exclude"] = ",".join(pictures.exclude) if pictures.exclude else None
+    del options["size"]
+    asked = {key: value for key, value in options.items() if value is not None}
+    return asked | _size(pictures.size) | _settings(run.settings or [])
 
 
 def _size(size: str | None) -> dict[str, int]:

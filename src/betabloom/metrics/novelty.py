@@ -7,7 +7,8 @@ a **near copy** if both
     d(x) = distance to its nearest training picture,
     r(x) = d(x) / mean distance to its 50 next nearest ones
 
-are as low as they are for the lowest 1 % of held-out pictures. d alone would call smooth pictures copies, which are
+are as low as they are for the lowest 1 % of held-out pictures, and x has at least half the contrast of that picture: a
+flat square is a copy of flat pictures only. d alone would call smooth pictures copies, which are
 near everything; r tells a picture that is near *one* training picture from one that is near many (Carlini et al. 2023,
 https://arxiv.org/abs/2301.13188, section 4.2). Of pictures from the world itself about 1 % or fewer are called copies.
 """
@@ -31,6 +32,7 @@ __all__ = ["Limits", "Nearest", "near_copies", "nearest", "pixel_rows"]
 
 SIDE = 16
 NEXT = 50
+FADED = 0.5  # contrast relative to the nearest known picture's; below, a picture is too flat to be its copy
 QUANTILE = 0.01
 BLOCK = 512  # pictures at once
 
@@ -44,12 +46,14 @@ class Nearest:
         distance: Root of the mean squared difference over the F numbers of a row, (N,).
         ratio: The distance over the mean distance to the 50 next nearest, (N,); 1 where there are no others.
         mirrored: Whether it is the mirror image that is nearest, (N,).
+        faded: Whether the row has less than half the standard deviation of its nearest known row, (N,).
     """
 
     index: np.ndarray
     distance: np.ndarray
     ratio: np.ndarray
     mirrored: np.ndarray
+    faded: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Limits:
 
     def is_near_copy(self, found: Nearest) -> np.ndarray:
         """Which pictures are near copies, (N,) of bool."""
-        copies: np.ndarray = (found.distance <= self.distance) & (found.ratio <= self.ratio)
+        copies: np.ndarray = (found.distance <= self.distance) & (found.ratio <= self.ratio) & ~found.faded
         return copies
 
 
@@ -118,7 +122,8 @@ def nearest(
         flipped = mirror[1] < distance
         plain = (index, distance, ratio)
         index, distance, ratio = (np.where(flipped, b, a) for a, b in zip(plain, mirror, strict=True))
-    return Nearest(index, distance, ratio, flipped)
+    faded = rows.std(1) < FADED * known[index].std(1)
+    return Nearest(index, distance, ratio, flipped, faded)
 
 
 def _nearest(rows: np.ndarray, known: np.ndarray, progress: Progress | None) -> list[np.ndarray]:

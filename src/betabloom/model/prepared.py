@@ -75,7 +75,7 @@ def load_pictures(
 
 
 def _is_picture(path: Path) -> bool:
-    from betabloom.data.pictures.decode import readable_suffixes
+    from betabloom.data.pictures.opening import readable_suffixes
 
     return path.is_file() and path.suffix.lower() in readable_suffixes()
 

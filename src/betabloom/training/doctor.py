@@ -33,6 +33,8 @@ RELAPSE = 0.5  # part of the gain that is lost again while β stands still
 STUCK = 0.02  # nats per number gained; the first hundred steps of a healthy training gain 0.2 and more
 SMALL_STEP = 1e-4  # a tenth of the default: only below is a loss that stands still blamed on the learning rate
 EVIDENCE = 100  # steps before anything that is learned is judged
+FLAT = 0.25  # spread at the end of a run that was too short: 20 steps leave 0.04, healthy runs have 0.8 and more
+LONGER = 10  # times as long is what a run that was too short should be
 OVERFIT_RISE = 0.1  # part of the gain that held-out distortion has risen above its best
 OVERFIT_LEAST = 0.15  # nats per number: twenty held-out pictures differ from the rest by 0.1 if no code helps
 OVERFIT_GAP = 0.25  # part of the gain by which held-out pictures fare worse than those learned from
@@ -101,6 +103,8 @@ def diagnose(records: Sequence[Mapping[str, Any]], facts: RunFacts) -> list[Advi
             found.append(_dead(history) or _collapse(history) or _vanishing(history) or _exploding(history))
         if not found[-1] or found[-1].illness == "exploding-rate":  # else nothing can be learned by heart
             found.append(_overfitting(history))
+    if not any(found[4:]):  # else the end of the run is sick for another reason
+        found.append(_undertrained(history))
     return [advice for advice in found if advice]
 
 
@@ -266,6 +270,32 @@ def _collapse(history: _History) -> Advice | None:
         f"tell pictures apart, so that all pictures come out alike; {_lighter(settings)[0]}.",
         _lighter(settings)[1],
     )
+
+
+def _undertrained(history: _History) -> Advice | None:
+    facts, held_out = history.facts, history.held_out
+    if facts.progress < 1 or not held_out or held_out[-1].get("spread", 1.0) >= FLAT:
+        return None
+    step, losses = held_out[-1]["step"], [r["distortion"] for r in held_out]
+    if history.train and history.train[-1]["step"] > step:
+        return None  # it is not the last validation
+    falls = len(losses) > 1 and losses[-2] - losses[-1] > STILL * (losses[0] - losses[-1])
+    if step >= EVIDENCE and not falls:
+        return None
+    passes = f" and {held_out[-1]['images'] / facts.images:.1f} passes over the pictures" if facts.images else ""
+    return Advice(
+        "undertrained",
+        f"The training was too short: after {step:,} steps{passes}, decoded pictures differ only "
+        f"{held_out[-1]['spread']:.2g} times as much as real ones, so new pictures will be nearly flat; train longer.",
+        _longer(facts.settings, step),
+    )
+
+
+def _longer(settings: Mapping[str, Any], step: int) -> str:
+    """What to type for a longer run: more time if time ended it, else more steps."""
+    if settings["budget"] and not 0 < settings["steps"] <= step:
+        return f"--budget {math.ceil(LONGER * settings['budget'] / 60)}m"
+    return f"--steps {max(LONGER * step, 2 * EVIDENCE)}"
 
 
 def _vanishing(history: _History) -> Advice | None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["advice_on"]
 
-_FEW = 200
+_FEW = 1000
+_KNOWN = 64  # side of the pictures of the bundled model; training from it can double that again and again
 _DARK = 64  # level; pictures of which none has a brighter pixel
 _RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
@@ -31,10 +32,20 @@ def advice_on(report: Report, sides: np.ndarray, size: tuple[int, int]) -> list[
         return ["None of these pictures can be used; see the reasons above."]
     sentences = [*_on_levels(report), *_on_sizes(sides, size), *_on_copies(report)]
     if len(sides) and report.total < _FEW:
-        sentences.append(
-            f"{report.total:,} pictures are few: a model soon memorises them. A few hundred or more are better."
-        )
+        sentences.append(_on_few(report.total, size))
     return [*sentences, *_on_files(report)]
+
+
+def _on_few(total: int, size: tuple[int, int]) -> str:
+    height, width = size
+    times = height // _KNOWN
+    fits = height == width == _KNOWN * times and times & (times - 1) == 0
+    start = "--from flowers64" if fits else f"--from flowers64 --size {_KNOWN}"
+    return (
+        f"{total:,} pictures are few: a model trained on them alone draws blurred pictures or memorises them. For "
+        f"photos, start from a model: `{start} --budget 20m`. Expect their colours and rough shapes; "
+        f"fine detail takes thousands of pictures."
+    )
 
 
 def _on_levels(report: Report) -> Iterator[str]:

@@ -6,19 +6,18 @@ Whatever is wrong with a file ends as a `PictureError` whose message a person un
 from __future__ import annotations
 
 import contextlib
-import functools
-import os
 import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from betabloom.data.pictures.depth import LOW, PACKING, bits_of, has_sixteen, is_deep
 from betabloom.data.pictures.jpeg import reduced
 from betabloom.data.pictures.modes import plain
-from betabloom.data.pictures.png import check_sums, only_pixels, profile_in
+from betabloom.data.pictures.opening import bytes_of, open_leniently, open_picture, pixels_alone
+from betabloom.data.pictures.png import check_sums
 from betabloom.data.pictures.reading import DEFAULT, Reading
 from betabloom.errors import PictureError
 
@@ -36,8 +35,6 @@ __all__ = [
     "extent",
     "pages_in",
     "peek",
-    "readable_formats",
-    "readable_suffixes",
     "upright",
 ]
 
@@ -67,9 +64,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Formats that run an outside program (Ghostscript) or that Pillow recognises without being able to decode.
-_NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 
 
 @dataclass(frozen=True)
@@ -87,27 +81,6 @@ class PictureFacts:
     height: int
     format: str = ""
     remarks: tuple[str, ...] = ()
-
-
-@functools.cache
-def readable_formats() -> tuple[str, ...]:
-    """Name the formats that Pillow can decode by itself here, JPEG and PNG first."""
-    Image.init()
-    with contextlib.suppress(ImportError):  # the extra `heic`
-        import pi_heif
-
-        pi_heif.register_heif_opener()
-    common = ("JPEG", "PNG")
-    return common + tuple(name for name in sorted(Image.OPEN) if name not in _NOT_PICTURES and name not in common)
-
-
-@functools.cache
-def readable_suffixes() -> frozenset[str]:
-    """Return the file name endings of pictures, in lower case and with their dot; HEIC even if it cannot be read."""
-    formats = set(readable_formats())
-    formats.add("MPO")  # it opens as a JPEG does
-    known = {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
-    return frozenset(known | {".heic", ".heif", ".avif"})
 
 
 def decode(
@@ -137,7 +110,7 @@ def decode(
     quickly = None if at_least is None or reading.levels or page else reduced(file, at_least, reading.min_size)
     if quickly is not None:
         return quickly
-    with _opened(file) as image:
+    with open_picture(file) as image:
         image.seek(_place(image, page))
         _check_size(image, reading.min_size)
         if at_least is not None:
@@ -157,7 +130,7 @@ def peek(file: Path | BinaryIO, reading: Reading = DEFAULT, page: int = 0) -> Pi
     Raises:
         PictureError: It is no picture, or one that `decode` would refuse for its size; the message is the reason.
     """
-    with _opened(file) as image:
+    with open_picture(file) as image:
         several = len(_pages(image)) > 1 if image.format == "TIFF" else _has_pages(image)
         image.seek(_place(image, page))
         _check_size(image, reading.min_size)
@@ -172,7 +145,7 @@ def pages_in(file: Path | BinaryIO) -> int:
     Raises:
         PictureError: It is no picture; the message is the reason.
     """
-    with _opened(file) as image:
+    with open_picture(file) as image:
         return len(_pages(image))
 
 
@@ -231,56 +204,20 @@ def _on_depth(image: Image.Image, reading: Reading) -> str:
     return "with 32 bits per channel; black and white are guessed from each picture's values (`--levels` sets them)"
 
 
-@contextlib.contextmanager
-def _opened(file: Path | BinaryIO) -> Iterator[Image.Image]:
-    """Open a picture; whatever goes wrong, here or later, becomes a `PictureError`."""
-    try:
-        with _open(file) as image:
-            yield image
-    except PictureError:
-        raise
-    except Exception as error:  # decoders of damaged files raise anything
-        raise PictureError(_reason(file, error)) from error
-
-
-def _open(file: Path | BinaryIO) -> Image.Image:
-    """Open a picture; a PNG that Pillow refuses for what is beside its pixels, without that."""
-    try:
-        return Image.open(file, formats=readable_formats())
-    except Exception:  # decoders of damaged files raise anything
-        image = _without_the_rest(file)
-        if image is None:
-            raise
-        return image
-
-
-def _without_the_rest(file: Path | BinaryIO) -> Image.Image | None:
-    """Open the pixels of a PNG and its colour profile alone; None if it is no PNG."""
-    with contextlib.suppress(OSError), _bytes_of(file) as opened:
-        copy = only_pixels(opened)
-        if copy is None:
-            return None
-        image = Image.open(copy, formats=("PNG",))
-        if (profile := profile_in(opened)) is not None:
-            image.info["icc_profile"] = profile
-        return image
-    return None
-
-
 def _loaded(image: Image.Image, file: Path | BinaryIO, reading: Reading) -> Image.Image:
     """Decode the pixels, and where they are needed also the lower eight bits of 16 that Pillow leaves out."""
     packing, page = _packing(image), image.tell()
     try:
         image.load()
     except Exception:  # what stands behind the pixels may be damaged
-        rest = _without_the_rest(file) if image.format == "PNG" else None
+        rest = pixels_alone(file) if image.format == "PNG" else None
         if rest is None:
             raise
         image = rest
         image.seek(page)
         image.load()
     if image.format == "PNG":
-        with _bytes_of(file) as opened:
+        with bytes_of(file) as opened:
             check_sums(opened)
     image.info[PACKING] = packing
     if has_sixteen(image) and (reading.levels or image.info.get("transparency") is not None):
@@ -298,7 +235,7 @@ def _packing(image: Image.Image) -> str:
 
 def _lower_bits(file: Path | BinaryIO, page: int) -> Image.Image | None:
     """Decode a colour picture of 16 bits in the other order of bytes: what Pillow takes for the upper are the lower."""
-    with _open(file) as image:
+    with open_leniently(file) as image:
         image.seek(page)
         packing = _packing(image)
         own = "16B" if packing.endswith("16B") or (packing.endswith("16N") and sys.byteorder == "big") else "16L"
@@ -362,53 +299,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # an unreadable EXIF block is no reason to lose the picture
         return 1
-
-
-def _reason(file: Path | BinaryIO, error: Exception) -> str:
-    match error:
-        case PermissionError():
-            return "permission denied"
-        case FileNotFoundError():
-            return "no such file (moved, deleted, or a link to nothing)"
-        case IsADirectoryError():
-            return "a folder, not a picture"
-        case Image.DecompressionBombError() | Image.DecompressionBombWarning():
-            return "too large: its header announces more pixels than any photo has"
-        case MemoryError():
-            return "too large for the memory of this machine"
-        case UnidentifiedImageError():
-            return _what_it_is_instead(file)
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno).lower()
-    if isinstance(error, EOFError) or any(sign in str(error).lower() for sign in ("truncated", "unexpected end")):
-        return "cut short: the end of the file is missing"
-    return f"damaged: {error or type(error).__name__}"
-
-
-def _what_it_is_instead(file: Path | BinaryIO) -> str:
-    start = _start(file)
-    if not start:
-        return "empty file (0 bytes)"
-    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
-        return "a HEIC photo, which needs one more package here: type pip install 'betabloom[heic]'"
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "not a picture but a web page (HTML); a download probably went wrong"
-    if start.isascii() and b"\x00" not in start:
-        return "not a picture but text"
-    return "not a picture, or of a kind that Pillow cannot read here"
-
-
-def _start(file: Path | BinaryIO) -> bytes:
-    with _bytes_of(file) as opened:
-        opened.seek(0)
-        return opened.read(512)
-
-
-@contextlib.contextmanager
-def _bytes_of(file: Path | BinaryIO) -> Iterator[BinaryIO]:
-    if isinstance(file, os.PathLike):
-        with open(file, "rb") as opened:  # noqa: PTH123
-            yield opened
-    else:
-        yield file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from betabloom.data.pictures.decode import readable_suffixes
+from betabloom.data.pictures.opening import readable_suffixes
 
 if TYPE_CHECKING:
     from betabloom.data.pictures.reading import Reading

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from betabloom.data.pictures.decode import readable_suffixes
+from betabloom.data.pictures.opening import readable_suffixes
 from betabloom.data.pictures.reading import Reading
 from betabloom.data.sources import archive, shards, table
 from betabloom.data.sources.encoded import Encoded

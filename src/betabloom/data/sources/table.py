@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from betabloom.data.pictures.decode import readable_suffixes
+from betabloom.data.pictures.opening import readable_suffixes
 from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.errors import PictureError, SourceError, UsageError
 from betabloom.system.paths import local_path
