@@ -28,9 +28,7 @@ def test_its_commands_and_its_python_run(tmp_path, monkeypatch, capsys):
         words = shlex.split(line)
         words += ["--steps", "20", "--device", "cpu"] if words[1] == "train" else []  # the page trains for longer
         monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as end:
-            main.main()
-        assert not end.value.code, capsys.readouterr().err
+        main.main()
     for name in ("report.md", "report.json", "nearest.png", "new.png", "chosen.png"):
         assert (tmp_path / name).is_file()
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
