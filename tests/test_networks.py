@@ -72,7 +72,7 @@ def test_the_smallest_picture_of_the_seed_network_is_named():
     ("changes", "message"),
     [
         ({"family": "vgg"}, "seed, burgess, conv, residual"),
-        ({"shape": (4, 32, 32)}, "1 or 3 channels, not 4"),
+        ({"shape": (2, 32, 32)}, "1, 3 or 4 channels, not 2"),
         ({"latents": 0}, "at least 1"),
         ({"kernel": 3}, "even kernel size from 2 to 30, not 3"),
         ({"family": "residual", "kernel": 4}, "odd kernel size from 3 to 31, not 4"),

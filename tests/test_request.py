@@ -57,7 +57,8 @@ def test_python_draws_what_the_command_line_draws(tmp_path):
     model = open_model(None, request)
     drawn = drawing.draw(model, request)
     assert drawn.numbers == [2, 7, 8]
-    assert np.array_equal(drawn.pictures[1], model.generate(1, 3, start=7)[0])
+    alone = model.generate(1, 3, start=7)[0].astype(int)
+    assert np.abs(drawn.pictures[1] - alone).max() <= 1  # two are added up in another order than one
     writing.write_sheet(model, request, tmp_path / "a.png", {"model_path": "flowers64"})
     record = read_record(tmp_path / "a.png")
     assert (record["numbers"], record["device"], record["precision"]) == ("2,7-8", "cpu", "fp32")
