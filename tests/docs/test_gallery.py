@@ -51,13 +51,13 @@ def check(folder: Path) -> None:
 def test_every_command_is_understood(name: str) -> None:
     parameters = parsed(gallery.command(name, "model"))
     assert str(parameters["out"]) == f"{name}.png"
-    assert parameters["seed"] is not None
+    assert parameters["drawing"].seed is not None
 
 
 def test_there_are_at_least_as_many_as_in_the_students_project() -> None:
     assert len(gallery.PICTURES) >= 21
     assert {"nebula", "fire", "lavender"} <= set(gallery.PICTURES)
-    seeds = [parsed(gallery.command(name, "model"))["seed"] for name in gallery.PICTURES]
+    seeds = [parsed(gallery.command(name, "model"))["drawing"].seed for name in gallery.PICTURES]
     assert seeds == list(range(1, len(seeds) + 1))  # counted up, not picked
 
 
