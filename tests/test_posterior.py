@@ -108,7 +108,7 @@ def test_a_point_has_no_density():
     assert torch.equal(q.sample(torch.randn(BATCH, LATENTS)), q.mean)
     assert (q.log_var == -math.inf).all()
     assert (q.std == 0).all()
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(UsageError):
         q.log_prob(q.mean)
 
 

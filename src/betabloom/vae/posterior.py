@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor
 
+from betabloom.errors import UsageError
+
 __all__ = [
     "POSTERIORS", "DiagonalNormal", "FullNormal", "LowRankNormal", "Point", "Posterior", "normal_log_density",
 ]  # fmt: skip
@@ -267,8 +269,8 @@ class Point(Posterior):
         return self.mean
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Not defined."""
-        raise NotImplementedError("a point has no density")
+        """Refused: all of q lies in one point."""
+        raise UsageError("A point posterior has no density. Choose another with --set posterior=normal")
 
     def dependence(self) -> float:
         """Not defined; counted as 0."""
