@@ -250,6 +250,7 @@ def _page(facts: Mapping[str, Any], weights: np.ndarray, codes: np.ndarray) -> s
         "WEIGHTS": _planes(weights),
         "CODES": _planes(codes),
         "DECODER": (PAGE / "decoder.js").read_text(encoding="utf-8"),
+        "SLIDER": (PAGE / "slider.js").read_text(encoding="utf-8"),
         "APP": (PAGE / "app.js").read_text(encoding="utf-8"),
     }
     page = (PAGE / "page.html").read_text(encoding="utf-8")

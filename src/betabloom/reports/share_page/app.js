@@ -144,30 +144,12 @@
     sliders.forEach(({ input }, d) => (input.value = chosen.offsets[d]));
   }
   const sliders = facts.directions.map(({ name }, d) => {
-    const row = document.createElement("div");
-    row.className = "slider";
-    const title = Object.assign(document.createElement("input"), { type: "text", value: name });
-    title.setAttribute("aria-label", `Name of slider ${d + 1}`);
-    const input = Object.assign(document.createElement("input"), { type: "range", min: -4, max: 4, step: 0.05, value: 0 });
-    input.setAttribute("aria-label", name);
-    title.addEventListener("input", () => input.setAttribute("aria-label", title.value));
-    const lock = Object.assign(document.createElement("button"), { textContent: "Lock", title: "A locked slider stays where it is" });
-    lock.setAttribute("aria-pressed", "false");
-    lock.setAttribute("aria-label", `Lock slider ${d + 1}`);
-    lock.addEventListener("click", () => {
-      const locked = lock.getAttribute("aria-pressed") !== "true";
-      lock.setAttribute("aria-pressed", String(locked));
-      lock.textContent = locked ? "Unlock" : "Lock";
-      input.disabled = locked;
-    });
-    input.addEventListener("pointerdown", () => chosen && remember());
-    input.addEventListener("input", () => {
-      chosen.offsets[d] = Number(input.value);
+    const input = addSlider($("sliders"), name, d + 1, (value) => {
+      chosen.offsets[d] = value;
       redraw();
     });
-    row.append(title, input, lock);
-    $("sliders").append(row);
-    return { input, lock };
+    input.addEventListener("pointerdown", () => chosen && remember());
+    return { input };
   });
 
   function keep() {

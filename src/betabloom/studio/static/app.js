@@ -127,27 +127,11 @@ let sliders = [];
 function makeSliders() {
   $("sliders").replaceChildren($("sliders").firstElementChild);
   sliders = model.directions.map(({ name }, d) => {
-    const row = Object.assign(document.createElement("div"), { className: "slider" });
-    const title = Object.assign(document.createElement("input"), { type: "text", value: name });
-    title.setAttribute("aria-label", `Name of slider ${d + 1}`);
-    const input = Object.assign(document.createElement("input"), { type: "range", min: -4, max: 4, step: 0.05, value: 0 });
-    input.setAttribute("aria-label", name);
-    title.addEventListener("input", () => input.setAttribute("aria-label", title.value));
-    const lock = Object.assign(document.createElement("button"), { textContent: "Lock", title: "A locked slider stays where it is" });
-    lock.setAttribute("aria-pressed", "false");
-    lock.setAttribute("aria-label", `Lock slider ${d + 1}`);
-    lock.addEventListener("click", () => {
-      input.disabled = !input.disabled;
-      lock.setAttribute("aria-pressed", String(input.disabled));
-      lock.textContent = input.disabled ? "Unlock" : "Lock";
-    });
-    input.addEventListener("input", () => {
-      chosen.offsets[d] = Number(input.value);
+    const input = addSlider($("sliders"), name, d + 1, (value) => {
+      chosen.offsets[d] = value;
       follow();
     });
     input.addEventListener("change", () => remember());
-    row.append(title, input, lock);
-    $("sliders").append(row);
     return { input };
   });
 }
