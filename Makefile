@@ -25,10 +25,10 @@ demo: $(READY)  ## train the default for two minutes (on DATA=folder, else on dr
 	rm -rf demo
 	$(BIN)/betabloom train $(if $(DATA),'$(DATA)',drawn) --budget 2m -o demo/run
 	$(BIN)/betabloom generate demo/run -n 64 --seed 7 -o demo/generated.png
-	$(BIN)/betabloom generate -n 64 --seed 7 -o demo/in-the-box.png
+	$(BIN)/betabloom generate -n 64 --seed 7 -o demo/bundled.png
 	cp demo/run/reconstructions.png demo/run/curves.png demo/
 	@echo "Look at demo/generated.png, demo/reconstructions.png and demo/curves.png,"
-	@echo "and at demo/in-the-box.png: flowers of the model that comes along, which was trained for longer"
+	@echo "and at demo/bundled.png: flowers of the bundled model, which was trained for longer"
 
 docs-reference: $(READY)  ## write docs/cli.md and docs/settings.md from the code
 	$(BIN)/python tools/reference.py

@@ -2,7 +2,7 @@
 
     python benchmarks/cold_start.py [--rounds 15] [--peers .venv-peers/bin/python] [--quick]
 
-Ours is `betabloom generate -n 64` with the model that comes along, and `betabloom --help`. The peer is pythae: a
+Ours is `betabloom generate -n 64` with the bundled model, and `betabloom --help`. The peer is pythae: a
 program of a few lines, as its README has them, that loads a VAE of about as many weights (strided and transposed
 convolutions, 32 to 256 channels, 256 latents; saved by pythae itself), samples 64 pictures and writes one sheet. Each
 run is a process of its own, by the clock; whatever is compared runs in turn. Files that are read are in the system's

@@ -1,6 +1,6 @@
 """One side of a comparison of generators, in a process of its own; prints JSON as its last line.
 
-    python benchmarks/generators.py save FOLDER            pythae: a VAE about as large as the model in the box
+    python benchmarks/generators.py save FOLDER            pythae: a VAE about as large as the bundled model
     python benchmarks/generators.py draw FOLDER OUT.png    pythae: load it, sample 64 pictures, write one sheet
     python benchmarks/generators.py speed SIDE NETWORK BATCHES
 

@@ -1,4 +1,4 @@
-"""The generator in the box: flowers without a training, a download or an argument."""
+"""The bundled generator: flowers without a training, a download or an argument."""
 
 from __future__ import annotations
 

@@ -413,7 +413,7 @@ def test_on_an_accelerator_the_host_looks_now_and_then_and_at_the_end(flowers):
 
 
 def test_held_out_pictures_that_happen_to_be_harder_are_no_overfitting():
-    """Seen with β = 10⁴ on 180 drawn flowers: a model that draws one picture for all learns none by heart."""
+    """Seen with β = 10⁴ on 180 drawn flowers: a model that draws one picture for all memorises none."""
     records = [{"step": 1, "split": "train", "distortion": 40.0, "rate": 0.0, "beta": 1e4}]
     for step in (100, 200, 300):
         for split, value in (("train", -22.0), ("validation", 60.0)):

@@ -38,7 +38,7 @@ def found(model, small_store):
 
 
 class Copyist(Model):
-    """A model that knows its training pictures by heart."""
+    """A model that memorised its training pictures."""
 
     memory: np.ndarray
 

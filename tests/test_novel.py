@@ -49,7 +49,7 @@ def test_the_pictures_that_were_held_out_are_no_copies(small_store, novelty):
 def test_a_model_that_only_copies_ends_with_a_sentence(small_store, novelty):
     train, _ = small_store.split("auto", 0.2)
     copies = np.resize(small_store.pictures[train], (AT_ONCE, 16, 16, 3))
-    with pytest.raises(BetabloomError, match=r"Only 0 of .* by heart"):
+    with pytest.raises(BetabloomError, match=r"Only 0 of .* memorised"):
         list(novel_pieces(lambda first, count: copies, novelty, 2))
 
 

@@ -1,4 +1,4 @@
-"""Make the model that comes along with betabloom from a model of the Oxford flowers.
+"""Make the bundled model from a model of the Oxford flowers.
 
     python tools/bundle.py RUN DATA [--measures quality.json]
 
@@ -65,7 +65,7 @@ WITH_EYE = (
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description="Make the model that comes along.")
+    options = argparse.ArgumentParser(description="Make the bundled model.")
     options.add_argument("run")
     options.add_argument("data")
     options.add_argument("--measures", type=Path)

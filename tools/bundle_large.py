@@ -1,4 +1,4 @@
-"""Make a model that comes along for larger pictures from one that `betabloom enlarge` made.
+"""Make a bundled model for larger pictures from one that `betabloom enlarge` made.
 
     betabloom enlarge flowers64 PHOTOS -o large --budget 30m
     python tools/bundle_large.py large oxford128
@@ -90,7 +90,7 @@ def distances() -> str:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description="Make a model that comes along for larger pictures.")
+    options = argparse.ArgumentParser(description="Make a bundled model for larger pictures.")
     options.add_argument("model")
     options.add_argument("name", choices=CARDS)
     given = options.parse_args()

@@ -1,7 +1,7 @@
 """What can go wrong, as a tree.
 
     BetabloomError            anything this library raises on purpose; the command line exits with 1
-    ├── UsageError            the request cannot be meant: a setting, path or option is wrong; exits with 2
+    ├── UsageError            the request is not valid: a setting, path or option is wrong; exits with 2
     │   └── SourceError       there are no usable pictures where the request points
     ├── PictureError          one picture cannot be read; it is skipped and named, never fatal by itself
     ├── FetchError            a download failed or its checksum is wrong
@@ -19,7 +19,7 @@ class BetabloomError(Exception):
 
 
 class UsageError(BetabloomError, ValueError):
-    """The request cannot be meant: a setting, path or option is wrong."""
+    """The request is not valid: a setting, path or option is wrong."""
 
 
 class SourceError(UsageError):

@@ -54,14 +54,14 @@ def base_noise(seed: int, n: int, latents: int, start: int = 0) -> tuple[np.ndar
 
 
 def check(n: int, temperature: float) -> None:
-    """Refuse a number of pictures or a temperature that cannot be meant."""
+    """Refuse a number of pictures or a temperature that is not valid."""
     check_count(n)
     if not 0 < temperature < math.inf:
         raise UsageError(f"'temperature' must be a positive number, not {temperature}.")
 
 
 def check_count(n: int) -> None:
-    """Refuse a number of pictures that cannot be meant."""
+    """Refuse a number of pictures that is not valid."""
     if n < 1:
         raise UsageError(f"'n', the number of pictures, must be at least 1, not {n}.")
 

@@ -75,7 +75,7 @@ def novel_pieces(draw: Draw, novelty: Novelty, n: int, start: int = 0) -> Iterat
         if first - start >= PATIENCE * n + AT_ONCE:
             raise BetabloomError(
                 f"Only {found} of {first - start:,} generated pictures are no near copies of training pictures: "
-                "the model has learned them by heart. Train it on more pictures, or for fewer steps."
+                "the model has memorised them. Train it on more pictures, or for fewer steps."
             )
         pictures = draw(first, AT_ONCE)
         new = np.flatnonzero(~novelty.copies(pictures))[: n - found]

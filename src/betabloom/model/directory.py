@@ -102,7 +102,7 @@ def read_description(path: str | os.PathLike[str] | None) -> Description:
     """Read what the model at `path` says of itself; the weights are not looked at.
 
     Arguments:
-        path: A model directory, a run directory, or the name of a model that comes along; None for "flowers64".
+        path: A model directory, a run directory, or the name of a bundled model; None for "flowers64".
 
     Raises:
         UsageError: There is no model there.

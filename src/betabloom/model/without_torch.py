@@ -185,7 +185,7 @@ def _read(path: Path, entries: Mapping[str, Entry], digest: str) -> dict[str, Ar
         raise FormatError(f"{path} is damaged: {error}") from error
     for name, value in arrays.items():
         if not _finite(value):
-            raise FormatError(f"{path} is damaged: {name!r} has values that no training leaves.")
+            raise FormatError(f"{path} is damaged: {name!r} contains NaN or infinite values.")
     return arrays
 
 

@@ -73,7 +73,7 @@ def read_tensors(
         raise FormatError(f"{path} is damaged: {error}") from error
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
-            raise FormatError(f"{path} is damaged: {name!r} has values that no training leaves.")
+            raise FormatError(f"{path} is damaged: {name!r} contains NaN or infinite values.")
     return tensors
 
 

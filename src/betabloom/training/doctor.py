@@ -37,7 +37,7 @@ FLAT = 0.25  # spread at the end of a run that was too short: 20 steps leave 0.0
 LONGER = 10  # times as long is what a run that was too short should be
 OVERFIT_RISE = 0.1  # part of the gain that held-out distortion has risen above its best
 OVERFIT_LEAST = 0.15  # nats per number: twenty held-out pictures differ from the rest by 0.1 if no code helps
-OVERFIT_GAP = 0.25  # part of the gain by which held-out pictures fare worse than those learned from
+OVERFIT_GAP = 0.25  # part of the gain by which the loss of held-out pictures is higher than that of training pictures
 STILL = 0.05  # part of the gain that held-out distortion may fall between validations and count as standing still
 FEW_HELD_OUT = 8  # held-out pictures: with fewer, averages over them are luck
 DISK_SPARE = 2.0  # checkpoints of room: one is written while two are kept
@@ -101,7 +101,7 @@ def diagnose(records: Sequence[Mapping[str, Any]], facts: RunFacts) -> list[Advi
         found.append(_step_too_large(history) or _step_too_small(history))
         if not found[-1]:  # else what the codes do follows from it
             found.append(_dead(history) or _collapse(history) or _vanishing(history) or _exploding(history))
-        if not found[-1] or found[-1].illness == "exploding-rate":  # else nothing can be learned by heart
+        if not found[-1] or found[-1].illness == "exploding-rate":  # else nothing can be memorised
             found.append(_overfitting(history))
     if not any(found[4:]):  # else the end of the run is sick for another reason
         found.append(_undertrained(history))
@@ -158,7 +158,7 @@ def _too_few(facts: RunFacts) -> Advice | None:
     widths = [max(4, width // 2**halvings) for width in facts.settings["widths"]]
     return Advice(
         "too-few-pictures",
-        f"{facts.images:,} pictures are too few for this model, which can learn them by heart: it has "
+        f"{facts.images:,} pictures are too few for this model, which can memorise them: it has "
         f"{facts.parameters:,} weights and they have {numbers:,} numbers; add pictures or take a smaller network.",
         f"--set widths={','.join(map(str, widths))}",
     )
@@ -232,7 +232,7 @@ def _overfitting(history: _History) -> Advice | None:
     stop = history.held_out[values.index(best)]["step"]
     return Advice(
         "overfitting",
-        f"The model learns its pictures by heart: held-out pictures have a distortion of {values[-1]:.0f}, those "
+        f"The model memorises its pictures: held-out pictures have a distortion of {values[-1]:.0f}, those "
         f"learned from {history.last:.0f} nats per image; "
         + (
             "stop where held-out pictures fared best."
