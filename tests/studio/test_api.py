@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import signal
@@ -193,6 +194,30 @@ def test_what_is_too_large_is_refused_before_it_is_there(ask):
     assert ask.post("/api/encode", content=(b"x" * (1 << 20) for _ in range(40))).status_code == 413
 
 
+def test_who_sends_too_slowly_is_let_go(ask, monkeypatch):
+    monkeypatch.setattr(guard_module, "PATIENCE", 0.05)
+    answers = []
+
+    async def never():
+        await asyncio.sleep(60)
+
+    async def sent(message):
+        answers.append(message)
+
+    headers = [(b"host", HOST.encode()), (b"content-length", b"10")]
+    scope = {"type": "http", "method": "POST", "path": "/api/draw", "headers": headers, "query_string": b""}
+    asyncio.run(ask.app(scope, never, sent))
+    assert answers[0]["status"] == 408
+    assert ask.app.busy == 0
+
+
+def test_a_source_that_looks_like_an_option_is_none(ask, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(Jobs, "_begin", lambda self, run, words: begun.append(words))
+    post(ask, "/api/runs", source="--resume=/somewhere", name="mine")
+    assert begun[0][-2:] == ["--", "--resume=/somewhere"]
+
+
 def test_a_token_is_needed_where_there_is_one(model_folder, tmp_path):
     atelier = Atelier(model_folder)
     client = TestClient(create_app(atelier, tmp_path, [HOST], "secret"), base_url=f"http://{HOST}")
@@ -310,9 +335,11 @@ def test_a_training_goes_on_without_the_server_and_can_be_stopped_and_resumed(as
         )
     settings = ["--preset", "tiny", "--size", "16", "--set", "widths=8,16", "--set", "batch=8"]
     begin = Jobs._begin
-    monkeypatch.setattr(
-        Jobs, "_begin", lambda self, run, words: begin(self, run, words + (settings if "-o" in words else []))
-    )
+
+    def small(self, run, words):
+        begin(self, run, [words[0], *(settings if "-o" in words else []), *words[1:]])
+
+    monkeypatch.setattr(Jobs, "_begin", small)
     assert post(ask, "/api/runs", source=str(tmp_path / "photos"), name="mine", budget="600s")["state"] == "running"
     assert ask.post("/api/runs", json={"source": "x", "name": "other"}).status_code == 422  # one at a time
     until = time.monotonic() + 90

@@ -20,12 +20,15 @@ from PIL import Image
 
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.latent.directions import strongest
+from betabloom.latent.maps import project
 from betabloom.latent.mixing import crossed
 from betabloom.latent.morphing import morph
 from betabloom.latent.preference import moved_along, preferred_direction
 from betabloom.latent.space import code_space
 from betabloom.model.directory import BUNDLED
 from betabloom.model.without_torch import NumpyModel, open_without_torch
+from betabloom.samplers.neighbourhood import DRAWN, NEAREST, sisters
+from betabloom.seeds import base_noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -152,16 +155,8 @@ class Atelier:
         return {"code": mean[0], "sigma": np.exp(0.5 * log_var[0]), "nats": told, "picture": prepared}
 
     def vary(self, code: np.ndarray, n: int, amount: float, seed: int) -> np.ndarray:
-        """Codes (n, l) of sisters of a picture: on the way to codes that are near it, and as far from the mean."""
-        space = self.space
-        far = np.square(space.codes - code).sum(1)
-        near = np.argsort(far)[1:33]
-        rng = np.random.default_rng([seed, 5])
-        partner = space.codes[near[rng.integers(0, len(near), n)]]
-        angle = 0.5 * np.pi * np.clip(amount * rng.uniform(0.25, 0.55, n), 0, 1)[:, None]
-        mixed = space.mean + np.cos(angle) * (code - space.mean) + np.sin(angle) * (partner - space.mean)
-        varied: np.ndarray = mixed.astype(np.float32)
-        return varied
+        """Codes (n, l) of sisters of a picture: those of `betabloom vary`."""
+        return sisters(code, self.space.codes[:DRAWN], base_noise(seed, n, NEAREST)[0], amount)
 
     def breed(self, one: np.ndarray, other: np.ndarray, n: int, seed: int) -> np.ndarray:
         """Codes (n, l) of children of two pictures."""
@@ -191,11 +186,9 @@ class Atelier:
     def map(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Codes (M, l) and where they lie on a plane, (M, 2) in −1…1: their two strongest principal components."""
         codes = self.space.codes[np.random.default_rng([seed, 9]).permutation(len(self.space.codes))[:ON_MAP]]
-        centred = self.space.codes - self.space.mean
-        axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
-        flat = (codes - self.space.mean) @ axes.T
+        flat = 2 * project(codes, space=self.space) - 1
         ranks = 2 * flat.argsort(0).argsort(0) / max(len(codes) - 1, 1) - 1
-        return codes, 0.6 * ranks + 0.4 * flat / np.abs(flat).max(0)  # ranks spread out what lies close together
+        return codes, 0.6 * ranks + 0.4 * flat  # ranks spread out what lies close together
 
     def film(self, codes: np.ndarray, frames: int, kind: str, loop: bool) -> bytes:
         """A loop through pictures as GIF or WebP."""

@@ -130,19 +130,11 @@ class Guard:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or int(length) > BODY:
             raise Refused(413, f"A request may have {BODY >> 20} MiB at most.")
-        body = bytearray()
         try:
-            async with asyncio.timeout(PATIENCE) if hasattr(asyncio, "timeout") else _no_limit():
-                while True:
-                    message = await receive()
-                    body += message.get("body", b"")
-                    if len(body) > BODY:
-                        raise Refused(413, f"A request may have {BODY >> 20} MiB at most.")
-                    if not message.get("more_body"):
-                        break
-        except TimeoutError as error:
+            body = await asyncio.wait_for(_body(receive), PATIENCE)
+        except asyncio.TimeoutError as error:
             raise Refused(408, "The request took too long to arrive.") from error
-        whole = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
+        whole = iter([{"type": "http.request", "body": body, "more_body": False}])
 
         async def again() -> Message:
             return next(whole, None) or await receive()
@@ -153,12 +145,16 @@ class Guard:
         self.counts[status] = self.counts.get(status, 0) + 1
 
 
-class _no_limit:  # noqa: N801
-    """In place of `asyncio.timeout` before Python 3.11."""
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(self, *_: object) -> None: ...
+async def _body(receive: Receive) -> bytes:
+    """All of a body, if it is not too large."""
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > BODY:
+            raise Refused(413, f"A request may have {BODY >> 20} MiB at most.")
+    return bytes(body)
 
 
 def _asked(scope: MutableMapping[str, Any]) -> str:

@@ -62,7 +62,7 @@ class Jobs:
             raise UsageError(f"There is a training named {name!r} already. Choose another name.")
         self._room()
         run.parent.mkdir(parents=True, exist_ok=True)
-        self._begin(run, ["train", source, "--budget", budget, "-o", str(run)])
+        self._begin(run, ["train", "--budget", budget, "-o", str(run), "--", source])
         return {"name": name, "state": "running"}
 
     def resume(self, name: str) -> dict[str, Any]:
