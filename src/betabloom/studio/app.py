@@ -12,7 +12,6 @@ from starlette.routing import Mount
 from starlette.routing import Route as Path_
 from starlette.staticfiles import StaticFiles
 
-from betabloom.reports.share import PAGE
 from betabloom.studio.atelier import Atelier, Busy
 from betabloom.studio.guard import Guard, Refused, told
 from betabloom.studio.jobs import Jobs
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 STATIC = Path(__file__).parent / "static"
-SHARED = PAGE  # what looks alike in a shared file
+SHARED = STATIC.parents[1] / "reports" / "share_page"  # what looks alike in a shared file
 
 
 def create_app(atelier: Atelier, folder: Path, hosts: Iterable[str], token: str = "") -> Guard:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.generate.code_search import code_searches
 from betabloom.generate.drawing import colour_targets
 from betabloom.generate.request import Request
 from betabloom.imaging.animation import enlarge_frames
@@ -135,8 +134,10 @@ class Atelier:
         self.model: NumpyModel | Model = open_without_torch(path) or self._whole(path)
         self.decode = Decoder(self.model.decode)
         self.known = Known(self.model, self.path, lambda: self.space)
-        self._lock = threading.Lock()
+        self._lock, self._measuring = threading.Lock(), threading.Lock()
+        self._space: Space | None = None
         self._searches: dict[tuple[str, bool, str], list[CodeSearch]] = {}
+        threading.Thread(target=lambda: self.directions, daemon=True).start()  # before the page asks for them
 
     @staticmethod
     def _whole(path: str | Path | None) -> Model:
@@ -144,10 +145,13 @@ class Atelier:
 
         return load(path)
 
-    @cached_property
+    @property
     def space(self) -> Space:
-        """Where its codes lie."""
-        return code_space(self.model)
+        """Where its codes lie; measured once, whoever asks first."""
+        with self._measuring:
+            if self._space is None:
+                self._space = code_space(self.model)
+            return self._space
 
     @cached_property
     def directions(self) -> list[Direction]:
@@ -174,6 +178,8 @@ class Atelier:
         return np.stack([code for *_, code in found]).astype(np.float32), [satisfied for _, satisfied, *_ in found]
 
     def _searches_for(self, palette: str, colourful: bool, sampler: str) -> list[CodeSearch]:
+        from betabloom.generate.code_search import code_searches  # it imports torch
+
         key = palette, colourful, sampler
         if key not in self._searches:
             targets, _ = colour_targets(Request(palette=palette or None, colourful=colourful))
@@ -235,7 +241,7 @@ class Atelier:
         codes = self.space.codes[np.random.default_rng([seed, 9]).permutation(len(self.space.codes))[:ON_MAP]]
         flat = 2 * project(codes, space=self.space) - 1
         ranks = 2 * flat.argsort(0).argsort(0) / max(len(codes) - 1, 1) - 1
-        return codes, 0.6 * ranks + 0.4 * flat  # ranks spread out what lies close together
+        return codes, 0.8 * ranks + 0.2 * flat  # ranks spread out what lies close together
 
     def film(self, codes: np.ndarray, frames: int, loop: bool) -> np.ndarray:
         """A film from picture to picture, uint8 (frames, H, W, C), of a size to look at."""

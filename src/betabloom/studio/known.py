@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Known", "Neighbour"]
 
 MOST = 50_000  # training pictures that are compared with
-WITHOUT = "The training pictures of this model are not on this machine, so near copies cannot be told."
+WITHOUT = "Near copies cannot be told: the training pictures are not on this machine."
 
 
 @dataclass(frozen=True)

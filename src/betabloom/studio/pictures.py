@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Pictures"]
 
-HEAVY = 3  # answers at a time that take seconds of all cores
-PAPER = 20.0  # frames of a film in a second
+HEAVY = 2  # answers at a time that take seconds of all cores
+WAITING = 6  # of them that may wait
+PACE = 20.0  # frames of a film in a second
 
 
 class Pictures:
@@ -51,7 +51,8 @@ class Pictures:
         self.jobs = jobs
         self.sharing = Sharing(jobs.folder)
         self.counts: dict[str, int] = {}
-        self._slots = threading.BoundedSemaphore(HEAVY)
+        self._slots = asyncio.Semaphore(HEAVY)
+        self._waiting = 0
         atelier.known.look()
 
     async def get_health(self) -> Any:
@@ -169,14 +170,14 @@ class Pictures:
     async def post_nearest(self, codes: list[list[float]]) -> Any:
         array, known = self._array(codes), self.atelier.known
         pictures = await self._decoded(array)
-        found = await self._heavy(lambda: known.nearest(array, pictures))
+        found = await run_in_threadpool(known.nearest, array, pictures)
         nearest = [None] * len(array) if found is None else [_neighbour(each) for each in found]
         return {"state": known.state, "sentence": known.sentence, "nearest": nearest}
 
     async def post_film(self, codes: list[list[float]], frames: int, loop: bool, format: str) -> Any:  # noqa: A002
         a, array, suffix = self.atelier, self._array(codes), f".{format.lower()}"
         record = {**self._record(array), "frames": frames, "loop": loop}
-        film = await self._heavy(lambda: film_file(a.film(array, frames, loop), suffix, record, PAPER))
+        film = await self._heavy(lambda: film_file(a.film(array, frames, loop), suffix, record, PACE))
         return Response(film, media_type="video/mp4" if format == "MP4" else f"image/{format.lower()}")
 
     async def post_png(self, code: list[float], scale: int) -> Any:
@@ -235,12 +236,14 @@ class Pictures:
 
     async def _heavy(self, work: Callable[[], Found]) -> Found:
         """Work that takes long, in a thread, a few at a time."""
-        if not self._slots.acquire(blocking=False):
+        if self._waiting >= HEAVY + WAITING:
             raise Busy("The studio is busy with other pictures. Try again in a moment.")
+        self._waiting += 1
         try:
-            return await run_in_threadpool(work)
+            async with self._slots:
+                return await run_in_threadpool(work)
         finally:
-            self._slots.release()
+            self._waiting -= 1
 
     async def _with_pictures(self, codes: np.ndarray) -> dict[str, Any]:
         a = self.atelier
