@@ -19,6 +19,7 @@ import torch
 
 from betabloom import data
 from betabloom.config import Config
+from betabloom.training import loop
 
 torch.set_num_threads(1)
 
@@ -157,6 +158,14 @@ def small_store() -> data.Store:
     pipeline = data.Pipeline.named("square", (16, 16))
     pictures = np.stack([pipeline(source.read(index)) for index in range(len(source))])
     return data.Store.from_array(pictures, names=source.names, labels=source.labels)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, small_store, tiny_config) -> Path:
+    """A model directory of a model that learned from the sixty flowers; not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    loop.train(small_store, tiny_config).save(folder)
+    return folder
 
 
 @pytest.fixture
