@@ -8,7 +8,6 @@ from betabloom.faces import face
 
 if TYPE_CHECKING:
     from betabloom.export.folder import to_mlflow, to_onnx, to_space, to_torch
-    from betabloom.export.hub import push
 
 __all__ = ["to_mlflow", "to_onnx", "to_space", "to_torch"]
 
