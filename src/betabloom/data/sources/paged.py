@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from betabloom.data.sources.source import Source
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -49,34 +51,38 @@ class Paged(Source):
 
     def read(self, index: int) -> Image.Image:
         """Decode picture `index`; see `Source.read`."""
-        file, page = self._open(index)
-        return decode(file, self.reading, page=page)
+        with self._opened(index) as (file, page):
+            return decode(file, self.reading, page=page)
 
     def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
         """Decode picture `index`; see `Source.read_reduced`."""
-        file, page = self._open(index)
-        return decode(file, self.reading, at_least=at_least, page=page)
+        with self._opened(index) as (file, page):
+            return decode(file, self.reading, at_least=at_least, page=page)
 
     def read_transparent(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
         """Decode picture `index` with its transparency; see `Source.read_transparent`."""
-        file, page = self._open(index)
-        return decode(file, self.reading, at_least=at_least, alpha=True, page=page)
+        with self._opened(index) as (file, page):
+            return decode(file, self.reading, at_least=at_least, alpha=True, page=page)
 
     def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
-        file, page = self._open(index)
-        return peek(file, self.reading, page)
+        with self._opened(index) as (file, page):
+            return peek(file, self.reading, page)
 
-    def _open(self, index: int) -> tuple[Path | BinaryIO, int]:
+    @contextlib.contextmanager
+    def _opened(self, index: int) -> Iterator[tuple[Path | BinaryIO, int]]:
         """The file of picture `index`, and its page in that: the first one of a TIFF, since it then begins there."""
         number, page = self._places[index]
         file, directories = self._source.open(number), self._directories[number]
         if len(directories) < 2:
-            return file, page
+            yield file, page
+            return
         try:
-            return from_page(file, directories[page]), 0
+            own = from_page(file, directories[page])
         except OSError as error:
             raise PictureError(os.strerror(error.errno or 0).lower()) from error
+        with own:
+            yield own, 0
 
     def fingerprint(self) -> str:
         """Digest what the other source does, and how many pages there are."""
