@@ -19,7 +19,7 @@ import numpy as np
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.generate.drawing import colour_targets
 from betabloom.generate.request import Request
-from betabloom.imaging.animation import enlarge_frames
+from betabloom.imaging.sheets import scaled
 from betabloom.imaging.wallpaper import meadow, resize_to_cover
 from betabloom.latent.maps import project
 from betabloom.latent.mixing import crossed
@@ -246,7 +246,7 @@ class Atelier:
     def film(self, codes: np.ndarray, frames: int, loop: bool) -> np.ndarray:
         """A film from picture to picture, uint8 (frames, H, W, C), of a size to look at."""
         pictures, _ = morph(self.model, codes, frames, loop, middle=self.space.mean)
-        return enlarge_frames(pictures, max(1, FILM_SIDE // max(pictures.shape[1:3])))
+        return scaled(pictures, max(1, FILM_SIDE // max(pictures.shape[1:3])))
 
     def wallpaper(self, codes: np.ndarray, width: int, height: int, seed: int) -> Image.Image:
         """One picture cut to a size, or many as a meadow that wraps around at its edges."""
