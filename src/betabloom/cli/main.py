@@ -62,6 +62,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "enlarge": "refine.enlarge",
         "refit": "refine.refit",
     },
+    "Take a model elsewhere": {
+        "export": "export.export",
+    },
     "Measure, and work with codes": {
         "evaluate": "evaluate.evaluate",
         "atlas": "atlas.atlas",
