@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-TOKEN = "hf_secret_of_the_test"  # noqa: S105
+TOKEN = "hf_secret_of_the_test"
 
 
 class Hub:
@@ -31,7 +31,7 @@ class Hub:
     def put(self, name: str, files: dict[str, bytes]) -> str:
         commits = self.commits.setdefault(name, [])
         everything = {**(commits[-1][1] if commits else {}), **files}
-        commit = hashlib.sha1(repr((len(commits), sorted(everything))).encode()).hexdigest()  # noqa: S324
+        commit = hashlib.sha1(repr((len(commits), sorted(everything))).encode()).hexdigest()
         commits.append((commit, everything))
         return commit
 
@@ -95,7 +95,7 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             else:
                 self.missing("EntryNotFound")
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815
 
         def do_PUT(self) -> None:
             path = self.noted()
@@ -148,7 +148,7 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
 def git(content: bytes) -> str:
     """The hash that git has of a file."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # noqa: S324
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @contextmanager
