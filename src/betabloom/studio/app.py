@@ -125,7 +125,7 @@ class Studio:
     async def post_model(self, name: str) -> Any:
         known = (await self.get_models())["models"]
         if name not in known:
-            raise Refused(404, f"There is no model named {name!r} here. Those that there are: {', '.join(known)}.")
+            raise Refused(404, f"There is no model named {name!r} here. The models are: {', '.join(known)}.")
         made = await run_in_threadpool(Atelier, name)
         before, self.atelier = self.atelier, made
         before.close()
@@ -195,7 +195,7 @@ class Studio:
             asked = {key: record[key] for key in ("seed", "start", "temperature", "sampler") if key in record}
             n = min(int(record.get("n", 1)), 64)
             return await self.post_draw(**checked("POST", "/api/draw", {**asked, "n": n}))
-        raise Refused(422, "This picture was made in a way that the page cannot go on from.")
+        raise Refused(422, "The page cannot continue from a picture that was made in this way.")
 
     async def get_folders(self) -> Any:
         return {"folders": self.jobs.folders()}
@@ -260,7 +260,7 @@ async def _asked(method: str, path: str, request: Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.body() or b"{}")
     except (ValueError, RecursionError) as error:
-        raise Refused(400, "The body of the request is no JSON.") from error
+        raise Refused(400, "The body of the request is not JSON.") from error
     return {**words, **checked(method, path, body)}
 
 

@@ -67,6 +67,15 @@ def inspect(
 
     Returns:
         What was found: `print(report.text())` for people, `report.to_dict()` for programs.
+
+    Raises:
+        UsageError: The size is not a positive number of pixels.
+
+    Examples:
+        >>> from betabloom import data
+        >>> report = data.inspect(data.open_source("drawn:20"), size=64)
+        >>> report.total, report.usable
+        (20, 20)
     """
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
