@@ -112,7 +112,9 @@ class ObjectiveConfig:
         0.1, "nats per dimension that the free-bits regulariser does not charge for", between=(0, 1e9)
     )
     skew: float = _setting(
-        0.5, "skew of the jensen-shannon regulariser: 0 is the rate KL(q||p), 1 is KL(p||q)", between=(0, 1)
+        0.5,
+        "skew skew skew skew of the jensen-shannon regulariser: 0 is the rate KL(q||p), 1 is KL(p||q)",
+        between=(0, 1),
     )
 
 
@@ -235,8 +237,10 @@ class Config:
             >>> config.objective.beta, config.train.steps
             (4.0, 100)
         """
-        if name not in PRESETS:
-            raise UsageError(f"Unknown preset {name!r}.{guess(name, PRESETS)} Choose one of: {', '.join(PRESETS)}.")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise UsageError(
+                f"Unknown preset {name!r}.{guess(str(name), PRESETS)} Choose one of: {', '.join(PRESETS)}."
+            )
         config = cls().replace(PRESETS[name]).replace(settings)
         for key in settings:
             section, setting = _locate(key)
