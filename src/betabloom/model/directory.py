@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from betabloom.arguments import path_of
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import FormatError, UsageError
@@ -152,7 +153,7 @@ def as_format_error(folder: Path) -> Iterator[None]:
 def sampler_name(asked: str, default: str, fitted: Collection[str]) -> str:
     """The name of the sampler that is meant; "auto" is the one that was found to be best."""
     name = default if asked == "auto" else asked
-    if name != "prior" and name not in fitted:
+    if not isinstance(name, str) or (name != "prior" and name not in fitted):
         known = ", ".join(dict.fromkeys(["auto", "prior", *fitted]))
         raise UsageError(f"This model has no sampler {asked!r}. It has: {known}.")
     return name
@@ -190,7 +191,7 @@ def _described(path: str | os.PathLike[str] | None, facts: Mapping[str, Any]) ->
 
 
 def _model_folder(given: str | os.PathLike[str] | None) -> Path:
-    path = Path(given or BUNDLED)
+    path = path_of(BUNDLED if given is None else given, "A model")
     if not path.exists() and is_bundled(path):
         return MODELS / path
     if given is not None and is_hub_name(os.fspath(given)):
