@@ -20,7 +20,7 @@ def studio(
         list[str] | None, Option(help="Another name that it answers to, as flowers.example.org; repeatable.")
     ] = None,
     token: Annotated[
-        str, Option(help="What every request must carry.", default="BETABLOOM_TOKEN, or made where it is needed")
+        str, Option(help="Secret that every request must carry.", default="BETABLOOM_TOKEN, or generated where needed")
     ] = "",
     no_browser: Annotated[bool, Option(help="Do not open the page.")] = False,
     as_json: Json = False,
