@@ -71,8 +71,11 @@ class Shards(Stream):
         self._part = (0, 1)
 
     def shard(self, rank: int, world: int) -> Shards:
-        """Return every `world`-th shard, or every `world`-th picture where there are fewer shards than that."""
-        if len(self.places) >= world:
+        """Return every `world`-th shard, or every `world`-th picture where shards do not divide so.
+
+        Then every process reads all shards; still each picture is decoded by one.
+        """
+        if len(self.places) % world == 0:
             return self._with(self.places[rank::world])
         part = self._with(self.places)
         part._part = (rank, world)
