@@ -5,10 +5,10 @@ A GIF carries its record as a comment, a WebP as XMP, an MP4 as the comment of t
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape, unescape
 
 import numpy as np
 from PIL import Image
@@ -79,10 +79,12 @@ def _gif(frames: np.ndarray, part: Path, text: str, fps: float) -> None:
 
 
 def _webp(frames: np.ndarray, part: Path, text: str, fps: float) -> None:
+    from PIL import WebPImagePlugin  # noqa: F401 - by itself: Pillow would look through all its formats first
+
     first, *rest = [Image.fromarray(frame) for frame in frames]
     first.save(
         part, "WEBP", save_all=True, append_images=rest, duration=max(round(1000 / fps), 1), loop=0, quality=85,
-        method=2, xmp=XMP.format(escape(text)).encode(),
+        method=2, xmp=XMP.format(html.escape(text, quote=False)).encode(),
     )  # fmt: skip
 
 
@@ -114,7 +116,7 @@ def read_animation(path: str | os.PathLike[str]) -> dict[str, Any]:
         with Image.open(path) as image:
             comment = image.info.get("comment") or b""
             xmp = image.info.get("xmp") or b""
-        text = comment.decode() or unescape(xmp.decode().split("<betabloom>")[1].split("</betabloom>")[0])
+        text = comment.decode() or html.unescape(xmp.decode().split("<betabloom>")[1].split("</betabloom>")[0])
         record = json.loads(text)
     except (OSError, SyntaxError, ValueError, IndexError, RecursionError, Image.DecompressionBombError) as error:
         raise FormatError(f"{path} is not an animation made by betabloom: it carries no record of how.") from error
