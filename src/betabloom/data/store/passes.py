@@ -79,6 +79,7 @@ class StreamBatches:
         self.stream, self.pipeline, self.size = stream, pipeline, size
         self.seed, self.least, self.buffer = seed, holdout * 2.0**64, buffer
         self._turn = 0
+        self._counts: dict[int, list[int]] = {}
         self._pass = Pass(self._prepared(0), buffer, seed)
         self._waiting: list[_Numbered] = []
         self._used = False
@@ -100,8 +101,10 @@ class StreamBatches:
     @property
     def position(self) -> dict[str, Any]:
         """Where the next batch begins, as JSON has it: `go_to` goes there."""
-        now = {"turn": self._turn, "used": self._used, "waiting": [number for number, _ in self._waiting]}
-        return now | self._pass.position
+        waiting = [number for number, _ in self._waiting]
+        turns = {self._turn, *(turn for turn, _ in waiting)} & self._counts.keys()
+        counts = {str(turn): _runs(self._counts[turn]) for turn in turns}
+        return {"turn": self._turn, "used": self._used, "waiting": waiting, "counts": counts} | self._pass.position
 
     def go_to(self, position: Mapping[str, Any]) -> None:
         """Go on at a position of the same stream: pictures before it are passed by, but for the few that wait there.
@@ -112,6 +115,8 @@ class StreamBatches:
         """
         waiting, held = [[(int(turn), int(n)) for turn, n in position[name]] for name in ("waiting", "held")]
         turn = int(position["turn"])
+        known = position.get("counts", {}).items()
+        self._counts = {int(at): [int(count) for count, times in runs for _ in range(int(times))] for at, runs in known}
         earlier = {number for number in waiting if number[0] != turn}
         found: dict[tuple[int, int], np.ndarray] = {}
         for other in {number[0] for number in earlier}:
@@ -131,14 +136,21 @@ class StreamBatches:
         if not self._used:
             raise SourceError(f"'{self.stream.name}' has no usable picture to train on")
         self._turn, self._used = self._turn + 1, False
+        self._counts.pop(self._turn - 2, None)
         self._pass = Pass(self._prepared(self._turn), self.buffer, self.seed + self._turn)
 
     def _prepared(self, turn: int, wanted: Collection[int] = (), first: int = 0) -> Iterator[_Numbered]:
         """The pictures of a pass with their numbers: those of `wanted`, and all from number `first` on."""
         stream = self.stream.reordered(self.seed + turn) if self.buffer > 1 else self.stream
-        files = ((n, name, file) for n, (name, file, _) in enumerate(stream.files()) if n >= first or n in wanted)
+        stream.counts = self._counts.setdefault(turn, []) if stream is not self.stream else stream.counts
+        files = stream.numbered(first, wanted)
         for n, picture in decoded(stream, files, self.pipeline, cores(8)):
             yield (turn, n), picture
+
+
+def _runs(counts: Iterable[int]) -> list[tuple[int, int]]:
+    """Numbers that follow one another as (number, times): shards mostly have equally many pictures."""
+    return [(count, len(list(same))) for count, same in itertools.groupby(counts)]
 
 
 class Pass:
