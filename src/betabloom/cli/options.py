@@ -26,6 +26,7 @@ __all__ = [
     "ReadingOptions",
     "Scale",
     "Seed",
+    "ShuffleOptions",
     "SourceArgument",
     "Split",
     "aligned",
@@ -92,6 +93,23 @@ class ReadingOptions:
         """What was asked, as settings; what was not asked is left out."""
         given = vars(self) | {"exclude": ",".join(self.exclude) if self.exclude else None}
         return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ShuffleOptions:
+    """Which pictures of many are shown."""
+
+    shuffle: Annotated[bool, Option("--shuffle", help="Pictures chosen at random, not evenly spread.")] = False
+    seed: Annotated[
+        int | None,
+        Option(minimum=0, default="a new one, which is printed", help="Seed of --shuffle, which it implies."),
+    ] = None
+
+    def chosen(self) -> int | None:
+        """The seed of the random order; None for the order of the source."""
+        from betabloom.seeds import new_seed
+
+        return new_seed() if self.shuffle and self.seed is None else self.seed
 
 
 def print_result(as_json: bool, sentence: str, /, **facts: Any) -> None:
