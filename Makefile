@@ -81,7 +81,7 @@ wasm:  ## compile the decoder for browsers (needs clang and wasm-ld)
 test: $(READY) browser  ## the tests (minutes)
 	$(PYTEST) -n auto -m "not slow"
 
-test-slow: $(READY)  ## the tests that take long, and those of the extras, which are large
+test-slow: $(READY) browser  ## the tests that take long, and those of the extras, which are large
 	$(BIN)/pip install --quiet --constraint constraints.txt \
 		--editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,wandb]' pillow-heif webdataset
 	$(PYTEST) -m slow

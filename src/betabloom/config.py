@@ -227,8 +227,10 @@ class Config:
     @classmethod
     def preset(cls, name: str = "flowers64", **settings: Any) -> Config:
         """Make a preset's settings, changed by `settings`."""
-        if name not in PRESETS:
-            raise UsageError(f"Unknown preset {name!r}.{guess(name, PRESETS)} Choose one of: {', '.join(PRESETS)}.")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise UsageError(
+                f"Unknown preset {name!r}.{guess(str(name), PRESETS)} Choose one of: {', '.join(PRESETS)}."
+            )
         config = cls().replace(PRESETS[name]).replace(settings)
         for key in settings:
             section, setting = _locate(key)

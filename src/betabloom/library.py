@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from betabloom import data
+from betabloom.arguments import path_of
 from betabloom.config import Config, parse_size
 from betabloom.errors import UsageError
 from betabloom.system import console
@@ -88,7 +88,7 @@ def fit(
     """
     from betabloom.training import loop
 
-    folder = None if out is None else Path(out)
+    folder = None if out is None else path_of(out, "'out'")
     if folder and folder.exists():
         raise UsageError(f"{folder} exists already. Give another name for 'out'.")
     config = Config.preset(preset, **settings)
@@ -126,10 +126,11 @@ def resume(
 
     if isinstance(pictures, (str, os.PathLike)):
         changes = {**changes, "source": _absolute(pictures)}
-    config = changed_config(Path(out), changes)
+    folder = path_of(out, "The run to go on with")
+    config = changed_config(folder, changes)
     store = _prepared(config.data.source if pictures is None else pictures, config, progress)
     with _shown("training", "steps", progress) as report:
-        return loop.train(store, config, Path(out), resume=True, progress=report, stop=stop)
+        return loop.train(store, config, folder, resume=True, progress=report, stop=stop)
 
 
 def _absolute(source: str | os.PathLike[str]) -> str:

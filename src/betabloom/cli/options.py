@@ -32,6 +32,7 @@ __all__ = [
     "SpreadOptions",
     "aligned",
     "counted",
+    "free_export",
     "free_folder",
     "free_path",
     "print_lines",
@@ -206,15 +207,30 @@ def free_folder(out: Path | None, usual: Path, force: bool) -> Path:
     Raises:
         UsageError: Something else is there.
     """
+    path = _new_folder(out, usual, force)
+    if path.exists():
+        from betabloom.model.directory import MODEL
+
+        MODEL.check(path)
+    return path
+
+
+def free_export(out: Path | None, usual: Path, force: bool) -> Path:
+    """The same for what is exported."""
+    path = _new_folder(out, usual, force)
+    if path.exists():
+        from betabloom.export.folder import EXPORT
+
+        EXPORT.check(path)
+    return path
+
+
+def _new_folder(out: Path | None, usual: Path, force: bool) -> Path:
     path = _unused(usual) if out is None else out
     if path.name.startswith("-"):
         raise UsageError(f"{path} is no name for a folder. Example: -o {usual}")
     if path.exists() and not force:
         raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
-    if path.exists():
-        from betabloom.model.directory import MODEL
-
-        MODEL.check(path)
     return path
 
 

@@ -46,12 +46,21 @@ class Novelty:
             raise UsageError(
                 f"'{store.source_name}' has one picture only: what a near copy is cannot be learned from it."
             )
-        known = pixel_rows(store.pictures[train])
-        return cls(known, Limits.learned(_nearest(np.asarray(store.pictures[held_out]), known)))
+        return cls.learned(store.pictures[train], np.asarray(store.pictures[held_out]))
+
+    @classmethod
+    def learned(cls, pictures: np.ndarray, held_out: np.ndarray) -> Novelty:
+        """Learn from training pictures (M, H, W, C) and others that were held out, (K, H, W, C), K ≥ 1."""
+        known = pixel_rows(pictures)
+        return cls(known, Limits.learned(_nearest(held_out, known)))
+
+    def nearest(self, pictures: np.ndarray) -> Nearest:
+        """The nearest training picture of each picture (N, H, W, C), mirrored or not."""
+        return _nearest(pictures, self.known)
 
     def copies(self, pictures: np.ndarray) -> np.ndarray:
         """Which of the pictures (N, H, W, C) are near copies, bool (N,)."""
-        return self.limits.is_near_copy(_nearest(pictures, self.known))
+        return self.limits.is_near_copy(self.nearest(pictures))
 
 
 def _nearest(pictures: np.ndarray, known: np.ndarray) -> Nearest:

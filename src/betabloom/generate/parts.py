@@ -1,7 +1,7 @@
 """The pictures of a request as files, written in parts by several processes or a Ray cluster.
 
-A part is a stretch of numbers of the series, of whole batches: the noise of picture i follows from the seed and i alone,
-so every file is what one process would have written, and a part that is written again is the same.
+A part is a stretch of numbers of the series, of whole batches: the noise of picture i follows from the seed and i
+alone, so every file is what one process would have written, and a part that is written again is the same.
 """
 
 from __future__ import annotations

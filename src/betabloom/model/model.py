@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from betabloom.arguments import path_of
 from betabloom.data import Reading, prepare_few
 from betabloom.errors import FormatError, UsageError
 from betabloom.model.card import model_card
@@ -180,8 +181,9 @@ class Model:
         Raises:
             UsageError: Something else is there, or a model with files beside it that betabloom did not write.
         """
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return save_model(self, Path(path), half)
+        folder = path_of(path, "The directory of the model")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return save_model(self, folder, half)
 
     def _pictures(self, pictures: Pictures) -> np.ndarray:
         return self._check(pictures if isinstance(pictures, np.ndarray) else self.prepare(pictures))
@@ -199,12 +201,15 @@ class Model:
     def _check(self, pictures: np.ndarray) -> np.ndarray:
         channels, height, width = self.config.shape
         check_pictures(pictures, (height, width, channels))
+        if not len(pictures):
+            raise UsageError("There is no picture.")
         return pictures
 
 
-def _is_one(images: Pictures) -> bool:
-    """Whether it is one picture, a file or one of PIL, rather than several."""
-    return isinstance(images, str | os.PathLike) or hasattr(images, "convert")
+def _is_one(images: Any) -> bool:
+    """Whether it is one picture, a file or one of PIL, rather than several; what has no parts is taken for one, too."""
+    several = hasattr(images, "__iter__") and getattr(images, "ndim", 1) > 0
+    return isinstance(images, str | bytes | os.PathLike) or hasattr(images, "convert") or not several
 
 
 def save_model(model: Model, path: Path, half: bool = False) -> Model:
@@ -250,7 +255,8 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
 
     Arguments:
         path: The directory, or the name of a model that comes with betabloom; None for "flowers64". "oxford128"
-            draws the same at twice the size, "flowers128" flowers of other photos.
+            draws the same at twice the size, "flowers128" flowers of other photos. Where there is none of that name,
+            "user/model" or "user/model@revision" is one of the Hugging Face Hub (the extra `hub`).
         device: Where the weights go.
 
     Raises:

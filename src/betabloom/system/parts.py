@@ -11,6 +11,7 @@ import collections
 import contextlib
 import importlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -172,7 +173,9 @@ def _on_ray(function: str, calls: Iterable[dict[str, Any]], address: str) -> Ite
         return
     if not ray.is_initialized():
         ray.init(address=None if address == "local" else address, log_to_driver=False)
-    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order, context.enable_progress_bars = True, False
     data = ray.data.from_items([{"call": row} for row in rows], override_num_blocks=len(rows))
     for row in data.map_batches(_batch, batch_size=1, batch_format="numpy").iter_rows():
         yield _result(json.loads(row["answer"]))

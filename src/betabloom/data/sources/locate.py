@@ -111,6 +111,10 @@ def open_pictures(given: Sequence[str | os.PathLike[str]], **options: Unpack[Rea
         SourceError: Nothing usable is there; the message names what to type.
         UsageError: An option has no such value, or an extra package is missing.
     """
+    if not isinstance(given, list | tuple) or not all(isinstance(each, str | os.PathLike) for each in given):
+        return open_source(given, **options)
+    if not given:
+        raise UsageError("There are no pictures in an empty list.")
     if len(given) == 1:
         path = _place(given[0])
         if not (isinstance(path, Path) and path.is_file() and _is_picture(path)):

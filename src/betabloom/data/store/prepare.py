@@ -21,6 +21,8 @@ import numpy as np
 import PIL
 
 from betabloom.data.sources.encoded import Encoded, stamp_of
+from betabloom.data.sources.locate import open_source
+from betabloom.data.sources.source import Source
 from betabloom.data.store.cache import cache_folder, lock_of, part_of, remove, sweep
 from betabloom.data.store.partial import Partial, Skip
 from betabloom.data.store.pieces import in_order, piece_size, prepare_one
@@ -41,10 +43,10 @@ from betabloom.system.cores import cores
 from betabloom.system.locks import locked
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     from betabloom.data.pictures.pipeline import Pipeline
-    from betabloom.data.sources.source import Source
     from betabloom.data.store.pieces import Prepared
     from betabloom.system.console import Progress
 
@@ -57,7 +59,7 @@ _log = logging.getLogger(__name__)
 
 
 def prepare(
-    source: Source,
+    source: Source | str | os.PathLike[str],
     pipeline: Pipeline,
     *,
     cache: Path | None = None,
@@ -85,6 +87,8 @@ def prepare(
         SourceError: Not one picture can be used, or the source is gone.
         BetabloomError: The result cannot be written.
     """
+    if not isinstance(source, Source):
+        source = open_source(source)
     stores = (cache_folder() if cache is None else Path(cache)) / "stores"
     final = stores / _key(source, pipeline)
     with warnings.catch_warnings():
