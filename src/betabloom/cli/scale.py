@@ -75,11 +75,12 @@ def shard(
 ) -> None:
     """Write pictures as shards, to train on as a stream. What is there already is left alone; the manifest comes last.
 
+    Then type: betabloom train 'shards/part-*.tar' --steps 20000
+
     Examples:
       betabloom shard photos -o shards/
       betabloom shard photos -o shards/ --size 64 --processes 16
       betabloom shard photos -o shards/ --part 3/10       # the third of ten jobs
-      betabloom train 'shards/part-*.tar' --steps 20000
     """
     from betabloom import data
     from betabloom.config import parse_size
