@@ -79,7 +79,7 @@ wasm:  ## compile the decoder for browsers (needs clang and wasm-ld)
 	chmod 644 $(WASM)
 
 test: $(READY) browser  ## the tests (minutes)
-	$(PYTEST) -n auto -m "not slow"
+	$(PYTEST) -n auto --dist loadfile -m "not slow"  # by files: what a module prepares is prepared once
 
 test-slow: $(READY) browser  ## the tests that take long, and those of the extras, which are large
 	$(BIN)/pip install --quiet --constraint constraints.txt \

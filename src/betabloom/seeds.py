@@ -87,7 +87,7 @@ def parse_numbers(text: str) -> list[int]:
         if not decimal or (last and int(last) < int(first)):
             raise UsageError(f"Numbers of pictures are written as 0-5,8, not {text!r}.")
         if len(numbers) + int(last or first) - int(first) >= MOST:
-            raise UsageError(f"{text!r} are more than {MOST:,} pictures.")
+            raise UsageError(f"{text!r} names more than {MOST:,} pictures.")
         numbers += range(int(first), int(last or first) + 1)
     return numbers
 

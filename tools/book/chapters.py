@@ -39,9 +39,13 @@ def outside_code(text: str, change: object) -> str:
     return "".join([*parts, change(text[place:])])  # type: ignore[operator]
 
 
+def _surname(author: dict[str, str]) -> str:
+    return f"{author.get('non-dropping-particle', '')} {author.get('family', 'others')}".strip()
+
+
 def author_year(entry: dict[str, object]) -> str:
     """Kingma & Welling 2014, Higgins et al. 2017."""
-    names = [author.get("family", "others") for author in entry["author"]]  # type: ignore[attr-defined]
+    names = [_surname(author) for author in entry["author"]]  # type: ignore[attr-defined]
     who = f"{names[0]} et al." if len(names) > 2 else " & ".join(names)
     return f"{who} {entry['issued']['date-parts'][0][0]}"  # type: ignore[index]
 

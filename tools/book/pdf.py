@@ -50,7 +50,8 @@ TITLE = """
   #v(1fr)
   The betabloom authors
 ]
-#outline(depth: 2, indent: 1em)
+#show outline.entry.where(level: 1): set block(above: 0.9em)
+#outline(depth: 1)
 """
 
 
@@ -64,11 +65,8 @@ def chapter(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     text = re.sub(r"\A# (.*)$", rf"# \1 {{#{identifier(path)}}}", text, count=1, flags=re.MULTILINE)
 
-    def change(part: str) -> str:
-        part = LIVE.sub(r"*Live figure on the site: \g<caption>.*", part)
-        return LINK.sub(lambda match: _link(match, path.parent), part)
-
-    return outside_code(text, change)
+    text = LIVE.sub(r"*Live figure on the site:* \g<caption>.", text)
+    return outside_code(text, lambda part: LINK.sub(lambda match: _link(match, path.parent), part))
 
 
 def _link(match: re.Match[str], home: Path) -> str:
@@ -90,7 +88,13 @@ def typst_source() -> str:
     text = "\n\n".join(parts) + "\n\n# References {#references}\n\n::: {#refs}\n:::\n"
     options = ["--citeproc", f"--bibliography={REFERENCES}", "--metadata=link-citations:true", "--wrap=none"]
     made: str = pypandoc.convert_text(text, "typst", "markdown-smart", options)
-    return STYLE + TITLE + made.replace("dot.circle", "dot.o")  # the name that Typst has today
+    made = made.replace("dot.circle", "dot.o")  # the name that Typst has today
+    return STYLE + TITLE + re.sub(r"\d+(?: \\, \d{3})+(?!\d)", lambda match: _number(match[0]), made)
+
+
+def _number(text: str) -> str:
+    """7{,}169 as one number, not as two with a comma between them."""
+    return '"' + text.replace(" \\, ", ",") + '"'
 
 
 def main() -> None:

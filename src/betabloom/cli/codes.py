@@ -70,10 +70,13 @@ def vary(
     ],
     n: Annotated[int, Option("-n", minimum=1, help="How many variations.")] = 15,
     amount: Annotated[
-        float, Option(minimum=0, help="How far from the picture: 0 is its reconstruction, 1 a sister, 2 a cousin.")
+        float,
+        Option(
+            minimum=0, help="How far from the picture: 0 is its reconstruction, 1 a close relative, 2 a distant one."
+        ),
     ] = 1.0,
     posterior: Annotated[
-        bool, Option("--posterior", help="Sample the posterior of the picture in place of its neighbourhood.")
+        bool, Option("--posterior", help="Sample the posterior of the picture instead of its neighbourhood.")
     ] = False,
     seed: Seed = None,
     scale: Scale = 1.0,
@@ -94,7 +97,7 @@ def vary(
 
     model, pictures = model_and_pictures(given)
     if len(pictures) != 1:
-        raise UsageError(f"Variations are made on one picture file, not on {' '.join(pictures)}.")
+        raise UsageError(f"Variations are made of one picture file, not of {' '.join(pictures)}.")
     if not Path(pictures[0]).is_file():
         raise UsageError(f"There is no picture file {pictures[0]}.")
     loaded = load_model(model, common.device)

@@ -34,6 +34,9 @@ def sisters(code: np.ndarray, drawn: np.ndarray, noise: np.ndarray, amount: floa
         noise: ε, shape (n, k).
         amount: t ≥ 0.
 
+    Returns:
+        float32 (n, l).
+
     Raises:
         UsageError: The amount is negative or not a finite number.
     """

@@ -125,7 +125,7 @@ def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Mode
     if group:
         share_state(group, run)
     if state.ended and out and (made := finished_model(run, out)):
-        log.info("%s is finished: it was trained to its end, step %d", out, state.step)
+        log.info("%s is finished: all its steps were taken, up to step %d", out, state.step)
         return made
     checkup(run)
     with tracked(run):
@@ -139,7 +139,7 @@ def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Mode
             stop.leave_at_once(f"Stopped after the last step, which is saved. To make the model, type: {command}")
         if group and group.rank:
             return unfinished_model(run)
-        log.info("the last step is done: the model is made")
+        log.info("all steps are done; the model is being written")
         return finish(run, channels_last(state.averaged.requires_grad_(False).eval()), out)
 
 

@@ -78,6 +78,9 @@ class Pipeline:
             size: (height, width) in pixels.
             channels: 3 for colour, 1 for grey, 4 for colour with transparency.
 
+        Returns:
+            The pipeline.
+
         Raises:
             UsageError: There is no such pipeline, or the size or the channels cannot be.
         """

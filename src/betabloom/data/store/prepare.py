@@ -159,7 +159,7 @@ def _prepare(
     plan["state"] = before
     with Partial(part, plan, shape, lambda skips: _same_skips(source, pipeline, skips)) as partial:
         if partial.seen:
-            _log.info("going on with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
+            _log.info("continuing with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
         left = range(partial.seen, len(source))
         for piece, pictures in _pieces(source, pipeline, workers, left, part, spread):
             partial.append(piece, pictures)
@@ -235,7 +235,8 @@ def _changed(source: Source, before: str) -> bool:
         if _state_now(source) == before:
             return False
     _log.warning(
-        "'%s' changed while its pictures were prepared: they are used as they were found, and prepared anew next time",
+        "'%s' changed while its pictures were prepared: they are used as they were read, and "
+        "will be prepared again next time",
         source.name,
     )
     return True
