@@ -123,7 +123,7 @@ class _History:
 
     @property
     def newest(self) -> Mapping[str, Any] | None:
-        """The newest validation, if it says something about the codes: late enough, β has risen, and codes have a rate."""
+        """The newest validation, if it says something about codes: it is late, β has risen, and codes have a rate."""
         if not (self.held_out and self.train) or self.facts.settings["posterior"] == "point":
             return None
         newest, last = self.held_out[-1], self.train[-1]["step"]
