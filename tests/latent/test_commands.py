@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from betabloom import data
 from betabloom.cli import main
+from betabloom.latent import points
 from betabloom.model.codes import Codes, save_codes
 from betabloom.training import loop
 
@@ -95,3 +97,22 @@ def test_the_input_is_never_overwritten_and_results_get_new_names(place, monkeyp
         main.run(["more-like", "run", "seed:1", "-n", "2"])
     assert (place / "more-like.png").is_file()
     assert (place / "more-like-2.png").is_file()
+
+
+def test_tables_of_codes_are_points_and_tables_of_pictures_are_not(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    for name in ("codes.csv", "codes.npz"):
+        main.run(["embed", "run", "one-class", "-o", name])
+    capsys.readouterr()
+    found = []
+    for among in ("codes.csv", "codes.npz", "one-class"):
+        main.run(["similar", "run", "one-class/a/2.png", "--among", among, "-o", f"{among}.png", "--json"])
+        found.append([each["cosine"] for each in json.loads(capsys.readouterr().out)["pictures"]])
+    assert found[0] == pytest.approx(found[2], abs=1e-3)
+    assert found[1] == found[2]
+    (place / "table.csv").write_text("file\none-class/a/0.png\n")
+    (place / "short.csv").write_text("name,z0,z1\na,0,1\n")
+    assert run(place, monkeypatch, capsys, "morph", "run", "short.csv", "seed:1") == (
+        2, "betabloom: short.csv has codes of 2 numbers, and this model of 6.\n",
+    )  # fmt: skip
+    assert not points.holds_codes("table.csv")

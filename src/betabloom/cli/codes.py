@@ -19,7 +19,7 @@ from betabloom.cli.options import (
 from betabloom.cli.pictures import load_model, model_and_pictures, record_of, write_pictures
 from betabloom.errors import UsageError
 
-__all__ = ["decode", "encode", "reconstruct", "vary"]
+__all__ = ["decode", "embed", "encode", "reconstruct", "vary"]
 
 Given = Annotated[
     list[str],
@@ -120,13 +120,34 @@ def encode(
       betabloom encode photos -o codes.csv
       betabloom encode runs/photos flowers102 --split test -o codes.npz
     """
+    _write_codes(given, split, common, "codes.npz")
+
+
+def embed(
+    given: Given,
+    split: Split = None,
+    *,
+    common: CommonOptions,
+) -> None:
+    """Write pictures as rows of numbers for other programs: a table with names and labels (Parquet, CSV or NPZ).
+
+    The numbers are the codes that `encode` writes, z0, z1 … and log_var0 …; `similar --among` reads the table.
+
+    Examples:
+      betabloom embed photos -o codes.parquet
+    """
+    _write_codes(given, split, common, "codes.parquet")
+
+
+def _write_codes(given: list[str], split: str | None, common: CommonOptions, usual: str) -> None:
+    """Encode pictures and write their codes, to a file of the usual name if no other was asked for."""
     from betabloom.model.code_tables import SUFFIXES, write_codes
     from betabloom.model.codes import Codes
     from betabloom.model.prepared import load_pictures
 
     model, pictures = model_and_pictures(given)
     loaded = load_model(model, common.device)
-    path = free_path(common.out, "codes.npz", common.force, SUFFIXES)
+    path = free_path(common.out, usual, common.force, SUFFIXES)
     refuse_overwriting_input(path, pictures)
     originals, names, labels, label_names = load_pictures(loaded, pictures, split=split)
     mean, log_var = loaded.encode(originals)

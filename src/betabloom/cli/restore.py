@@ -164,7 +164,9 @@ SHOWN = 16  # pictures whose heat maps are shown
 
 def similar(
     points: Points = None,
-    among: Annotated[str | None, Option(metavar="SOURCE", help="Where to look: pictures or a code file.")] = None,
+    among: Annotated[
+        str | None, Option(metavar="SOURCE", help="Where to look: pictures, or what `embed` wrote of them.")
+    ] = None,
     n: Annotated[int, Option("-n", minimum=1, help="How many to find.")] = 8,
     *,
     common: CommonOptions,
@@ -174,17 +176,18 @@ def similar(
 
     from betabloom.latent.neighbours import most_similar
     from betabloom.latent.points import points_of
+    from betabloom.model.code_tables import holds_codes
     from betabloom.model.prepared import load_pictures
 
     path, given = split_model(points)
     if among is None:
-        raise UsageError("Say where to look, with --among SOURCE: a folder of pictures or a code file (.npz).")
+        raise UsageError("Say where to look, with --among SOURCE: a folder of pictures, or codes that `embed` wrote.")
     target = free_result(common.out, "similar.png", IMAGES, common.force, [*given, among])
     model = open_generator(path, common.device)
     asked = points_of(model, given)
     if len(asked.names) != 1:
         raise UsageError(f"Pictures like one picture are found, not like {len(asked.names)}.")
-    if Path(among).is_file() and Path(among).suffix.lower() == ".npz":
+    if holds_codes(among):
         others = points_of(model, [among])
         names, codes, pictures = others.names, others.codes, None
     else:
