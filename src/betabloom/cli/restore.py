@@ -15,9 +15,9 @@ from betabloom.cli.inputs import (
     split_model,
     write_sheet,
 )
-from betabloom.cli.options import IMAGES, CommonOptions, aligned, print_lines, print_result
+from betabloom.cli.options import IMAGES, CommonOptions, aligned, counted, print_lines, print_result
 from betabloom.cli.pictures import load_model
-from betabloom.errors import UsageError
+from betabloom.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -229,9 +229,9 @@ def compress(
     data = compression.compress(model, pictures, fineness)
     with replacing_file(target, synced=False) as part:
         part.write_bytes(data)
-    each = len(data) / len(names)
+    each, what = len(data) / len(names), counted(len(names), "picture")
     print_result(
-        common.as_json, f"{len(names)} pictures in {len(data):,} bytes, {each:.0f} each: {target}", made=str(target),
+        common.as_json, f"{what} in {len(data):,} bytes, {each:.0f} each: {target}", made=str(target),
         n=len(names), bytes=len(data), bytes_each=round(each, 2), model=model.fingerprint,
     )  # fmt: skip
 
@@ -251,6 +251,10 @@ def decompress(
         raise UsageError(f"There is no file {given[0]}.")
     target = free_result(common.out, "decompressed.png", IMAGES, common.force, given)
     model = open_generator(path, common.device)
-    pictures = compression.decompress(model, Path(given[0]).read_bytes())
+    try:
+        pictures = compression.decompress(model, Path(given[0]).read_bytes())
+    except FormatError as error:
+        raise FormatError(f"{given[0]}: {error}") from error
     write_sheet(pictures, target, model, path, {"verb": "decompress", "points": given})
-    print_result(common.as_json, f"{len(pictures)} pictures: {target}", made=str(target), n=len(pictures))
+    what = counted(len(pictures), "picture")
+    print_result(common.as_json, f"{what}: {target}", made=str(target), n=len(pictures))
