@@ -5,7 +5,7 @@
 Each command runs `--runs` times in a process of its own, from the start to the file; the medians count, of the time and
 of what the processor's cores worked. With --pictures, pictures are compressed with the bundled model, and as WebP and
 JPEG of the quality that takes nearest to as many bytes. PSNR is of the mean squared error over all pictures, SSIM of
-grey in windows of 8×8 pixels. With --encode N, N pictures are encoded from memory and from JPEG files of 256×256 pixels,
+grey in windows of 8×8 pixels. With --encode N, N pictures are encoded from memory and from files of 256×256 pixels,
 by betabloom and by the loop that one would write with PyTorch (a DataLoader, fp32, eager). Prints JSON.
 """
 

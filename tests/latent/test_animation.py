@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from betabloom.errors import FormatError, UsageError
-from betabloom.imaging.animation import enlarge_frames, read_animation, save_animation
+from betabloom.imaging.animation import read_animation, save_animation
 
 FRAMES = np.zeros((5, 16, 12, 3), np.uint8) + np.array([0, 60, 120, 180, 240], np.uint8)[:, None, None, None]
 RECORD = {"verb": "morph", "points": ["a<b>&c", "seed:7"], "n": 5}
@@ -47,7 +47,7 @@ def test_an_mp4_without_ffmpeg_ends_in_a_sentence(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("frames", "name", "fps", "said"),
-    [(FRAMES, "a.avi", 20, "gif"), (FRAMES[0], "a.gif", 20, "shape"), (FRAMES, "a.gif", 0, "frames in a second")],
+    [(FRAMES, "a.avi", 20, "gif"), (FRAMES[0], "a.gif", 20, "shape"), (FRAMES, "a.gif", 0, "frames a second")],
 )
 def test_impossible_animations_are_refused(tmp_path, frames, name, fps, said):
     with pytest.raises(UsageError, match=said):
@@ -57,10 +57,20 @@ def test_impossible_animations_are_refused(tmp_path, frames, name, fps, said):
 
 def test_other_files_carry_no_record(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.gif")
-    with pytest.raises(FormatError, match="carries no record"):
+    with pytest.raises(FormatError, match="has no record"):
         read_animation(tmp_path / "plain.gif")
 
 
-def test_enlarged_frames_are_larger_and_grey_stays_grey():
-    assert enlarge_frames(FRAMES, 3).shape == (5, 48, 36, 3)
-    assert enlarge_frames(FRAMES[..., :1], 2).shape == (5, 32, 24, 1)
+@pytest.mark.parametrize("name", ["a.gif", "a.webp"])
+def test_what_is_transparent_stays_so_in_every_frame(tmp_path, name):
+    frames = np.zeros((3, 16, 16, 4), np.uint8)
+    for i in range(3):  # a red bar that moves: premultiplied, opaque
+        frames[i, :, 4 * i : 4 * i + 4] = (255, 0, 0, 255)
+        frames[i, 0, 4 * i : 4 * i + 4] = (20, 0, 0, 20)
+    save_animation(frames, tmp_path / name, RECORD)
+    with Image.open(tmp_path / name) as image:
+        for i in range(3):
+            image.seek(i)
+            shown = np.asarray(image.convert("RGBA"))
+            assert np.array_equal(shown[..., 3] > 128, frames[i, ..., 3] > 128)
+            assert np.abs(shown[frames[i, ..., 3] == 255].mean(0) - (255, 0, 0, 255)).max() < 24

@@ -37,7 +37,7 @@ class Drawing:
     n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 64
     seed: Seed = None
     start: Annotated[int, Option(minimum=0, help="Number of the first picture in the seed's series.")] = 0
-    numbers: Annotated[str | None, Option(metavar="0-5,8", help="These pictures of the seed's series.")] = None
+    numbers: Annotated[str | None, Option(metavar="0-5,8", help="Draw these pictures of the seed's series.")] = None
     temperature: Annotated[
         float,
         Option(
@@ -58,7 +58,9 @@ class Colours:
     palette: Annotated[
         str | None,
         Option(
-            metavar="COLOURS", group="Colours", help="violet,gold: some of each; violet+gold: both in each; #8040a0."
+            metavar="COLOURS",
+            group="Colours",
+            help="violet,gold: some pictures of each; violet+gold: both in each picture; or #8040a0.",
         ),
     ] = None
     hue: Annotated[
@@ -110,7 +112,7 @@ class Layout:
         Option(metavar="1920x1080", group="Output", help="One wallpaper of all pictures."),
     ] = None
     tile: Annotated[
-        bool, Option("--tile", group="Output", help="One texture of all, without a seam when it is repeated.")
+        bool, Option("--tile", group="Output", help="One texture of all pictures that repeats without a seam.")
     ] = False
 
 

@@ -104,7 +104,8 @@ def write_frames(
     scale: int,
 ) -> None:
     """Write frames as an animation that says how it was made."""
-    from betabloom.imaging.animation import enlarge_frames, save_animation
+    from betabloom.imaging import sheets
+    from betabloom.imaging.animation import save_animation
 
     record = record_of(model, model_path, {**facts, "frames": len(frames), "fps": fps, "scale": scale})
-    save_animation(enlarge_frames(frames, scale), path, record, fps)
+    save_animation(sheets.scaled(frames, scale), path, record, fps)

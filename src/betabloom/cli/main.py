@@ -63,6 +63,11 @@ GROUPS: dict[str, dict[str, str]] = {
         "enlarge": "refine.enlarge",
         "refit": "refine.refit",
     },
+    "Take a model elsewhere": {
+        "export": "export.export",
+        "push": "hub.push",
+        "pull": "hub.pull",
+    },
     "Measure, and work with codes": {
         "evaluate": "evaluate.evaluate",
         "atlas": "atlas.atlas",

@@ -16,7 +16,7 @@ def studio(
     host: Annotated[str, Option(help="Where to listen; beyond this machine a token is needed.")] = "127.0.0.1",
     port: Annotated[int, Option(minimum=0, maximum=65535, help="The port; 0 for any that is free.")] = 8190,
     folder: Annotated[Path, Option(help="Where dropped photos and trainings are kept.")] = Path("studio"),
-    token: Annotated[str, Option(help="What every request must carry; made where it is needed.")] = "",
+    token: Annotated[str, Option(help="Secret that every request must carry; generated where one is needed.")] = "",
     no_browser: Annotated[bool, Option(help="Do not open the page.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -41,7 +41,8 @@ class RunOptions:
         Option("--from", metavar="MODEL", help="A model to start from, such as flowers64."),
     ] = None
     budget: Annotated[
-        str | None, Option(metavar="TIME", help="Time for everything, as 90s, 20m or 1h30m; at most, with --steps.")
+        str | None,
+        Option(metavar="TIME", help="Time for everything, such as 90s, 20m or 1h30m; with --steps, a limit."),
     ] = None
     log: Annotated[str | None, Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None
     settings: Annotated[

@@ -107,9 +107,11 @@ def speckled(pictures: Array) -> Measure:
 
 
 def _grey(pictures: Array) -> Array:
-    """Grey levels 0 … 255, float32 (N, H, W)."""
+    """Grey levels 0 … 255, float32 (N, H, W); premultiplied pictures of four channels are laid over white."""
     x = np.asarray(pictures, np.float32)
-    return x @ np.array(GREY, np.float32) if x.shape[3] == 3 else x[..., 0]
+    if x.shape[3] == 1:
+        return x[..., 0]
+    return x[..., :3] @ np.array(GREY, np.float32) + (255 - x[..., 3] if x.shape[3] == 4 else 0)
 
 
 def _median(x: Array) -> Array:
@@ -146,6 +148,8 @@ def _ratio(name: str, real: list[Array], generated: list[Array], powers: list[fl
         variance += float(np.var(effect, ddof=1)) / len(effect) if len(effect) > 1 else math.nan
     n = {"real": len(real[0]), "generated": len(generated[0])}
     if math.isnan(variance):
-        return Measure(name, math.exp(value), 0.0, math.inf, n, "none", None, "one picture only: no interval")
+        return Measure(
+            name, math.exp(value), 0.0, math.inf, n, "none", None, "only one picture, so there is no interval"
+        )
     low, high = (math.exp(end) for end in interval(value, math.sqrt(variance), min(n.values()) - 1))
     return Measure(name, math.exp(value), low, high, n, "delta method on the logarithm")

@@ -146,8 +146,9 @@ def _progress(run: Path, config: Config) -> str:
     if not rows:
         return ""
     text = (
-        "Every row has the same noise, drawn by the model as it was at that step. While it trains, codes come from one "
-        "Gaussian fitted to held-out codes; the sampler of new pictures is fitted in the end."
+        "Every row uses the same noise, decoded by the model as it was at that step. During "
+        "training, codes come from one "
+        "Gaussian fitted to held-out codes; the sampler for new pictures is fitted at the end."
     )
     return f"<section><h2>Samples over time</h2><p>{text}</p><table class=strip>{''.join(rows)}</table></section>"
 
@@ -177,7 +178,10 @@ def _traversals(records: Sequence[Mapping[str, Any]], model: Model | None) -> st
         f"<td>{_sheet(sheets.grid(row, columns=len(OFFSETS)), model.config, f'traversal of latent {i}')}</td></tr>"
         for i, row in zip(chosen, pictures, strict=True)
     )
-    text = "One latent at a time, from −3 to +3 around the code of a new picture; the latents that say most come first."
+    text = (
+        "One latent at a time, from −3 to +3 around the code of a new picture; the latents with "
+        "the highest rate come first."
+    )
     return f"<section><h2>Traversals</h2><p>{text}</p><table class=strip>{rows}</table></section>"
 
 
@@ -230,7 +234,7 @@ def _sheet(image: Image.Image, config: Config, text: str) -> str:
         for left in range(2, image.width, config.data.width + 2):
             place = np.s_[top : top + config.data.height, left : left + config.data.width]
             clear[place] = bool((np.asarray(image)[place] == sheets.BACKGROUND).all())  # a place without a picture
-    image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
+    image.putalpha(Image.fromarray(np.where(clear, 0, np.asarray(image)[..., 3]).astype(np.uint8)))
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     data = base64.b64encode(file.getvalue()).decode()

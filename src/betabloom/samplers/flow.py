@@ -122,7 +122,7 @@ class Flow(Prior):
 
 def _angle(step: float, x: Tensor) -> Tensor:
     """How far on the circle a number of steps leads, shape (B,)."""
-    return torch.full((len(x),), step * STRIDE, device=x.device)
+    return torch.full((x.shape[0],), step * STRIDE, device=x.device)
 
 
 def fit_flow(
@@ -142,6 +142,9 @@ def fit_flow(
 
     Returns:
         The density, in evaluation mode.
+
+    Raises:
+        UsageError: There are fewer than 2 codes, or no steps.
     """
     if len(mean) < 2 or steps < 1:
         raise UsageError(f"A flow needs at least 2 codes and 1 step, not {len(mean)} and {steps}.")

@@ -116,7 +116,7 @@ def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Mode
     out, state = run.task.out, run.state
     describe(run.task)
     if state.ended and out and (made := finished_model(run, out)):
-        log.info("%s is finished: it was trained to its end, step %d", out, state.step)
+        log.info("%s is finished: all its steps were taken, up to step %d", out, state.step)
         return made
     checkup(run)
     with tracked(run):
@@ -128,7 +128,7 @@ def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Mode
         if out:
             command = resume_command(out)
             stop.leave_at_once(f"Stopped after the last step, which is saved. To make the model, type: {command}")
-        log.info("the last step is done: the model is made")
+        log.info("all steps are done; the model is being written")
         return finish(run, channels_last(state.averaged.requires_grad_(False).eval()), out)
 
 

@@ -136,7 +136,7 @@ def _extend(run: Run) -> None:
     plan.first = (0, 0.0)
     state.plan = plan
     write_config(run.task)
-    log.info("the run goes on for longer, from step %d", state.step)
+    log.info("continuing the run for longer, from step %d", state.step)
 
 
 def write_config(task: Task) -> None:

@@ -68,7 +68,16 @@ class Posterior(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def of(cls, mean: Tensor, log_var: Tensor, *others: Tensor) -> Posterior:
-        """Make it from what the heads say, each (B, outputs)."""
+        """Make it from what the heads say, each (B, outputs).
+
+        Arguments:
+            mean: μ.
+            log_var: log σ².
+            others: What further heads say, in the order of `heads`.
+
+        Returns:
+            The posteriors of B pictures.
+        """
 
     @abc.abstractmethod
     def sample(self, noise: Tensor) -> Tensor:
@@ -201,7 +210,7 @@ class LowRankNormal(Posterior):
         import torch
 
         rank = others[0].shape[1] // mean.shape[1]
-        u = others[0].view(len(mean), -1, rank) / math.sqrt(rank)
+        u = others[0].view(-1, mean.shape[1], rank) / math.sqrt(rank)
         scale = (0.5 * log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT)).exp()
         with torch.autocast(mean.device.type, enabled=False):
             square = u.mT @ u + torch.eye(rank, device=u.device)

@@ -79,7 +79,16 @@ class VAE(nn.Module):
         return (*heads, self.decoder(self.posterior.of(*heads).sample(noise)))
 
     def terms(self, x: Tensor, noise: Tensor, *outputs: Tensor) -> Terms:
-        """The rest of it, which may compare the pictures of a batch; `outputs`: what `networks` returned."""
+        """The rest of it, which may compare the pictures of a batch; `outputs`: what `networks` returned.
+
+        Arguments:
+            x: Pictures (B, C, H, W) in [0, 1].
+            noise: Standard normal (B, l).
+            outputs: What `networks` returned for them.
+
+        Returns:
+            Distortion and rate of each picture, and what regularisers need.
+        """
         *heads, output = outputs
         posterior = self.posterior.of(*heads)
         z = posterior.sample(noise)

@@ -42,7 +42,8 @@ def _on_few(total: int, size: tuple[int, int]) -> str:
     fits = height == width == _KNOWN * times and times & (times - 1) == 0
     start = "--from flowers64" if fits else f"--from flowers64 --size {_KNOWN}"
     return (
-        f"{total:,} pictures are few: a model trained on them alone draws blurred pictures or memorises them. For "
+        f"{'A single picture is' if total == 1 else f'{total:,} pictures are'} few: a model trained on so few alone "
+        f"draws blurred pictures or memorises them. For "
         f"photos, start from a model: `{start} --budget 20m`. Expect their colours and rough shapes; "
         f"fine detail takes thousands of pictures."
     )
@@ -58,8 +59,8 @@ def _on_levels(report: Report) -> Iterator[str]:
             guess = f"0,{full}"
     what = "they may have fewer bits than their files" if bits else "they may be masks or sprites"
     yield (
-        f"All pictures are nearly black: the brightest level is {report.levels[1]} of 255. If that is not meant, "
-        f"{what}: use `--levels {guess}` or `--levels auto`."
+        f"All pictures are nearly black: the brightest level is {report.levels[1]} of 255. If "
+        f"that is not intended, {what}: use `--levels {guess}` or `--levels auto`."
     )
 
 

@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from betabloom.data.pictures.reading import DEFAULT
-from betabloom.data.sources.beside import METADATA, ignored_as
+from betabloom.data.sources.beside import METADATA, SHEET, ignored_as
 from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.data.sources.labels import labels_of
 from betabloom.data.sources.tar import MAX_BYTES, link_target, open_tar
 from betabloom.errors import PictureError, SourceError
+from betabloom.system.ownership import is_sheet, record_in
 from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
@@ -103,14 +104,18 @@ class Archive(Encoded):
                         others["replaced by a later one of the same name"] += 1
                     found[name] = member
         except (tarfile.TarError, zipfile.BadZipFile) as error:
-            raise SourceError(f"'{self.path}' is damaged, or no archive: {error}") from error
+            raise SourceError(f"'{self.path}' is damaged or not an archive: {error}") from error
         except Exception as error:  # readers of damaged archives raise anything
             raise SourceError(f"'{self.path}' cannot be read: {error or type(error).__name__}") from error
         return _resolved(found, others)
 
     def open(self, index: int) -> BinaryIO:
         """Return the unpacked bytes of picture `index`."""
-        return io.BytesIO(self._read(self._members[self.names[index]], MAX_BYTES))
+        file = io.BytesIO(self._read(self._members[self.names[index]], MAX_BYTES))
+        if is_sheet(record_in(file)):
+            raise PictureError(SHEET)
+        file.seek(0)
+        return file
 
     def _read(self, member: _Member, most: int) -> bytes:
         if member.problem:

@@ -158,6 +158,14 @@ class Stream(abc.ABC):
     ) -> Image.Image:
         """Decode what `files` yields, as `Source.read_reduced` does, or with `alpha` as `read_transparent`.
 
+        Arguments:
+            file: What `files` yields.
+            at_least: (height, width) that is enough; a JPEG may be decoded at a reduced size above it.
+            alpha: Keep the opacity, as a fourth channel.
+
+        Returns:
+            The picture, upright.
+
         Raises:
             PictureError: It cannot be read; the message is the reason.
         """

@@ -21,6 +21,8 @@ import numpy as np
 import PIL
 
 from betabloom.data.sources.encoded import Encoded, stamp_of
+from betabloom.data.sources.locate import open_source
+from betabloom.data.sources.source import Source
 from betabloom.data.store.cache import cache_folder, lock_of, part_of, remove, sweep
 from betabloom.data.store.partial import Partial, Skip
 from betabloom.data.store.pieces import in_order, piece_size, prepare_one
@@ -40,10 +42,10 @@ from betabloom.system.cores import cores
 from betabloom.system.locks import locked
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     from betabloom.data.pictures.pipeline import Pipeline
-    from betabloom.data.sources.source import Source
     from betabloom.system.console import Progress
 
 __all__ = ["cache_folder", "prepare"]
@@ -55,7 +57,7 @@ _log = logging.getLogger(__name__)
 
 
 def prepare(
-    source: Source,
+    source: Source | str | os.PathLike[str],
     pipeline: Pipeline,
     *,
     cache: Path | None = None,
@@ -81,6 +83,8 @@ def prepare(
         SourceError: Not one picture can be used, or the source is gone.
         BetabloomError: The result cannot be written.
     """
+    if not isinstance(source, Source):
+        source = open_source(source)
     stores = (cache_folder() if cache is None else Path(cache)) / "stores"
     final = stores / _key(source, pipeline)
     with warnings.catch_warnings():
@@ -150,7 +154,7 @@ def _prepare(
     plan["state"] = before
     with Partial(part, plan, shape, lambda skips: _same_skips(source, pipeline, skips)) as partial:
         if partial.seen:
-            _log.info("going on with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
+            _log.info("continuing with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
         left = range(partial.seen, len(source))
         with preparing_with(source, pipeline, workers, len(left), part / "large.lock") as prepare_piece:
             for piece, pictures in in_order(prepare_piece, left, piece_size(pipeline), workers):
@@ -216,7 +220,8 @@ def _changed(source: Source, before: str) -> bool:
         if _state_now(source) == before:
             return False
     _log.warning(
-        "'%s' changed while its pictures were prepared: they are used as they were found, and prepared anew next time",
+        "'%s' changed while its pictures were prepared: they are used as they were read, and "
+        "will be prepared again next time",
         source.name,
     )
     return True
