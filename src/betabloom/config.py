@@ -136,6 +136,12 @@ class TrainConfig:
         "pictures in a step; 0 for the usual: 32, fewer if the time budget is short, 128 with CUDA",
         between=(0, 65536),
     )
+    micro_batches: int = _setting(
+        1, "parts in which a batch is worked through one after the other, for want of memory", between=(1, 65536)
+    )
+    lanes: int = _setting(
+        0, "parts that a stream is read in, which processes share; 0 for one each", between=(0, 65536)
+    )
     optimiser: str = _setting("muon", "muon (hidden layers; Adam for the rest) or adam", choices=("muon", "adam"))
     learning_rate: float = _setting(1e-3, "peak learning rate of Adam; Muon's is 20 times as large", between=(0, 10))
     warmup_steps: int = _setting(

@@ -15,6 +15,7 @@ import pypandoc
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
+import pdf
 from api import api_pages
 from chapters import (
     CITATION,
@@ -29,14 +30,15 @@ from chapters import (
     cited,
     outside_code,
     references,
+    spaced,
 )
+from slides import slides
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.pages import Page
 
 TARGET = re.compile(r"(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
-OPERATOR = re.compile(r'(<mi mathvariant="normal">\w+</mi>)<mo>(?:&#8289;|\u2061)</mo>')
 LANGUAGES = {".py": "python", ".js": "javascript", ".c": "c", ".toml": "toml", ".txt": "text"}
 SHOWN_AS_PAGES = (
     "README.md",
@@ -183,7 +185,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     all_math: list[Any] = re.findall(r"<math.*?</math>", made, re.DOTALL)
     if len(all_math) != len(found):
         raise RuntimeError(f"{page.file.src_uri}: {len(found)} formulas, of which pandoc made {len(all_math)}.")
-    all_math = [OPERATOR.sub(r'<mspace width="0.16em"/>\1<mspace width="0.16em"/>', math) for math in all_math]
+    all_math = [spaced(math) for math in all_math]
     shown = [_display(math) if text.startswith("$$") else math for text, math in zip(found, all_math, strict=True)]
     return re.sub(r"FORMULA(\d+)END([.,;:)]*)", lambda match: _kept_together(shown[int(match[1])], match[2]), html)
 
@@ -196,3 +198,10 @@ def _kept_together(math: str, after: str) -> str:
 def _display(math: str) -> str:
     large = math.replace("<mtable>", '<mtable displaystyle="true">')
     return f'<span class="display">{large}</span>'
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """The book as PDF and the slides beside the pages."""
+    folder = Path(config.site_dir)
+    pdf.write(folder / "book.pdf")
+    (folder / "lesson.html").write_text(slides(), encoding="utf-8")
