@@ -151,9 +151,7 @@ def embed(
     _write_codes(given, split, common, spread, "codes.parquet")
 
 
-def _write_codes(
-    given: list[str], split: str | None, common: CommonOptions, spread: SpreadOptions, usual: str
-) -> None:
+def _write_codes(given: list[str], split: str | None, common: CommonOptions, spread: SpreadOptions, usual: str) -> None:
     """Encode pictures and write their codes, to a file of the usual name if no other was asked for."""
     from betabloom.model.code_tables import SUFFIXES, write_codes
     from betabloom.model.codes import Codes
@@ -161,7 +159,7 @@ def _write_codes(
 
     model, pictures = model_and_pictures(given)
     loaded = load_model(model, common.device)
-path = free_path(common.out, usual, common.force, SUFFIXES, folder=True)
+    path = free_path(common.out, usual, common.force, SUFFIXES, folder=True)
     refuse_overwriting_input(path, pictures)
     if spread.asked or not path.suffix:
         n = _encode_in_parts(model, pictures, path, split, common.device, spread)
