@@ -1,4 +1,4 @@
-"""Generate pictures that are no near copies of training pictures.
+"""Generate pictures that are not near copies of training pictures.
 
 Picture i of seed s is named by (s, i) as ever. Near copies are left out and the next numbers take their place; the
 record of a sheet lists the numbers, so that it can be made again without the training pictures.
@@ -44,7 +44,7 @@ class Novelty:
         train, held_out = store.split(split, holdout)
         if not len(held_out):
             raise UsageError(
-                f"'{store.source_name}' has one picture only: what a near copy is cannot be learned from it."
+                f"'{store.source_name}' has only one picture. To recognise near copies, at least two are needed."
             )
         return cls.learned(store.pictures[train], np.asarray(store.pictures[held_out]))
 
@@ -68,7 +68,7 @@ def _nearest(pictures: np.ndarray, known: np.ndarray) -> Nearest:
 
 
 def novel_pieces(draw: Draw, novelty: Novelty, n: int, start: int = 0) -> Iterator[Piece]:
-    """The first n pictures from number `start` on that are no near copies, some at a time, with their numbers.
+    """The first n pictures from number `start` on that are not near copies, some at a time, with their numbers.
 
     Arguments:
         draw: draw(first, count) → the pictures of these numbers, uint8 (count, H, W, C).
@@ -83,8 +83,8 @@ def novel_pieces(draw: Draw, novelty: Novelty, n: int, start: int = 0) -> Iterat
     while found < n:
         if first - start >= PATIENCE * n + AT_ONCE:
             raise BetabloomError(
-                f"Only {found} of {first - start:,} generated pictures are no near copies of training pictures: "
-                "the model has memorised them. Train it on more pictures, or for fewer steps."
+                f"Only {found} of {first - start:,} generated pictures differ enough from the training "
+                "pictures: the model has memorised those. Train it on more pictures, or for fewer steps."
             )
         pictures = draw(first, AT_ONCE)
         new = np.flatnonzero(~novelty.copies(pictures))[: n - found]

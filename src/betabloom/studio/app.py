@@ -81,5 +81,5 @@ async def _asked(method: str, path: str, request: Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.body() or b"{}")
     except (ValueError, RecursionError) as error:
-        raise Refused(400, "The body of the request is no JSON.") from error
+        raise Refused(400, "The body of the request is not JSON.") from error
     return {**words, **checked(method, path, body)}

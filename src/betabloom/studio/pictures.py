@@ -101,7 +101,7 @@ class Pictures:
     async def post_model(self, name: str) -> Any:
         known = (await self.get_models())["models"]
         if name not in known and not await run_in_threadpool(_is_model, Path(name)):
-            raise Refused(404, f"There is no model named {name!r} here. Those that there are: {', '.join(known)}.")
+            raise Refused(404, f"There is no model named {name!r} here. The models are: {', '.join(known)}.")
         made = await run_in_threadpool(Atelier, name)
         before, self.atelier = self.atelier, made
         before.close()
@@ -205,7 +205,7 @@ class Pictures:
             asked = {key: record[key] for key in words if key in record}
             n = min(int(record.get("n", 1)), 64)
             return await self.post_draw(**checked("POST", "/api/draw", {**asked, "n": n}))
-        raise Refused(422, "This picture was made in a way that the page cannot go on from.")
+        raise Refused(422, "The page cannot continue from a picture that was made in this way.")
 
     async def get_share(self) -> Any:
         return self.sharing.about()

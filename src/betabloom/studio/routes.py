@@ -94,7 +94,7 @@ ROUTES = [
     ),
     Route("POST", "/api/encode", "The code of a photo, its reconstruction, and its nats.", binary="image/*"),
     Route(
-        "POST", "/api/vary", "Sisters of a picture.",
+        "POST", "/api/vary", "Variations of a picture.",
         {"code": CODE, "n": N, "amount": _number(0, 2, 1.0), "seed": SEED}, ("code",),
     ),
     Route(
@@ -102,7 +102,7 @@ ROUTES = [
         {"parents": _codes(2, 2), "n": N, "seed": SEED}, ("parents",),
     ),
     Route(
-        "POST", "/api/more-like", "New pictures with what good ones have and bad ones have not.",
+        "POST", "/api/more-like", "New pictures that are like the good ones and unlike the bad ones.",
         {"good": _codes(1, MOST), "bad": {**_codes(0, MOST), "default": []}, "n": N, "seed": SEED}, ("good",),
     ),
     Route("POST", "/api/map", "Pictures on a plane, near one another where their codes are.", {"seed": SEED}),
@@ -145,7 +145,7 @@ ROUTES = [
         {"source": TEXT, "name": NAME, "budget": {"type": "string", "pattern": "^[0-9]{1,4}[smh]$", "default": "10m"}},
         ("source", "name"),
     ),
-    Route("GET", "/api/runs/{run}", "How a training does: its curves and what it said last."),
+    Route("GET", "/api/runs/{run}", "The state of a training: its curves and its last messages."),
     Route("GET", "/api/runs/{run}/sample", "The newest pictures of a training.", gives="image/png"),
     Route("POST", "/api/runs/{run}/stop", "Save and stop a training.", {}),
     Route("POST", "/api/runs/{run}/resume", "Go on with a training that stopped.", {}),
