@@ -142,4 +142,4 @@ class Known:
         """The same from codes of training pictures: the nearest as whitened codes, as the model draws it."""
         known = self._whitened
         index = (np.square(known).sum(1) - 2 * self._space().whiten(codes) @ known.T).argmin(1)
-        return [Neighbour(picture) for picture in self._model.decode(self._codes[index])]
+        return [Neighbour(picture) for picture in self._model.decode(self._space().unwhiten(known[index]))]
