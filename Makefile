@@ -43,7 +43,7 @@ figures: $(READY)  ## make the figures of the book anew (trains two small models
 	$(BIN)/python tools/figures.py
 
 site: $(DOCS)  ## the documentation as a site that works offline: build/site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 book: $(DOCS)  ## the book as one PDF: build/book.pdf
 	$(BIN)/python tools/book/pdf.py
