@@ -72,6 +72,9 @@ def test_the_bundled_model_is_shared_in_six_megabytes_and_drawn_as_it_is(flowers
     path, facts = flowers
     assert path.stat().st_size == facts["bytes"] < 6e6
     page, model = opened(path.as_uri()), betabloom.load()
+    assert (
+        int(page.evaluate("document.documentElement.dataset.first")) < 5000
+    )  # ms; 1000 where nothing else is going on
     codes, drawn = zip(*page.evaluate(DECODED), strict=True)
     expected = model.decode(np.array(codes, np.float32))
     off = np.abs(np.array(drawn, np.uint8).reshape(16, 64, 64, 4)[..., :3].astype(int) - expected)
@@ -141,6 +144,21 @@ def test_the_keyboard_suffices(flowers, opened):
     assert page.locator("#film").is_visible()
     page.keyboard.press("Escape")
     assert not page.locator("#film").is_visible()
+
+
+def test_two_kept_pictures_make_a_loop_on_a_phone_and_nothing_is_cut_off(flowers, opened):
+    page = opened(flowers[0].as_uri(), viewport={"width": 390, "height": 844})
+    for i in (0, 1):
+        page.locator("#wall .tile").nth(i).click()
+        page.click("#keep")
+        page.click("#close")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.click("#loop")
+    assert page.locator("#film").is_visible()
+    with page.expect_download() as film:
+        page.click("#record")
+    assert film.value.path().stat().st_size > 1000
+    assert film.value.suggested_filename in ("betabloom.mp4", "betabloom.webm")
 
 
 def test_fewer_bits_are_further_off():

@@ -190,6 +190,8 @@ def test_a_source_that_looks_like_an_option_is_none(ask, tmp_path, monkeypatch):
     monkeypatch.setattr(Jobs, "_begin", lambda self, run, words: begun.append(words))
     post(ask, "/api/runs", source="--resume=/somewhere", name="mine")
     assert begun[0][-2:] == ["--", "--resume=/somewhere"]
+    post(ask, "/api/runs", source="photos", name="yours", model="--device=cuda")
+    assert "--from=--device=cuda" in begun[1]
 
 
 def test_a_token_is_needed_where_there_is_one(model_folder, tmp_path):

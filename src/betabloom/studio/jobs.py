@@ -55,14 +55,16 @@ class Jobs:
         found = sorted(path for path in home.iterdir() if path.is_dir()) if home.is_dir() else []
         return [{"name": each.name, "path": str(each), "pictures": len(list(each.iterdir()))} for each in found]
 
-    def start(self, source: str, name: str, budget: str) -> dict[str, Any]:
-        """Begin a training."""
+    def start(self, source: str, name: str, budget: str, model: str = "") -> dict[str, Any]:
+        """Begin a training, from a model if one is named."""
         run = self._place(name)
         if run.exists():
             raise UsageError(f"There is a training named {name!r} already. Choose another name.")
         self._room()
         run.parent.mkdir(parents=True, exist_ok=True)
-        self._begin(run, ["train", "--budget", budget, "-o", str(run), "--", source])
+        self._begin(
+            run, ["train", "--budget", budget, "-o", str(run), *([f"--from={model}"] if model else []), "--", source]
+        )
         return {"name": name, "state": "running"}
 
     def resume(self, name: str) -> dict[str, Any]:

@@ -141,8 +141,12 @@ ROUTES = [
     Route("POST", "/api/inspect", "What a folder holds, before training.", {"source": TEXT}, ("source",)),
     Route("GET", "/api/runs", "Trainings, running or not."),
     Route(
-        "POST", "/api/runs", "Start a training.",
-        {"source": TEXT, "name": NAME, "budget": {"type": "string", "pattern": "^[0-9]{1,4}[smh]$", "default": "10m"}},
+        "POST", "/api/runs", "Start a training, from a model if one is named.",
+        {
+            "source": TEXT, "name": NAME,
+            "budget": {"type": "string", "pattern": "^[0-9]{1,4}[smh]$", "default": "10m"},
+            "model": {"type": "string", "maxLength": 1000, "default": ""},
+        },
         ("source", "name"),
     ),
     Route("GET", "/api/runs/{run}", "The state of a training: its curves and its last messages."),

@@ -41,8 +41,8 @@ class Trainings:
     async def get_runs(self) -> Any:
         return {"runs": await run_in_threadpool(self.jobs.all)}
 
-    async def post_runs(self, source: str, name: str, budget: str) -> Any:
-        return await run_in_threadpool(self.jobs.start, source, name, budget)
+    async def post_runs(self, source: str, name: str, budget: str, model: str) -> Any:
+        return await run_in_threadpool(self.jobs.start, source, name, budget, model)
 
     async def get_runs_run(self, run: str) -> Any:
         return await run_in_threadpool(self.jobs.about, run)

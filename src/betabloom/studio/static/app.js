@@ -66,6 +66,7 @@ const open = trying(async () => {
 });
 const use = trying(async (name) => {
   say("Opening the model …");
+  $("wall").replaceChildren(); // its pictures are of the model before
   await ask("api/model", { name });
   view("explore");
   await open();

@@ -1,5 +1,6 @@
 // Training: choose pictures, see what is in them, start, watch, stop, resume.
 import { $, ask, made, say, trying } from "./api.js";
+import { s } from "./state.js";
 
 let watched = null;
 export const inspect = trying(async () => {
@@ -33,7 +34,7 @@ export const upload = trying(async (files) => {
   await inspect();
 });
 export const startTraining = trying(async () => {
-  const { name } = await ask("api/runs", { source: $("source").value, name: $("run-name").value, budget: $("budget").value });
+  const { name } = await ask("api/runs", { source: $("source").value, name: $("run-name").value, budget: $("budget").value, model: $("from").value && s.model.name });
   watched = name;
   say(`The training of ${name} has begun.`);
   await watch();
