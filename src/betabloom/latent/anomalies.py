@@ -7,8 +7,8 @@ The *score* of a picture is the energy of its reconstruction and its code,
 with x̂ the decoded posterior mean, s the root mean square residual of held-out pictures, w the whitened code, less the
 length of the picture as a PNG file, in nats: what it would take without a model (Serrà et al. 2020,
 https://arxiv.org/abs/1909.11480). Without that, plain pictures of any kind score lower than detailed ones of the right
-kind. Its *p-value* is the share of held-out pictures that score as high, (1 + #{held-out ≥ score}) / (1 + M): calibrated
-by construction, as far as the held-out pictures are like those to come.
+kind. Its *p-value* is the share of held-out pictures that score as high, (1 + #{held-out ≥ score}) / (1 + M):
+calibrated by construction, as far as the held-out pictures are like those to come.
 
 The *heat map* is by iterative projection (Dehaene et al. 2020, https://arxiv.org/abs/2002.03734): the picture is moved
 towards what the model can reconstruct, by gradient steps on its energy that are large where it is badly reconstructed,
