@@ -17,6 +17,7 @@ INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$\n]+(?:\n[^$\n]+)?)(?<!\s)\$(?![\d
 FIGURE = re.compile(r"^!\[(?P<caption>[^\]]+)\]\((?P<path>[^)]+)\)$", re.MULTILINE)
 LIVE = re.compile(r"^\[Live figure: (?P<caption>[^\]]+)\]\((?P<path>live/[\w-]+\.html)\)$", re.MULTILINE)
 CITATION = re.compile(r"\[(@[a-z]+\d{4}\w*[^\]]*)\]")
+OPERATOR = re.compile(r'(<mi mathvariant="normal">\w+</mi>)<mo>(?:&#8289;|\u2061)</mo>')
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 
 
@@ -58,3 +59,8 @@ def cited(text: str, known: dict[str, dict[str, object]], page: str) -> str:
         return f"[{author_year(known[key])}]({page}#ref-{key})" + (f",{rest}" if rest else "")
 
     return CITATION.sub(lambda match: "(" + "; ".join(one(part) for part in match[1].split(";")) + ")", text)
+
+
+def spaced(html: str) -> str:
+    """The MathML of pandoc with thin spaces around operators such as log."""
+    return OPERATOR.sub(r'<mspace width="0.16em"/>\1<mspace width="0.16em"/>', html)

@@ -1,4 +1,4 @@
-"""The book as one PDF, from the Markdown of the site: `python tools/book/pdf.py [-o FILE]`, or `--slides`.
+"""The book as one PDF, from the Markdown of the site: `python tools/book/pdf.py [-o FILE]`.
 
 pandoc (with citations) writes Typst, and the typst compiler makes the PDF; both are Python packages that bring their
 program along.
@@ -97,17 +97,21 @@ def _number(text: str) -> str:
     return '"' + text.replace(" \\, ", ",") + '"'
 
 
-def main() -> None:
-    """Write the PDF (and, for a look at what went wrong, the Typst beside it)."""
-    out = Path(sys.argv[sys.argv.index("-o") + 1] if "-o" in sys.argv else ROOT / "build/book.pdf")
+def write(out: Path) -> None:
+    """Write the PDF."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    source = BOOK / ".book.typ"
+    source = BOOK / ".book.typ"  # beside the figures, whose paths are relative
     try:
         source.write_text(typst_source(), encoding="utf-8")
         typst.compile(source, output=out)
     finally:
-        if "--keep" not in sys.argv:
-            source.unlink(missing_ok=True)
+        source.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Write it to where the arguments say, and say so."""
+    out = Path(sys.argv[sys.argv.index("-o") + 1] if "-o" in sys.argv else ROOT / "build/book.pdf")
+    write(out)
     print(f"{out}: {out.stat().st_size:,} bytes")
 
 

@@ -15,6 +15,7 @@ import pypandoc
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
+import pdf
 from api import api_pages
 from chapters import (
     CITATION,
@@ -29,14 +30,18 @@ from chapters import (
     cited,
     outside_code,
     references,
+    spaced,
 )
+from slides import slides
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.pages import Page
 
-TARGET = re.compile(r"(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
-OPERATOR = re.compile(r'(<mi mathvariant="normal">\w+</mi>)<mo>(?:&#8289;|\u2061)</mo>')
+TARGET = re.compile(
+    r"(?P<code>^```.*?^```[^\n]*$|`[^`\n]+`)|(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)",
+    re.DOTALL | re.MULTILINE,
+)
 LANGUAGES = {".py": "python", ".js": "javascript", ".c": "c", ".toml": "toml", ".txt": "text"}
 SHOWN_AS_PAGES = (
     "README.md",
@@ -109,8 +114,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = FIGURE.sub(_figure, LIVE.sub(_live, markdown))
     original = uri.removeprefix("source/").replace("overview.md", "README.md")
     home = (ROOT if uri.startswith("source/") else DOCS) / PurePosixPath(original).parent
-    text = outside_code(markdown, lambda part: TARGET.sub(lambda match: _link(match, uri, home), part))
+    text = markdown if _is_code(uri) else TARGET.sub(lambda match: _link(match, uri, home), markdown)
     return _book(text, uri) if uri.startswith("book/") else text
+
+
+def _is_code(uri: str) -> bool:
+    """Whether the page shows a file of code."""
+    return Path(uri.removesuffix(".md")).suffix in LANGUAGES
 
 
 def _up(uri: str) -> str:
@@ -118,7 +128,9 @@ def _up(uri: str) -> str:
 
 
 def _link(match: re.Match[str], uri: str, home: Path) -> str:
-    """A link or picture as the site has it; what is not part of the site is text."""
+    """A link or picture as the site has it; what is not part of the site is text, and code stays what it is."""
+    if match["code"]:
+        return match[0]
     target, _, anchor = match["target"].partition("#")
     if not target or re.match(r"[a-z]+:", target):
         return match[0]
@@ -183,7 +195,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     all_math: list[Any] = re.findall(r"<math.*?</math>", made, re.DOTALL)
     if len(all_math) != len(found):
         raise RuntimeError(f"{page.file.src_uri}: {len(found)} formulas, of which pandoc made {len(all_math)}.")
-    all_math = [OPERATOR.sub(r'<mspace width="0.16em"/>\1<mspace width="0.16em"/>', math) for math in all_math]
+    all_math = [spaced(math) for math in all_math]
     shown = [_display(math) if text.startswith("$$") else math for text, math in zip(found, all_math, strict=True)]
     return re.sub(r"FORMULA(\d+)END([.,;:)]*)", lambda match: _kept_together(shown[int(match[1])], match[2]), html)
 
@@ -196,3 +208,10 @@ def _kept_together(math: str, after: str) -> str:
 def _display(math: str) -> str:
     large = math.replace("<mtable>", '<mtable displaystyle="true">')
     return f'<span class="display">{large}</span>'
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """The book as PDF and the slides beside the pages."""
+    folder = Path(config.site_dir)
+    pdf.write(folder / "book.pdf")
+    (folder / "lesson.html").write_text(slides(), encoding="utf-8")
