@@ -56,6 +56,12 @@ def prepare(
         UsageError: `source` is nothing that has pictures.
         SourceError: There are no usable pictures.
         FetchError: Flowers102 is not on this machine and cannot be downloaded.
+
+    Examples:
+        >>> import betabloom
+        >>> store = betabloom.prepare("drawn:20", size=16)
+        >>> store.pictures.shape
+        (20, 16, 16, 3)
     """
     shape = size if isinstance(size, tuple) else parse_size(str(size))
     return data.prepare(_opened(source, **options), data.Pipeline.parse(pipeline, shape, channels), progress=progress)
@@ -85,6 +91,13 @@ def fit(
     Raises:
         UsageError: A setting is wrong, `out` exists, or `pictures` is nothing that has pictures.
         Interrupted: `stop` asked for it; with `out`, the run is saved, and `resume` goes on with it.
+
+    Examples:
+        >>> import betabloom
+        >>> store = betabloom.prepare("drawn:20", size=16)
+        >>> model = betabloom.fit(store, "tiny", progress=False, steps=2, widths=(8, 16))
+        >>> model.generate(n=4).shape
+        (4, 16, 16, 3)
     """
     from betabloom.training import loop
 

@@ -28,7 +28,7 @@ BATCH = 64  # pictures that are decoded together: the same ones together are the
 
 
 def new_seed() -> int:
-    """A seed that nobody chose, from 0 to 999,999,999: short enough to be written down."""
+    """A random seed from 0 to 999,999,999: short enough to be written down."""
     import secrets  # here, since most requests name a seed
 
     return secrets.randbelow(10**9)
@@ -87,7 +87,7 @@ def parse_numbers(text: str) -> list[int]:
         if not decimal or (last and int(last) < int(first)):
             raise UsageError(f"Numbers of pictures are written as 0-5,8, not {text!r}.")
         if len(numbers) + int(last or first) - int(first) >= MOST:
-            raise UsageError(f"{text!r} are more than {MOST:,} pictures.")
+            raise UsageError(f"{text!r} names more than {MOST:,} pictures.")
         numbers += range(int(first), int(last or first) + 1)
     return numbers
 

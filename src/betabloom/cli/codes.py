@@ -12,6 +12,7 @@ from betabloom.cli.options import (
     Seed,
     ShuffleOptions,
     Split,
+    SpreadOptions,
     counted,
     free_path,
     print_result,
@@ -21,7 +22,7 @@ from betabloom.cli.pictures import load_model, model_and_pictures, record_of, wr
 from betabloom.errors import UsageError
 from betabloom.system.paths import guess_path
 
-__all__ = ["decode", "encode", "reconstruct", "vary"]
+__all__ = ["decode", "embed", "encode", "reconstruct", "vary"]
 
 Given = Annotated[
     list[str],
@@ -70,10 +71,13 @@ def vary(
     ],
     n: Annotated[int, Option("-n", minimum=1, help="How many variations.")] = 15,
     amount: Annotated[
-        float, Option(minimum=0, help="How far from the picture: 0 is its reconstruction, 1 a sister, 2 a cousin.")
+        float,
+        Option(
+            minimum=0, help="How far from the picture: 0 is its reconstruction, 1 a close relative, 2 a distant one."
+        ),
     ] = 1.0,
     posterior: Annotated[
-        bool, Option("--posterior", help="Sample the posterior of the picture in place of its neighbourhood.")
+        bool, Option("--posterior", help="Sample the posterior of the picture instead of its neighbourhood.")
     ] = False,
     seed: Seed = None,
     scale: Scale = 1.0,
@@ -94,9 +98,9 @@ def vary(
 
     model, pictures = model_and_pictures(given)
     if len(pictures) != 1:
-        raise UsageError(f"Variations are made on one picture file, not on {' '.join(pictures)}.")
+        raise UsageError(f"Variations are made of one picture file, not of {' '.join(pictures)}.")
     if Path(pictures[0]).is_dir():
-        raise UsageError(f"{pictures[0]} is a folder. Name one picture in it: variations are made on one at a time.")
+        raise UsageError(f"{pictures[0]} is a folder. Name one picture in it: variations are made of one at a time.")
     if not Path(pictures[0]).is_file():
         raise UsageError(f"There is no picture file {pictures[0]}.{guess_path(pictures[0])}")
     loaded = load_model(model, common.device)
@@ -119,28 +123,80 @@ def encode(
     split: Split = None,
     *,
     common: CommonOptions,
+    spread: SpreadOptions,
 ) -> None:
-    """Write the codes of pictures, with their names and labels: -o codes.npz, .csv or .parquet.
+    """Write the codes of pictures, with their names and labels: -o codes.npz, .csv, .parquet, or a folder.
 
     An .npz file holds mean and log_var (N, latents), names and labels; a table has the columns name, label, z0, z1 …
 
     Examples:
       betabloom encode photos -o codes.csv
       betabloom encode runs/photos flowers102 --split test -o codes.npz
+      betabloom encode runs/photos photos -o codes/ --processes 16    # Parquet files, for millions
     """
+    _write_codes(given, split, common, spread, "codes.npz")
+
+
+def embed(
+    given: Given,
+    split: Split = None,
+    *,
+    common: CommonOptions,
+    spread: SpreadOptions,
+) -> None:
+    """Write pictures as rows of numbers for other programs: a table with names and labels (Parquet, CSV or NPZ).
+
+    The numbers are the codes that `encode` writes, z0, z1 … and log_var0 …; `similar --among` reads the table.
+
+    Examples:
+      betabloom embed photos -o codes.parquet
+    """
+    _write_codes(given, split, common, spread, "codes.parquet")
+
+
+def _write_codes(given: list[str], split: str | None, common: CommonOptions, spread: SpreadOptions, usual: str) -> None:
+    """Encode pictures and write their codes, to a file of the usual name if no other was asked for."""
     from betabloom.model.code_tables import SUFFIXES, write_codes
     from betabloom.model.codes import Codes
     from betabloom.model.prepared import load_pictures
 
     model, pictures = model_and_pictures(given)
     loaded = load_model(model, common.device)
-    path = free_path(common.out, "codes.npz", common.force, SUFFIXES)
+    path = free_path(common.out, usual, common.force, SUFFIXES, folder=True)
     refuse_overwriting_input(path, pictures)
+    if spread.asked or not path.suffix:
+        n = _encode_in_parts(model, pictures, path, split, common.device, spread)
+        latents = loaded.config.model.latents
+        print_result(common.as_json, f"Codes of {counted(n, 'picture')}: {path}", made=str(path), n=n, latents=latents)
+        return
     originals, names, labels, label_names = load_pictures(loaded, pictures, split=split)
     mean, log_var = loaded.encode(originals)
     write_codes(Codes(mean, log_var, names, loaded.fingerprint, labels), path, label_names)
     what = counted(len(names), "picture")
     print_result(common.as_json, f"Codes of {what}: {path}", made=str(path), n=len(names), latents=mean.shape[1])
+
+
+def _encode_in_parts(
+    model: Path | None, pictures: list[str], path: Path, split: str | None, device: str, spread: SpreadOptions
+) -> int:
+    """Write the codes of one source, by several processes or a cluster: how many pictures."""
+    import numpy as np
+
+    from betabloom.model.code_parts import encode_in_parts
+    from betabloom.model.prepared import prepared_source, rows_of_split
+    from betabloom.system.console import progress
+
+    if len(pictures) != 1:
+        raise UsageError("Several processes encode one source: give a folder, not picture files.")
+    store = prepared_source(load_model(model, "cpu"), pictures[0])
+    rows = rows_of_split(store, split)
+    place = None if model is None else str(model)
+    with progress("encoding", "pictures") as report:
+        encode_in_parts(
+            place, store, np.asarray(rows), path,
+            device=device, processes=spread.processes, ray=spread.ray, progress=report,
+        )  # fmt: skip
+    return len(rows)
 
 
 def decode(

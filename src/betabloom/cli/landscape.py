@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["directions", "map_"]
 KINDS = ("all", "pca", "sefa", "property", "attribute")
+DATA = (".csv", ".json")  # endings of a map that is not a picture
 
 
 def directions(
     points: Points = None,
     kind: Annotated[str, Option(help="pca, sefa, property, attribute (needs --labels) or all of them.")] = "all",
     labels: Annotated[str | None, Option(metavar="SOURCE", help="Pictures with labels, as FOLDER/CLASS/.")] = None,
-    n: Annotated[int, Option("-n", minimum=1, help="At most so many directions.")] = 12,
+    n: Annotated[int, Option("-n", minimum=1, help="Largest number of directions.")] = 12,
     steps: Annotated[int, Option(minimum=2, maximum=100, help="Pictures of each direction.")] = 9,
     reach: Annotated[float, Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
     *,
@@ -101,10 +102,10 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
 def map_(
     points: Points = None,
     n: Annotated[
-        int, Option("-n", minimum=3, help="At most so many pictures; generated ones if none are given.")
+        int, Option("-n", minimum=3, help="Largest number of pictures; generated ones if none are given.")
     ] = 400,
     method: Annotated[str, Option(help="pca, tsne (scikit-learn) or umap (umap-learn).")] = "pca",
-    layout: Annotated[str, Option(help="grid covers nothing; scatter shows the very places.")] = "grid",
+    layout: Annotated[str, Option(help="grid: no picture covers another; scatter: at their exact places.")] = "grid",
     seed: NewSeed = None,
     *,
     common: CommonOptions,
@@ -113,18 +114,18 @@ def map_(
     from betabloom.latent.maps import map_rows, picture_map, project
 
     path, given = split_model(points)
-    target = free_result(common.out, "map.png", [*IMAGES, ".csv", ".json"], common.force, given)
+    target = free_result(common.out, "map.png", [*IMAGES, *DATA], common.force, given)
     seed = chosen_seed(seed)
     model = open_generator(path, common.device)
     pictures, codes, names, labels = _material(model, given, n, seed)
     places = project(codes, method, seed)
     facts = {"verb": "map", "points": given, "seed": seed, "method": method, "layout": layout, "n": len(codes)}
-    if target.suffix.lower() == ".png":
+    if target.suffix.lower() in DATA:
+        _write_rows(map_rows(names, places, labels), target, record_of(model, path, facts))
+    else:
         from betabloom.imaging.output import save_image
 
         save_image(picture_map(pictures, places, layout), target, record_of(model, path, facts))
-    else:
-        _write_rows(map_rows(names, places, labels), target, record_of(model, path, facts))
     print_result(
         common.as_json, f"Map of {len(codes)} pictures: {target}",
         made=str(target), n=len(codes), method=method, seed=seed,

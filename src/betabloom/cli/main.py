@@ -44,12 +44,15 @@ GROUPS: dict[str, dict[str, str]] = {
         "denoise": "restore.denoise",
         "anomaly": "restore.anomaly",
         "similar": "restore.similar",
+        "embed": "codes.embed",
         "compress": "restore.compress",
         "decompress": "restore.decompress",
     },
     "Look at your pictures": {
         "inspect": "data.inspect",
         "preview": "data.preview",
+        "prepare": "scale.prepare",
+        "shard": "scale.shard",
         "fetch": "data.fetch",
     },
     "Train a model": {

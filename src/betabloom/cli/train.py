@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import logging
+import os
 import sys
 import time
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from betabloom.cli.command import Option
 from betabloom.cli.options import Json, SourceArgument, counted, print_result, safe_name
 from betabloom.config import SECTION_OF, SECTIONS, Config
-from betabloom.errors import FetchError, SourceError, UsageError
+from betabloom.errors import BetabloomError, FetchError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +45,8 @@ class RunOptions:
         Option("--from", metavar="MODEL", help="A model to start from, such as flowers64."),
     ] = None
     budget: Annotated[
-        str | None, Option(metavar="TIME", help="Time for everything, as 90s, 20m or 1h30m; at most, with --steps.")
+        str | None,
+        Option(metavar="TIME", help="Time for everything, such as 90s, 20m or 1h30m; with --steps, a limit."),
     ] = None
     log: Annotated[str | None, Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None
     settings: Annotated[
@@ -55,6 +60,12 @@ class RunOptions:
         str | None, Option("--source", metavar="SOURCE", help="With --resume: where its pictures are now.")
     ] = None
     out: Annotated[Path | None, Option("-o", "--out", help="Run directory.", default="runs/SOURCE-PRESET-DATE")] = None
+    devices: Annotated[
+        int, Option(minimum=1, group="Several devices", help="Processes on this machine, each with a GPU of its own.")
+    ] = 1
+    nodes: Annotated[
+        int, Option(minimum=1, group="Several devices", help="Machines, each of which is given the same command.")
+    ] = 1
 
 
 @dataclass(frozen=True)
@@ -112,15 +123,26 @@ def train(
       betabloom train photos --from flowers64 --budget 30m    # starts from the bundled model: for a few hundred
       betabloom train drawn:2000 --preset tiny                # a first look: seconds, nothing to download
       betabloom train --resume runs/photos
+      betabloom train photos --devices 8                      # eight GPUs of this machine; docs/scaling.md has more
     """
+    if run.devices * run.nodes > 1 and "RANK" not in os.environ:
+        _on_several_devices(run, source)
+        return
     started = time.monotonic()
     from betabloom.system.console import progress, show_log
     from betabloom.system.paths import shell_quoted
+    from betabloom.system.ranks import leave_if_started, present_rank
     from betabloom.training import loop
     from betabloom.training.checkpoints import resume_command
+    from betabloom.training.group import LostProcess, joined
     from betabloom.training.setup import check_settings
 
-    show_log()
+    rank = present_rank()
+    leads = rank is None or rank.rank == 0
+    if leads:
+        show_log()
+    else:
+        logging.disable(logging.WARNING)  # what the first process says is enough
     changes = _changes(run, training, pictures)
     resume = run.resume
     if resume:
@@ -133,12 +155,19 @@ def train(
         config = _config(run.preset or "flowers64", source, changes)
         folder = _run_folder(run.out, source or "flowers102", run.preset or "flowers64")
     check_settings(config)
-    store = _prepare_again(config, resume) if resume else _prepare(config)
+    with nullcontext() if leads else redirect_stderr(io.StringIO()):
+        store = _prepare_again(config, resume) if resume else _prepare(config)
     if not resume:
         config = _with_splits_of(store, config, "split" in changes)
-        folder = folder if run.out else _claim(folder)
-    with progress("training") as report:
-        model = loop.train(store, config, folder, resume is not None, report, time.monotonic() - started)
+        folder = folder if run.out or not leads else _claim(folder)
+    try:
+        with joined(rank, config.train.device), progress("training") if leads else nullcontext() as report:
+            model = loop.train(store, config, folder, resume is not None, report, time.monotonic() - started)
+    except LostProcess as error:
+        leave_if_started(error)
+        raise
+    if not leads:
+        return
     done = model.training
     print_result(
         as_json,
@@ -146,6 +175,25 @@ def train(
         f"New pictures: betabloom generate {shell_quoted(folder)}",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done["validation"],
     )  # fmt: skip
+
+
+def _on_several_devices(run: RunOptions, source: str | None) -> None:
+    """Start a process for each device of this machine, and say how to go on if one of them is lost."""
+    from betabloom.system.ranks import start_processes
+    from betabloom.training.checkpoints import resume_command
+
+    words = sys.argv[1:]
+    folder = run.resume or run.out
+    if folder is None and run.nodes == 1:
+        folder = _claim(_run_folder(None, source or "flowers102", run.preset or "flowers64"))
+        words = [*words[:1], "-o", str(folder), *words[1:]]
+    try:
+        start_processes(words, run.devices, run.nodes)
+    except UsageError:
+        raise
+    except BetabloomError as error:
+        hint = f" To go on: {resume_command(folder)}" if folder and (folder / "config.yaml").exists() else ""
+        raise BetabloomError(f"{error}{hint}") from error
 
 
 def _changes(run: RunOptions, training: TrainingOptions, pictures: PictureOptions) -> dict[str, Any]:

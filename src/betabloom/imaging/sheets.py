@@ -27,8 +27,17 @@ def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2, scale: float = 1.
         gap: White pixels between and around pictures; transparent ones if the pictures have an opacity.
         scale: Factor on the size of everything, for print.
 
+    Returns:
+        The sheet, in mode L, RGB or RGBA.
+
     Raises:
         UsageError: The array is of another type or shape, or the sheet is too large for an image.
+
+    Examples:
+        >>> import numpy as np, betabloom
+        >>> pictures = np.zeros((6, 32, 32, 3), np.uint8)
+        >>> betabloom.grid(pictures, columns=3).size
+        (104, 70)
     """
     columns = whole_number(columns, "'columns'")
     pictures = scaled(as_bytes(pictures), number(scale, "'scale'", above=True))
@@ -93,7 +102,20 @@ def _band(picture: np.ndarray) -> Image.Image:
 
 
 def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8, scale: float = 1.0) -> Image.Image:
-    """Rows of originals, each with the row that belongs to it below: both uint8 (N, H, W, C). See `grid`."""
+    """Rows of originals, each with the row that belongs to it below: both uint8 (N, H, W, C). See `grid`.
+
+    Arguments:
+        above: Originals, uint8 (N, H, W, C).
+        below: What belongs to each of them, of the same shape.
+        columns: Pictures in a row.
+        scale: Factor on the size of everything, for print.
+
+    Returns:
+        The sheet; see `grid`.
+
+    Raises:
+        UsageError: The shapes differ, or a sheet cannot be made of such arrays.
+    """
     above, below = as_bytes(above), as_bytes(below)
     if above.shape != below.shape:
         raise UsageError(f"Pairs need equal shapes, not {above.shape} and {below.shape}.")

@@ -32,18 +32,25 @@ def active_units(means: np.ndarray, threshold: float = 0.01) -> int:
 
 
 def aggregate_gap(codes: np.ndarray, log_prior: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> Measure:
-    """How far codes of pictures are from the prior: at least so many nats of KL(q(z) ‖ p(z)).
+    """How far codes of pictures are from the prior: a lower bound of KL(q(z) ‖ p(z)) in nats.
 
     The rate splits into mutual information and this gap, R = I(x; z) + KL(q(z) ‖ p(z)) (Hoffman & Johnson 2016,
-    "ELBO surgery"). The gap is why pictures from the prior look worse than reconstructions: that many nats of what is
-    drawn never was a code. Estimated as the mean of log g(z) − log p(z) over codes z that the Gaussian g was not fitted
-    to, which is KL(q ‖ p) − KL(q ‖ g), a lower bound. (With the mixture of all N posteriors in place of g the mutual
-    information could not come out above log N, some 8 nats, where rates are hundreds.)
+    "ELBO surgery"). The gap is why pictures from the prior look worse than reconstructions: much of what the prior
+    draws is not like any code that the decoder was trained on. Estimated as the mean of log g(z) − log p(z) over codes
+    z that the Gaussian g was not fitted to, which is KL(q ‖ p) − KL(q ‖ g), a lower bound. (With the mixture of all N
+    posteriors in place of g the mutual information could not come out above log N, some 8 nats, where rates are
+    hundreds.)
 
     Arguments:
         codes: One sample of q(z|x) a picture, shape (N, l), N ≥ 4.
         log_prior: (M, l) → log p(z) in nats, shape (M,).
         seed: Of the halves: each is judged by a Gaussian fitted to the other.
+
+    Returns:
+        The gap in nats, with its 95 % interval.
+
+    Raises:
+        UsageError: There are fewer than 4 codes.
     """
     n, latents = codes.shape
     if n < 4:
@@ -52,7 +59,7 @@ def aggregate_gap(codes: np.ndarray, log_prior: Callable[[np.ndarray], np.ndarra
     ratio = np.empty(n)
     for mine, other in (halves, halves[::-1]):
         ratio[mine] = gaussian_log_density(codes[other], codes[mine]) - log_prior(codes[mine])
-    few = f"{n:,} codes are few for {latents} dimensions: the gap is larger than this" if n < 8 * latents else ""
+    few = f"{n:,} codes are few for {latents} dimensions: the true gap is larger" if n < 8 * latents else ""
     return of_mean("aggregate_gap", ratio, few)
 
 

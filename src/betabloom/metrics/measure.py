@@ -1,4 +1,4 @@
-"""What a measure returns: a number is nothing without its interval and sample sizes."""
+"""What a measure returns: a number with its interval and sample sizes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Measure:
 
 
 def interval(value: float, error: float, degrees: float = math.inf) -> tuple[float, float]:
-    """95 % interval value ± t · error, with Student's t of so many degrees of freedom."""
+    """95 % interval value ± t · error, with Student's t of the given degrees of freedom."""
     from scipy.special import stdtrit
 
     half = float(stdtrit(min(degrees, 1e9), 0.975)) * error
@@ -60,7 +60,7 @@ def of_mean(name: str, values: NDArray[Any], warning: str = "") -> Measure:
     n, value = len(values), float(np.mean(values, dtype=np.float64))
     error = float(np.std(values, ddof=1, dtype=np.float64)) / math.sqrt(n) if n > 1 else 0.0
     low, high = interval(value, error, max(n - 1, 1))
-    warning = warning or ("" if n > 1 else "one picture only: no interval")
+    warning = warning or ("" if n > 1 else "only one picture, so there is no interval")
     return Measure(name, value, low, high, {"pictures": n}, "standard error over pictures", warning=warning)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-__all__ = ["SUFFIXES", "codes_from_array", "read_codes", "write_codes"]
+__all__ = ["SUFFIXES", "codes_from_array", "holds_codes", "read_codes", "write_codes"]
 
 SUFFIXES = (".npz", ".csv", ".parquet")
 MISSING = "Parquet files need one more package: type pip install 'betabloom[hf]'"
@@ -89,6 +89,21 @@ def read_codes(path: str | os.PathLike[str]) -> Codes:
     return load_codes(path)
 
 
+def holds_codes(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one of codes, by its ending, or a table with a column z0 rather than a table of pictures."""
+    path = Path(path)
+    kind = path.suffix.lower()
+    if not path.is_file() or kind not in SUFFIXES:
+        return False
+    try:
+        if kind == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                return "z0" in (name.strip() for name in next(csv.reader(file), []))
+        return kind == ".npz" or "z0" in _parquet().read_schema(path).names
+    except (ValueError, csv.Error, OSError):  # damaged, or a table in another encoding
+        return False
+
+
 def codes_from_array(array: Any, names: Sequence[str] | None = None, model: str = "") -> Codes:
     """Codes of one's own.
 
@@ -103,9 +118,9 @@ def codes_from_array(array: Any, names: Sequence[str] | None = None, model: str 
     try:
         mean = np.ascontiguousarray(array, np.float32)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"Codes are numbers of shape (N, latents): {error}.") from None
+        raise UsageError(f"Codes must be numbers of shape (N, latents): {error}.") from None
     if mean.ndim != 2 or 0 in mean.shape:
-        raise UsageError(f"Codes are numbers of shape (N, latents) with N ≥ 1, not {mean.shape}.")
+        raise UsageError(f"Codes must be numbers of shape (N, latents) with N ≥ 1, not {mean.shape}.")
     if not np.isfinite(mean).all():
         raise UsageError("Codes have to be finite numbers; these contain NaN or infinite values.")
     named = [str(i) for i in range(len(mean))] if names is None else list(names)

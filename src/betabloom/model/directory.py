@@ -133,7 +133,7 @@ def read_description(path: str | os.PathLike[str] | None) -> Description:
 def _base(name: Any) -> Path:
     """The folder of a model that comes with betabloom and is whole."""
     if name not in [folder.name for folder in MODELS.iterdir() if (folder / "model.safetensors").is_file()]:
-        raise ValueError(f"it is made from a model {name!r}, which does not come with betabloom")
+        raise ValueError(f"it is made from a model {name!r}, which is not bundled with betabloom")
     return MODELS / str(name)
 
 
@@ -152,7 +152,7 @@ def as_format_error(folder: Path) -> Iterator[None]:
 
 
 def sampler_name(asked: str, default: str, fitted: Collection[str]) -> str:
-    """The name of the sampler that is meant; "auto" is the one that was found to be best."""
+    """The name of the sampler to use; "auto" is the one that was found to be best."""
     name = default if asked == "auto" else asked
     if not isinstance(name, str) or (name != "prior" and name not in fitted):
         known = ", ".join(dict.fromkeys(["auto", "prior", *fitted]))
@@ -211,7 +211,7 @@ def _model_folder(given: str | os.PathLike[str] | None) -> Path:
 
 
 def _is_model(file: Path) -> bool:
-    """Whether a config.json is that of a model, of whatever version."""
+    """Whether a config.json is that of a model, of any version."""
     try:
         if file.stat().st_size > LARGEST_CONFIG:
             return False
@@ -224,7 +224,7 @@ def _is_model(file: Path) -> bool:
 def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if path.stat().st_size > LARGEST_CONFIG:
-        raise FormatError(f"{path} has {path.stat().st_size:,} bytes; a model's has some thousand.")
+        raise FormatError(f"{path} has {path.stat().st_size:,} bytes; that of a model has a few thousand.")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:

@@ -1,4 +1,4 @@
-r"""A model that draws like other pictures than those it was trained on: only where its codes come from is fitted anew.
+r"""A model that draws like other pictures than those it was trained on: only the density of its codes is fitted again.
 
 `generate` draws from a density of the codes of pictures, the aggregate posterior 1/N Σ_i q(z|x_i) (Tomczak & Welling
 2018, https://arxiv.org/abs/1705.07120, section 2). An encoder that has seen many flowers makes codes of other flowers
@@ -42,7 +42,7 @@ def refit(model: Model, store: Store, seed: int = 0, extractor: Extractor | None
     channels, height, width = model.config.shape
     if len(store) < FEWEST or store.pictures.shape[1:] != (height, width, channels):
         raise UsageError(
-            f"It takes at least {FEWEST} pictures of {width}x{height} with {channels} channels, "
+            f"At least {FEWEST} pictures are needed of {width}x{height} with {channels} channels, "
             f"not {len(store)} of {store.pictures.shape[1:]}."
         )
     rows, others = store.split("auto", model.config.data.holdout)

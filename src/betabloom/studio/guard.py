@@ -102,7 +102,7 @@ class Guard:
             await _answer(sending, *told(error))
 
     def _check(self, scope: MutableMapping[str, Any]) -> None:
-        """Refuse whoever may not ask."""
+        """Refuse requests that are not permitted."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if headers.get("host", "") not in self.hosts:
             raise Refused(421, "This server does not answer to that name.")

@@ -1,8 +1,8 @@
 """The training doctor: what the lines of a run's log and facts about it say is wrong, each in a sentence with its cure.
 
 Records and facts go in, advice comes out; nothing is measured here and no model is touched. Every illness has one
-function, which returns its advice or None. A sick learning rate makes everything else look sick too, so causes are
-asked before consequences. A healthy run gets no advice, so every threshold leaves a wide margin.
+function, which returns its advice or None. A wrong learning rate makes everything else look wrong
+too, so causes are checked before consequences. A healthy run gets no advice, so every threshold leaves a wide margin.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class Advice:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is known about a run beside its records.
+    """What is known about a run besides its records.
 
     Attributes:
         settings: Name → value of every setting; `widths` as the network has them.
         numbers: Pixels times channels of a picture.
-        images: Pictures to learn from; 0 if a stream does not tell.
+        images: Pictures to learn from; 0 for a stream, where it is unknown.
         held_out: Pictures held out for validation.
         parameters: Weights of the model.
         progress: t ∈ [0, 1].
@@ -124,7 +124,7 @@ class _History:
 
     @property
     def newest(self) -> Mapping[str, Any] | None:
-        """The newest validation, if it tells of the codes: it is late enough, β has risen, and codes have a rate."""
+        """The newest validation, if it says something about codes: it is late, β has risen, and codes have a rate."""
         if not (self.held_out and self.train) or self.facts.settings["posterior"] == "point":
             return None
         newest, last = self.held_out[-1], self.train[-1]["step"]
@@ -135,7 +135,7 @@ class _History:
 
 
 def _judged_from(settings: Mapping[str, Any]) -> float:
-    """The progress from which the codes are judged: β has risen and the model has answered."""
+    """The progress from which the codes are judged: β has risen and the model has adapted."""
     rises = settings["beta_warmup"] if settings["beta_schedule"] in ("linear", "cosine") else 0.0
     return min(1.0, max(JUDGED_FROM, rises + 0.05))
 
@@ -145,8 +145,9 @@ def _not_finite(facts: RunFacts) -> Advice | None:
         return None
     return Advice(
         "not-finite",
-        f"The loss was not a finite number {times(facts.rollbacks)}, so the run went back to weights that had one and "
-        f"went on with a learning rate of {_step(facts, 3**facts.rollbacks)}; start with that.",
+        f"The loss was not a finite number {times(facts.rollbacks)}, so the run went back to "
+        f"earlier weights and continued with a learning rate of {_step(facts, 3**facts.rollbacks)}; "
+        "start with that.",
         f"--set learning_rate={_step(facts, 3**facts.rollbacks)}",
     )
 
@@ -158,7 +159,7 @@ def _too_few(facts: RunFacts) -> Advice | None:
     halvings = math.ceil(math.log(facts.parameters / numbers, 4))
     widths = [max(4, width // 2**halvings) for width in facts.settings["widths"]]
     started = facts.settings.get("init_from")  # then the network is given
-    what = "vary them while training" if started else "take a smaller network"
+    what = "vary them while training" if started else "use a smaller network"
     return Advice(
         "too-few-pictures",
         f"{facts.images:,} pictures are too few for this model, which can memorise them: it has "
@@ -173,8 +174,8 @@ def _disk(facts: RunFacts) -> Advice | None:
         return None
     return Advice(
         "disk-full",
-        f"The disk is nearly full: {_mb(facts.disk)} are free and the next checkpoints need {_mb(needed)}; free "
-        f"some, for example what prepared pictures take.",
+        f"The disk is nearly full: {_mb(facts.disk)} are free and the next checkpoints need "
+        f"{_mb(needed)}; free some space, for example by removing prepared pictures.",
         "betabloom cache clear",
     )
 
@@ -238,7 +239,7 @@ def _overfitting(history: _History) -> Advice | None:
         f"The model memorises its pictures: held-out pictures have a distortion of {values[-1]:.0f}, those "
         f"learned from {history.last:.0f} nats per image; "
         + (
-            "stop where held-out pictures fared best."
+            "stop where the distortion of held-out pictures was lowest."
             if augmented
             else "vary the pictures while training, or add more."
         ),
@@ -314,12 +315,12 @@ def _vanishing(history: _History) -> Advice | None:
 
 
 def _lighter(settings: Mapping[str, Any]) -> tuple[str, str]:
-    """How to let codes say more, in words and as options."""
+    """How to let codes carry more information, in words and as options."""
     if settings["beta"] > 1:
-        return "weigh the rate less", "--beta 1"
+        return "give the rate a smaller weight", "--beta 1"
     if settings["likelihood"] in ("gaussian", "laplace"):
         return "let the likelihood find its own scale", "--set likelihood=gaussian-optimal"
-    return "grant every latent some nats", "--set regulariser=free-bits"
+    return "allow every latent some nats", "--set regulariser=free-bits"
 
 
 def _exploding(history: _History) -> Advice | None:
@@ -331,7 +332,7 @@ def _exploding(history: _History) -> Advice | None:
         "exploding-rate",
         f"The rate is exploding: at β = {newest['beta']:g} codes have {newest['rate']:,.0f} nats per image, "
         f"{newest['rate'] / settings['latents']:.0f} in every latent, far from the prior that new pictures are drawn "
-        f"from; weigh the rate more.",
+        f"from; give the rate a larger weight.",
         f"--beta {heavier:g}",
     )
 

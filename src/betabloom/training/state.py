@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from betabloom.config import Config
     from betabloom.data import Store, Streamed
-    from betabloom.data.store.streaming import StreamBatches
+    from betabloom.data.store.lanes import LanedBatches
+    from betabloom.data.store.passes import StreamBatches
+    from betabloom.training.group import Group
     from betabloom.training.optimiser import Muon
     from betabloom.training.threads import ThreadTeam
     from betabloom.vae.vae import VAE
@@ -91,6 +93,7 @@ class Task:
         dtype: In which precision.
         objective: What is minimised.
         out: The run directory; None keeps everything in memory.
+        group: The processes that train together; None for one.
     """
 
     config: Config
@@ -103,6 +106,7 @@ class Task:
     dtype: torch.dtype
     objective: Objective
     out: Path | None
+    group: Group | None = None
 
     def changed(self, settings: Mapping[str, Any]) -> Task:
         """The same task with other settings of the network or of a step; pictures and objective are shared."""
@@ -110,7 +114,7 @@ class Task:
 
     @property
     def batch(self) -> int:
-        """Pictures in a step: the setting, or all there are if they are fewer."""
+        """Pictures in a step, of all processes: the setting, or all there are if they are fewer."""
         return self.config.train.batch if self.stream else min(self.config.train.batch, len(self.train_rows))
 
 
@@ -138,7 +142,7 @@ class State:
     optimiser: Muon
     plan: Plan
     sums: Sums
-    feed: StreamBatches | None = None
+    feed: StreamBatches | LanedBatches | None = None
     step: int = 0
     seconds: float = 0.0
     micro_batches: int = 1
@@ -192,6 +196,8 @@ class Tools:
         trackers: Where the run is logged beside its own folder.
         reported: Illnesses that the log has named.
         rehearsed: Seconds that what comes after the last step will take, once they are measured.
+        kept: Whether the run has a directory, which process 0 writes.
+        stream: Where a stream of several processes goes on, from a checkpoint.
     """
 
     gradients: Executor
@@ -200,6 +206,8 @@ class Tools:
     trackers: Trackers = field(default_factory=lambda: Trackers({}))
     reported: set[str] = field(default_factory=set)
     rehearsed: float | None = None
+    kept: bool = False
+    stream: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,9 @@ def build_vae(
             auto-encoder.
         enlargers: Channels of the networks after the decoder that each double the size of what it draws.
 
+    Returns:
+        The VAE, with random weights.
+
     Raises:
         UsageError: A name is unknown or a value impossible.
     """

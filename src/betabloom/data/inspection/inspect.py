@@ -69,6 +69,15 @@ def inspect(
 
     Returns:
         What was found: `print(report.text())` for people, `report.to_dict()` for programs.
+
+    Raises:
+        UsageError: The size is not a positive number of pixels.
+
+    Examples:
+        >>> from betabloom import data
+        >>> report = data.inspect(data.open_source("drawn:20"), size=64)
+        >>> report.total, report.usable
+        (20, 20)
     """
     if not isinstance(source, Source):
         source = open_source(source)

@@ -27,6 +27,7 @@ from betabloom.data.store.cache import cache_folder, lock_of, part_of, remove, s
 from betabloom.data.store.partial import Partial, Skip
 from betabloom.data.store.pieces import in_order, piece_size, prepare_one
 from betabloom.data.store.processes import preparing_with
+from betabloom.data.store.spread import Spread, spread_pieces
 from betabloom.data.store.store import (
     FORMAT,
     Store,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from betabloom.data.pictures.pipeline import Pipeline
+    from betabloom.data.store.pieces import Prepared
     from betabloom.system.console import Progress
 
 __all__ = ["cache_folder", "prepare"]
@@ -63,6 +65,7 @@ def prepare(
     cache: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> Store:
     """Prepare all pictures of a source once; later calls with the same source and pipeline open the result at once.
 
@@ -75,6 +78,7 @@ def prepare(
         workers: Threads, and for many files processes; as many as this process may use processors, up to 16, if left
             out. The result does not depend on it.
         progress: Called as progress(done, total, text), in pictures.
+        spread: Other processes, or a cluster, that prepare in place of `workers`.
 
     Returns:
         The store. Pictures that cannot be read are left out and named in its `skipped`.
@@ -95,7 +99,7 @@ def prepare(
         try:
             stores.mkdir(parents=True, exist_ok=True)
             with locked(lock_of(final), lambda: _log.info("waiting: another process prepares the same pictures")):
-                return _prepare(final, source, pipeline, workers or cores(_MOST), progress)
+                return _prepare(final, source, pipeline, workers or cores(_MOST), progress, spread)
         except OSError as error:
             raise BetabloomError(
                 f"the prepared pictures cannot be written to '{stores}' ({error.strerror or error}): make room there, "
@@ -142,6 +146,7 @@ def _prepare(
     pipeline: Pipeline,
     workers: int,
     progress: Progress | None,
+    spread: Spread | None,
 ) -> Store:
     """Prepare what is not yet prepared, and give the whole its final name; the lock is held."""
     ready = _ready(final, source)
@@ -154,13 +159,12 @@ def _prepare(
     plan["state"] = before
     with Partial(part, plan, shape, lambda skips: _same_skips(source, pipeline, skips)) as partial:
         if partial.seen:
-            _log.info("going on with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
+            _log.info("continuing with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
         left = range(partial.seen, len(source))
-        with preparing_with(source, pipeline, workers, len(left), part / "large.lock") as prepare_piece:
-            for piece, pictures in in_order(prepare_piece, left, piece_size(pipeline), workers):
-                partial.append(piece, pictures)
-                if progress is not None:
-                    progress(partial.seen, len(source), "")
+        for piece, pictures in _pieces(source, pipeline, workers, left, part, spread):
+            partial.append(piece, pictures)
+            if progress is not None:
+                progress(partial.seen, len(source), "")
         nothing = None if partial.kept else _nothing_usable(source, partial)
         if nothing is None:
             partial.finish_pictures()
@@ -170,6 +174,17 @@ def _prepare(
         raise nothing
     _publish(part, final)
     return open_store(final)
+
+
+def _pieces(
+    source: Source, pipeline: Pipeline, workers: int, left: range, part: Path, spread: Spread | None
+) -> Iterator[Prepared]:
+    """What is left of the source, prepared in order."""
+    if spread:
+        yield from spread_pieces(spread, source, pipeline, left, part)
+        return
+    with preparing_with(source, pipeline, workers, len(left), part / "large.lock") as prepare_piece:
+        yield from in_order(prepare_piece, left, piece_size(pipeline), workers)
 
 
 def _same_skips(source: Source, pipeline: Pipeline, skips: list[Skip]) -> bool:
@@ -220,7 +235,8 @@ def _changed(source: Source, before: str) -> bool:
         if _state_now(source) == before:
             return False
     _log.warning(
-        "'%s' changed while its pictures were prepared: they are used as they were found, and prepared anew next time",
+        "'%s' changed while its pictures were prepared: they are used as they were read, and "
+        "will be prepared again next time",
         source.name,
     )
     return True

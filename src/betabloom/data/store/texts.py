@@ -2,7 +2,7 @@
 
     count N (uint64) | N + 1 offsets into the texts (uint64) | the texts in UTF-8, one after the other
 
-Little-endian. File names that are no valid text (lone surrogates) survive.
+Little-endian. File names that are not valid text (lone surrogates) survive.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write_texts(path: Path, texts: Iterable[str], count: int) -> None:
             blob.write(b"".join(chunk))
             end = int(ends[-1])
     if written != count:
-        raise ValueError(f"{count} texts were announced, and {'more' if written > count else written} came")
+        raise ValueError(f"{count} texts were announced, and {'more' if written > count else written} were given")
 
 
 class Texts(Sequence[str]):
