@@ -26,6 +26,7 @@ FLOORS = [
     {"samplers"},
     {"model"},
     {"training", "refine", "generate", "latent", "export"},
+    {"stages"},
     {"reports", "library", "estimator"},
     {"studio"},
     {"cli"},

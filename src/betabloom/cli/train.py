@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import time
@@ -43,6 +44,7 @@ class RunOptions:
     budget: Annotated[
         str | None, Option(metavar="TIME", help="Time for everything, as 90s, 20m or 1h30m; at most, with --steps.")
     ] = None
+    pure: Annotated[bool, Option("--pure", help="The plain β-VAE alone: no critic and no other stage.")] = False
     log: Annotated[str | None, Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None
     settings: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; docs/settings.md lists them.")
@@ -105,15 +107,19 @@ def train(
 ) -> None:
     """Train a model on pictures. Leaves a run directory with the model, samples, curves and checkpoints in it.
 
-    Ctrl-C stops it and keeps a checkpoint.
+    With a budget of ten minutes or more, it takes the best start, trains by likelihood, then against a critic, and
+    enlarges with --size 128 or 256; each is kept only if pictures get better. Ctrl-C stops it and keeps a checkpoint.
 
     Examples:
-      betabloom train photos --budget 30m                     # a folder of your pictures
-      betabloom train photos --from flowers64 --budget 30m    # starts from the bundled model: for a few hundred
+      betabloom train photos --budget 2h                      # the best that two hours make of a folder of pictures
+      betabloom train photos --size 128 --budget 2h           # the same, larger
+      betabloom train photos --pure --budget 30m              # the plain β-VAE
       betabloom train drawn:2000 --preset tiny                # a first look: seconds, nothing to download
       betabloom train --resume runs/photos
     """
     started = time.monotonic()
+    from betabloom.data import Store
+    from betabloom.stages.run import train_in_stages
     from betabloom.system.console import progress, show_log
     from betabloom.system.paths import shell_quoted
     from betabloom.training import loop
@@ -132,13 +138,20 @@ def train(
             raise UsageError("--source says where the pictures of a run to --resume are. Name those to train on first.")
         config = _config(run.preset or "flowers64", source, changes)
         folder = _run_folder(run.out, source or "flowers102", run.preset or "flowers64")
+    if not resume:
+        config = _in_stages(config, run)
     check_settings(config)
     store = _prepare_again(config, resume) if resume else _prepare(config)
     if not resume:
         config = _with_splits_of(store, config, "split" in changes)
         folder = folder if run.out else _claim(folder)
     with progress("training") as report:
-        model = loop.train(store, config, folder, resume is not None, report, time.monotonic() - started)
+        spent = time.monotonic() - started
+        if isinstance(store, Store) and config.train.stages:
+            larger = functools.partial(_prepare_larger, config)
+            model = train_in_stages(store, config, folder, larger, resume is not None, report, spent)
+        else:
+            model = loop.train(store, config, folder, resume is not None, report, spent)
     done = model.training
     print_result(
         as_json,
@@ -177,6 +190,34 @@ def _config(preset: str, source: str | None, changes: dict[str, Any]) -> Config:
 
     config = with_initial_model(Config.preset(preset, **changes))
     return config.replace({"source": resolved(source)}) if source else config
+
+
+def _in_stages(config: Config, run: RunOptions) -> Config:
+    """The settings of a new training, in stages where that is what is best."""
+    from betabloom.data import is_stream
+    from betabloom.stages.choose import begins_at, goes_in_stages
+
+    if not goes_in_stages(config, run.preset or "flowers64", run.pure, is_stream(config.data.source)):
+        return config.replace({"stages": False})
+    return begins_at(config, _prepare_quietly)
+
+
+def _prepare_quietly(config: Config) -> Store:
+    """Prepare the pictures that the settings name."""
+    from betabloom import data
+    from betabloom.system.console import progress
+
+    d = config.data
+    source = data.open_source(d.source, **data.Reading.of(d).options())
+    with progress("preparing", "pictures") as report:
+        return data.prepare(source, data.Pipeline.parse(d.pipeline, (d.height, d.width), d.channels), progress=report)
+
+
+def _prepare_larger(config: Config, times: int) -> Store:
+    """The pictures at so many times the size, without those that are smaller than that."""
+    d = config.data
+    size = {"height": times * d.height, "width": times * d.width}
+    return _prepare_quietly(config.replace({**size, "min_size": max(d.min_size, times * min(d.height, d.width))}))
 
 
 def _changed(run: Path, changes: dict[str, Any], moved: str | None) -> Config:
