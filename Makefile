@@ -11,7 +11,7 @@ MODEL ?= demo/run
 
 WASM := src/betabloom/reports/share_page/decoder.wasm
 
-.PHONY: setup browser wasm demo docs-reference gallery bench-peers test test-slow check format dist clean
+.PHONY: setup browser wasm demo docs-reference figures site book slides notebooks gallery bench-peers test test-slow check format dist clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)  ## make the virtual environment with the tested versions
@@ -32,6 +32,28 @@ demo: $(READY)  ## train the default for two minutes (on DATA=folder, else on dr
 
 docs-reference: $(READY)  ## write docs/cli.md and docs/settings.md from the code
 	$(BIN)/python tools/reference.py
+
+DOCS := $(VENV)/.docs
+
+$(DOCS): $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	touch $@
+
+figures: $(READY)  ## make the figures of the book anew (trains two small models at first)
+	$(BIN)/python tools/figures.py
+
+site: $(DOCS)  ## the documentation as a site that works offline: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+book: $(DOCS)  ## the book as one PDF: build/book.pdf
+	$(BIN)/python tools/book/pdf.py
+
+slides: $(DOCS)  ## the slides of one lesson as one HTML file: build/slides.html
+	$(BIN)/python tools/book/slides.py
+
+notebooks: $(DOCS)  ## the notebooks as .ipynb, in build/notebooks
+	$(BIN)/python tools/book/notebooks.py
+	$(BIN)/python tools/book/notebooks.py --colab
 
 gallery: $(READY)  ## make docs/gallery with MODEL=run or model directory
 	$(BIN)/python docs/gallery/make.py '$(MODEL)'
@@ -61,7 +83,7 @@ test: $(READY) browser  ## the tests (minutes)
 
 test-slow: $(READY)  ## the tests that take long, and those of the extras, which are large
 	$(BIN)/pip install --quiet --constraint constraints.txt \
-		--editable '.[dev,heic,hf,metrics,onnx,tensorboard,mlflow,wandb]' pillow-heif webdataset
+		--editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,wandb]' pillow-heif webdataset
 	$(PYTEST) -m slow
 	$(PYTEST) -m "not slow" tests/data tests/metrics tests/test_trackers.py tests/test_eye.py \
 		tests/docs/test_training.py

@@ -40,9 +40,8 @@ KINDS = {
 }
 PARTS = {
     "batch and augmentation": "batch",
-    "clipping": "_clipped",
     "optimiser": "_guarded_step",
-    "averaged weights": "_average",
+    "averaged weights": "move_average",
 }
 
 
@@ -190,7 +189,7 @@ def parts_of(run: Run, steps: int) -> tuple[dict[str, float], float, float]:
     """Medians over the steps: processor time of each part; seconds of a whole step by the clock; processor time."""
     from betabloom.training import step as one_step
 
-    spent: dict[str, list[float]] = {name: [] for name in (*PARTS, "forward and backward")}
+    spent: dict[str, list[float]] = {name: [] for name in (*PARTS, "clipping", "forward and backward")}
 
     def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*given: Any) -> Any:
@@ -206,6 +205,8 @@ def parts_of(run: Run, steps: int) -> tuple[dict[str, float], float, float]:
         for name, function in PARTS.items():
             work = getattr(one_step, function)
             stack.enter_context(mock.patch.object(one_step, function, timed(name, work)))
+        clip = timed("clipping", run.state.optimiser.clip)
+        stack.enter_context(mock.patch.object(run.state.optimiser, "clip", clip))
         gradients = timed("forward and backward", run.tools.gradients)
         stack.enter_context(mock.patch.object(run.tools, "gradients", gradients))
         for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Adding a likelihood, a prior, a posterior, a regulariser, a sampler or a family: one class or row, as each test does.
+"""Adding a likelihood, prior, posterior, regulariser, schedule, sampler or family: one class or row, as each test does.
 
 Each trains, is saved and loaded, and generates the same pictures as before.
 """
@@ -18,9 +18,10 @@ from betabloom.networks import spec
 from betabloom.networks.spec import Family, Layer
 from betabloom.samplers.table import SAMPLERS, Sampler
 from betabloom.training import loop
-from betabloom.vae import likelihood, objective, posterior, prior
+from betabloom.vae import likelihood, objective, posterior, prior, schedule
 from betabloom.vae.posterior import DiagonalNormal
 from betabloom.vae.prior import Prior
+from betabloom.vae.schedule import make_schedule
 
 
 @pytest.fixture
@@ -105,6 +106,13 @@ def test_a_regulariser(trained, monkeypatch):
     model = trained(regulariser="squared")
     assert model.config.objective.regulariser == "squared"
     assert math.isfinite(model.training["validation"]["loss"])
+
+
+def test_a_schedule(trained, monkeypatch):
+    monkeypatch.setitem(schedule.SCHEDULES, "squared", lambda value, warmup: lambda t: value * min(t, 1) ** 2)
+    model = trained(beta_schedule="squared", beta=3.0)
+    assert model.config.objective.beta_schedule == "squared"
+    assert make_schedule("squared", 4.0, 0.1)(0.5) == 1
 
 
 class Copies(Prior):

@@ -315,6 +315,17 @@ def test_a_minute_is_a_minute(tmp_path, monkeypatch):
         assert number < 2, missed
 
 
+def test_what_is_tried_shares_the_pictures(monkeypatch, small_store, tiny_config):
+    """They may take 2 GiB."""
+    tried, make = [], budget.set_up
+    monkeypatch.setattr(budget, "set_up", lambda task: (tried.append(task), make(task))[1])
+    config = tiny_config.replace({"family": "residual", "widths": (), "batch": 0, "steps": 0, "budget": 60})
+    task = setup.make_task(small_store, config, None)
+    chosen = budget.choose(task, 0.5)
+    assert len(tried) >= 2
+    assert all(each.pictures is task.pictures for each in (*tried, chosen))
+
+
 def test_a_gpu_gets_whole_widths_and_large_batches_without_trying(monkeypatch, small_store, tiny_config):
     config = tiny_config.replace({"family": "residual", "widths": (), "batch": 0, "budget": 60})
     task = dataclasses.replace(setup.make_task(small_store, config, None), device=torch.device("cuda"))

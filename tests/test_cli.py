@@ -23,22 +23,8 @@ TINY = [
 ]  # fmt: skip
 
 
-def betabloom(*words, cwd, code=0):
-    """Run the command line as a person would, and return (stdout, stderr)."""
-    result = subprocess.run(
-        [sys.executable, "-c", "from betabloom.cli.main import main; main()", *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
-    assert result.returncode == code, result.stderr
-    assert "Traceback" not in result.stderr
-    return result.stdout, result.stderr
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(betabloom, tmp_path_factory):
     """A folder with ten pictures and a run trained on them."""
     folder = tmp_path_factory.mktemp("cli")
     patch = pytest.MonkeyPatch()
@@ -59,7 +45,7 @@ def place(tmp_path_factory):
     patch.undo()
 
 
-def test_same_seed_same_model_same_bytes(place):
+def test_same_seed_same_model_same_bytes(betabloom, place):
     for name in ("a.png", "b.png"):
         out, _ = betabloom("generate", "run", "-n", 9, "--seed", 7, "-o", name, cwd=place)
         assert out == f"9 new pictures (seed 7): {name}\n"
@@ -68,7 +54,7 @@ def test_same_seed_same_model_same_bytes(place):
     assert (place / "a.png").read_bytes() != (place / "c.png").read_bytes()
 
 
-def test_a_picture_can_be_made_again_from_what_is_written_in_it(place):
+def test_a_picture_can_be_made_again_from_what_is_written_in_it(betabloom, place):
     betabloom("generate", "run", "-n", 5, "--seed", 3, "--start", 4, "--temperature", 0.8, "-o", "each", cwd=place)
     record = read_png(place / "each" / "000006.png")
     again = [record["model_path"], "-n", record["n"], "--seed", record["seed"], "--start", record["start"]]
@@ -81,7 +67,7 @@ def test_a_picture_can_be_made_again_from_what_is_written_in_it(place):
     assert "betabloom generate run -n 1 --seed 3 --start 6 --temperature 0.8 --sampler auto -o again/" in out
 
 
-def test_codes_bring_the_same_pictures_back_whenever(place):
+def test_codes_bring_the_same_pictures_back_whenever(betabloom, place):
     betabloom("encode", "run", "photos", "-o", "codes.npz", cwd=place)
     betabloom("decode", "run", "codes.npz", "-o", "decoded", cwd=place)
     betabloom("reconstruct", "run", "photos", "-o", "r.png", cwd=place)
@@ -94,13 +80,13 @@ def test_codes_bring_the_same_pictures_back_whenever(place):
         assert codes["names"].tolist()[0] == "0.jpg"
 
 
-def test_vary_shows_the_original_first(place):
+def test_vary_shows_the_original_first(betabloom, place):
     out, _ = betabloom("vary", "run", "photos/1.jpg", "-n", 7, "--seed", 0, "-o", "v.png", "--json", cwd=place)
     assert json.loads(out) == {"made": ["v.png"], "n": 7, "seed": 0}
     assert read_png(place / "v.png")["pictures"] == ["photos/1.jpg"]
 
 
-def test_json_is_the_same_as_data(place):
+def test_json_is_the_same_as_data(betabloom, place):
     out, _ = betabloom("generate", "run", "-n", 2, "-o", "j.png", "--json", cwd=place)
     assert json.loads(out)["made"] == ["j.png"]
     out, _ = betabloom("info", "run", "--json", cwd=place)
@@ -108,7 +94,7 @@ def test_json_is_the_same_as_data(place):
     assert (facts["source"], facts["latents"], facts["size"]) == ("photos", 6, "16x16x3")
 
 
-def test_what_exists_is_never_overwritten_without_force(place):
+def test_what_exists_is_never_overwritten_without_force(betabloom, place):
     (place / "mine.png").write_text("precious")
     _, err = betabloom("generate", "run", "-o", "mine.png", cwd=place, code=2)
     assert "--force" in err
@@ -155,7 +141,7 @@ def test_what_exists_is_never_overwritten_without_force(place):
         (["train", "--resume", "photos/1.jpg"], "not a run directory"),
     ],
 )
-def test_wrong_use_exits_with_2_and_says_what_to_type(words, message, place):
+def test_wrong_use_exits_with_2_and_says_what_to_type(betabloom, words, message, place):
     before = sorted(place.iterdir())
     out, err = betabloom(*words, cwd=place, code=2)
     assert message in err
@@ -172,12 +158,12 @@ def test_wrong_use_exits_with_2_and_says_what_to_type(words, message, place):
         (["vary", "run", "photos/broken.jpg"], "broken.jpg"),
     ],
 )
-def test_failures_exit_with_1(words, message, place):
+def test_failures_exit_with_1(betabloom, words, message, place):
     _, err = betabloom(*words, cwd=place, code=1)
     assert message in err
 
 
-def test_train_alone_without_a_copy_and_offline_says_what_to_type(tmp_path, monkeypatch):
+def test_train_alone_without_a_copy_and_offline_says_what_to_type(betabloom, tmp_path, monkeypatch):
     monkeypatch.setenv("BETABLOOM_DATA", str(tmp_path / "data"))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
@@ -188,7 +174,7 @@ def test_train_alone_without_a_copy_and_offline_says_what_to_type(tmp_path, monk
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_result_never_replaces_what_it_is_made_from(place):
+def test_a_result_never_replaces_what_it_is_made_from(betabloom, place):
     before = (place / "photos" / "2.jpg").read_bytes()
     Image.open(place / "photos" / "2.jpg").save(place / "mine2.png")
     mine = (place / "mine2.png").read_bytes()
@@ -199,7 +185,7 @@ def test_a_result_never_replaces_what_it_is_made_from(place):
     assert (place / "photos" / "2.jpg").read_bytes() == before
 
 
-def test_pictures_of_one_name_in_several_folders_stay_apart(place):
+def test_pictures_of_one_name_in_several_folders_stay_apart(betabloom, place):
     for name in ("a/1.jpg", "b/1.jpg", "b/1.png", "ü.jpg"):
         (place / "same" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.open(place / "photos" / "3.jpg").save(place / "same" / name)
@@ -210,7 +196,7 @@ def test_pictures_of_one_name_in_several_folders_stay_apart(place):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
-def test_names_that_are_no_text_are_names_all_the_same(place):
+def test_names_that_are_no_text_are_names_all_the_same(betabloom, place):
     folder = place / "odd"
     folder.mkdir()
     name = b"odd/\xff\xfe\n.png"
@@ -224,7 +210,7 @@ def test_names_that_are_no_text_are_names_all_the_same(place):
     assert len(list((place / "odd-decoded").iterdir())) == 1
 
 
-def test_a_damaged_run_says_so_and_a_damaged_log_does_not_matter(place):
+def test_a_damaged_run_says_so_and_a_damaged_log_does_not_matter(betabloom, place):
     shutil.copytree(place / "run", place / "hurt")
     lines = (place / "hurt" / "metrics.jsonl").read_text()
     for damage in (lines[:150], "garbage\n" + lines, '[]\n{"a": 1}\n'):
@@ -247,7 +233,7 @@ def test_a_damaged_run_says_so_and_a_damaged_log_does_not_matter(place):
     assert "does not describe a model" in err
 
 
-def test_pictures_that_went_away_are_missed_by_name(place):
+def test_pictures_that_went_away_are_missed_by_name(betabloom, place):
     (place / "photos").rename(place / "elsewhere")
     _, err = betabloom("train", "--resume", "run", cwd=place, code=2)
     assert "not where they were" in err
@@ -256,14 +242,14 @@ def test_pictures_that_went_away_are_missed_by_name(place):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
-def test_a_name_with_a_line_break_is_one_line(place):
+def test_a_name_with_a_line_break_is_one_line(betabloom, place):
     out, _ = betabloom("generate", "run", "-n", 1, "--seed", 0, "-o", "a\nb\x1b[31m.png", cwd=place)
     assert out == "1 new picture (seed 0): a\\nb\\x1b[31m.png\n"
     (place / "a\nb\x1b[31m.png").unlink()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no folder that takes no files")
-def test_what_cannot_be_written_is_named_as_it_was_typed(place):
+def test_what_cannot_be_written_is_named_as_it_was_typed(betabloom, place):
     _, err = betabloom("generate", "run", "-n", 1, "-o", "/proc/new.png", cwd=place, code=1)
     assert "/proc/new.png" in err
     assert ".part" not in err
@@ -271,7 +257,7 @@ def test_what_cannot_be_written_is_named_as_it_was_typed(place):
     assert "/proc/new.npz" in err
 
 
-def test_a_second_run_keeps_out_of_a_folder_that_is_trained_in(place):
+def test_a_second_run_keeps_out_of_a_folder_that_is_trained_in(betabloom, place):
     from betabloom.system.locks import locked
 
     with locked(place / "run" / ".lock"):
@@ -279,13 +265,13 @@ def test_a_second_run_keeps_out_of_a_folder_that_is_trained_in(place):
     assert "Another process is training in run" in err
 
 
-def test_resume_goes_on_and_names_are_kept(place):
+def test_resume_goes_on_and_names_are_kept(betabloom, place):
     before = (place / "run" / "metrics.jsonl").read_text()
     betabloom("train", "--resume", "run", cwd=place)
     assert (place / "run" / "metrics.jsonl").read_text() == before  # it had ended
 
 
-def test_a_model_is_enlarged_by_photos_that_are_large_enough(place):
+def test_a_model_is_enlarged_by_photos_that_are_large_enough(betabloom, place):
     _, err = betabloom("enlarge", "run", "--steps", "1", "-o", "larger", cwd=place, code=2)
     assert "To draw 32x32, give photos of at least that size as SOURCE" in err
     assert not (place / "larger").exists()
@@ -315,10 +301,10 @@ def held_out(model, source):
     return [{store.names[row] for row in rows} for rows in store.split("auto", 0.4)]
 
 
-def test_version_and_help():
+def test_version_and_help(betabloom):
     out, _ = betabloom("--version", cwd=Path.cwd())
     assert out.startswith("betabloom 0.")
-    command = [sys.executable, "-m", "betabloom", "--version"]
+    command = [sys.executable, "-m", "betabloom", "--version"]  # without a fork
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == out
     out, _ = betabloom("--help", cwd=Path.cwd())
     for verb in ("fetch", "train", "runs", "report", "generate", "reconstruct", "vary", "encode", "decode", "info"):

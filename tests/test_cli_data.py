@@ -75,8 +75,19 @@ def test_preview_shows_before_and_after(folder: Path, capsys: pytest.CaptureFixt
     with Image.open("preview.png") as sheet:
         assert sheet.size == (5 * 34 + 2, 2 * 26 + 2)
     assert "bad" not in " ".join(record["pictures"])
-    run(capsys, "preview", str(folder), "--seed", "1", "-n", "5", "-o", "other.png")
-    assert read_png("other.png")["pictures"] != record["pictures"]
+
+
+def test_preview_is_even_or_shuffled(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = {}
+    for name, words in {"even": (), "again": (), "one": ("--seed", "1"), "two": ("--shuffle", "--seed", "1")}.items():
+        run(capsys, "preview", str(folder), *words, "-n", "5", "-o", f"{name}.png")
+        chosen[name] = read_png(f"{name}.png")["pictures"]
+    assert chosen["even"] == chosen["again"]
+    assert chosen["one"] == chosen["two"]
+    assert chosen["one"] != chosen["even"]
+    code, out, _ = run(capsys, "preview", str(folder), "--shuffle", "-n", "5", "--json")
+    assert code == 0
+    assert read_png("preview.png")["shuffle"] == json.loads(out)["seed"]
 
 
 def test_preview_takes_steps_and_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from betabloom.config import Config
+from betabloom.networks import large_linear
 from betabloom.training import accumulate, loop
 from betabloom.training import step as one_step
+from betabloom.training import threads as module
 from betabloom.training.setup import make_task, set_up
 from betabloom.training.step import gradients
 from betabloom.training.threads import ThreadTeam, thread_team
@@ -155,3 +157,14 @@ def test_the_network_of_the_flowers_has_a_crew_and_the_seeds_whose_gradients_tak
     torch.set_num_threads(1)
     assert found[0] is not None
     assert found[1] is None
+
+
+def test_a_network_with_a_large_layer_gets_no_team(threads):
+    """A team adds up whole gradients, which such a layer never makes: the two limits must not overlap."""
+    assert module.LARGEST < large_linear.LARGE
+    with torch.device("meta"):
+        smallest = nn.Sequential(large_linear.LargeLinear(large_linear.LARGE, 1, bias=False))
+        almost = nn.Sequential(nn.Linear(module.LARGEST, 1, bias=False))
+    assert large_linear.large_layers(smallest)
+    assert thread_team(smallest, 64, torch.device("cpu")) is None
+    assert thread_team(almost, 64, torch.device("cpu"))

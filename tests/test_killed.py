@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -30,77 +29,35 @@ SETTINGS = [
     *(f"--set={setting}" for setting in ("widths=8,16", "latents=6", "batch=16", "validations=3")),
 ]  # fmt: skip
 
-# Forks a process of the command line, which has all imported already, for every line of words that it reads, and tells
-# its number; on "end NUMBER" waits for it and tells how it ended.
-SERVER = """
-import os, sys, signal
-import torch, matplotlib.backends.backend_agg, scipy
-from betabloom import library, data
-from betabloom.cli import main as cli
-from betabloom.data.inspection import inspect
-from betabloom.data.sources import drawn
-from betabloom.training import loop as train, finish, validate
-torch.set_num_threads(1)
-train.CHECKPOINT_EVERY, train.LOG_EVERY = 0.05, 5
-for line in sys.stdin:
-    words = line.rstrip("\\n").split("\\t")
-    if words[0] == "end":
-        print(os.waitstatus_to_exitcode(os.waitpid(int(words[1]), 0)[1]), flush=True)
-        continue
-    pid = os.fork()
-    if not pid:
-        os.setpgid(0, 0)
-        os.dup2(os.open(words[0], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-        os.dup2(2, 1)
-        os.chdir(words[1])
-        sys.argv = ["betabloom", *words[2:]]
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            os._exit(int(leaving.code or 0))
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(99)
-        os._exit(0)
-    print(pid, flush=True)
+# The command line that logs and writes checkpoints often.
+PROGRAM = """
+from betabloom.cli.main import main
+from betabloom.training import loop
+loop.CHECKPOINT_EVERY, loop.LOG_EVERY = 0.05, 5
+main()
 """
 
 
 class Commands:
-    """Runs the command line many times without importing torch again."""
+    """Runs the command line many times; what it says goes into one file."""
 
-    def __init__(self, cache: Path, log: Path) -> None:
-        environment = {**os.environ, "BETABLOOM_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self.log = log
+    def __init__(self, processes, log: Path) -> None:
+        self.processes, self.log = processes, log
 
     def start(self, folder: Path, *words: str) -> int:
-        return int(self._ask(str(self.log), str(folder), *words))
+        return self.processes.start(words, folder, self.log, self.log, PROGRAM)
 
     def end(self, pid: int) -> int:
-        return int(self._ask("end", str(pid)))
+        return self.processes.end(pid)
 
     def run(self, folder: Path, *words: str) -> int:
         return self.end(self.start(folder, *words))
 
-    def _ask(self, *words: str) -> str:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write("\t".join(words) + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline()
-
-    def close(self) -> None:
-        self.process.communicate()
-
 
 @pytest.fixture
-def commands(tmp_path):
-    commands = Commands(tmp_path / "cache", tmp_path / "log.txt")
-    yield commands
-    commands.close()
+def commands(processes, tmp_path, monkeypatch):
+    monkeypatch.setenv("BETABLOOM_CACHE", str(tmp_path / "cache"))
+    return Commands(processes, tmp_path / "log.txt")
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ _ROOMS = (
     "refine",
     "generate",
     "latent",
+    "export",
 )
 
 __getattr__, __dir__ = face(__name__, _HOMES | {room: room for room in _ROOMS})

@@ -101,9 +101,7 @@ class ObjectiveConfig:
     """What is minimised: distortion + β · rate, or a variant of it."""
 
     beta: float = _setting(1.0, "β, the weight of the rate; 1 is the VAE", between=(0, 1e9))
-    beta_schedule: str = _setting(
-        "linear", "constant, linear, cosine or cyclical", choices=("constant", "linear", "cosine", "cyclical")
-    )
+    beta_schedule: str = _setting("linear", "how β rises: constant, linear, cosine or cyclical")
     beta_warmup: float = _setting(0.1, "part of the training during which β rises", between=(0, 1))
     regulariser: str = _setting(
         "elbo",

@@ -53,7 +53,7 @@ def test_everything_is_counted_and_named(mess: Path) -> None:
         "page.jpg": "not a picture but ",
     }
     assert report.remarks == {
-        "with transparency; shown on the background colour (`--set channels=4` keeps it)": ["clear.png"]
+        "with transparency; shown on the background colour unless `--channels 4` keeps it": ["clear.png"]
     }
     assert report.left_alone == {".cr2": 1, ".txt": 1, ".zip": 1, "hidden": 1}
     assert (

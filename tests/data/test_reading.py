@@ -10,10 +10,11 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path  # noqa: TC003  # the tests are collected with their annotations
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from betabloom.data import (
     Arrays,
@@ -322,3 +323,27 @@ def test_a_model_of_transparent_pictures_draws_transparent_ones(tmp_path: Path) 
     assert made.shape == (2, 16, 16, 4)
     assert sheets.grid(made).mode == "RGBA"
     assert np.array_equal(model.prepare([Image.fromarray(icons[0])])[0], store.pictures[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}, {"big_tiff": True}], ids=["raw", "lzw", "big"])
+def test_a_page_of_a_stack_is_opened_without_walking_through_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    pages = [Image.fromarray(np.full((8, 9), 5000 * i, np.uint16)) for i in range(12)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:], **options)
+    with zipfile.ZipFile(tmp_path / "stack.zip", "w") as packed:
+        packed.write(tmp_path / "stack.tif", "stack.tif")
+    looked: list[int] = []
+    load = TiffImagePlugin.ImageFileDirectory_v2.load
+
+    def counted(directory: TiffImagePlugin.ImageFileDirectory_v2, file: Any) -> None:
+        looked.append(1)
+        load(directory, file)
+
+    monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", counted)
+    for place in (tmp_path, tmp_path / "stack.zip"):
+        source = open_source(place, pages="all", levels="0,65535")
+        looked.clear()
+        values = [int(np.asarray(source.read(i))[0, 0]) for i in range(12)]
+        assert values == [round(5000 * i / 257) for i in range(12)]
+        assert len(looked) <= 3 * 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from PIL import Image
 
 from betabloom.cli import main
 from betabloom.imaging import colour
-from betabloom.training import loop
 
 PAGE = (Path(__file__).parents[2] / "docs" / "colours.md").read_text(encoding="utf-8")
 
@@ -26,9 +26,9 @@ COMMANDS = [
 
 
 @pytest.fixture
-def _place(tmp_path, tiny_config, small_store, monkeypatch):
+def _place(tmp_path, tiny_model, monkeypatch):
     """A folder with what the page names."""
-    loop.train(small_store, tiny_config).save(tmp_path / "runs" / "flowers")
+    shutil.copytree(tiny_model, tmp_path / "runs" / "flowers")
     Image.new("RGB", (40, 30), (150, 60, 160)).save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from betabloom import data
 from betabloom.cli import main
 from betabloom.imaging.animation import read_animation
 from betabloom.imaging.png import read_png
-from betabloom.training import loop
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "explore.md").read_text(encoding="utf-8")
@@ -26,10 +26,10 @@ COMMANDS = [
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, tiny_config, small_store):
+def place(tmp_path_factory, tiny_model):
     """A folder with what the page names, and a small run."""
     folder = tmp_path_factory.mktemp("explore")
-    loop.train(small_store, tiny_config).save(folder / "run")
+    shutil.copytree(tiny_model, folder / "run")
     drawn = data.Drawn(12, seed=5, size=32)
     for i in range(12):
         (folder / "photos" / str(i % 2)).mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +14,9 @@ import pytest
 from betabloom.cli.main import command as command_named
 from betabloom.generate.writing import command_to_repeat
 from betabloom.imaging.png import read_png
-from betabloom.training import loop
 
 if TYPE_CHECKING:
-    from betabloom.config import Config
-    from betabloom.data import Store
+    import subprocess
 
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
 _spec = importlib.util.spec_from_file_location("gallery", GALLERY / "make.py")
@@ -61,12 +58,17 @@ def test_there_are_at_least_as_many_as_in_the_students_project() -> None:
     assert seeds == list(range(1, len(seeds) + 1))  # counted up, not picked
 
 
-def test_it_can_be_made(tmp_path: Path, tiny_config: Config, small_store: Store) -> None:
-    loop.train(small_store, tiny_config).save(tmp_path / "model")
+def test_it_can_be_made(tmp_path: Path, tiny_model: Path, processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        done = processes.run(command[3:], tmp_path, command[2])
+        assert done.returncode == 0, done.stderr
+        return done
+
+    monkeypatch.setattr(gallery.subprocess, "run", run)
     chosen = ["nebula", "texture"]
-    words = [str(GALLERY / "make.py"), str(tmp_path / "model"), "--out", str(tmp_path / "gallery"), "--only", *chosen]
-    result = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    words = ["make.py", str(tiny_model), "--out", str(tmp_path / "gallery"), "--only", *chosen]
+    monkeypatch.setattr(sys, "argv", words)
+    gallery.main()
     check(tmp_path / "gallery")
     assert [path.stem for path in sorted((tmp_path / "gallery").glob("*.png"))] == chosen
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from PIL import Image
 
 from betabloom import data
 from betabloom.cli import main
-from betabloom.training import loop
 
 PAGE = (Path(__file__).parents[2] / "docs" / "use.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -24,10 +24,10 @@ COMMANDS = [
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, tiny_config, small_store):
+def place(tmp_path_factory, tiny_model):
     """A folder with what the page names, and a small run."""
     folder = tmp_path_factory.mktemp("use")
-    loop.train(small_store, tiny_config).save(folder / "run")
+    shutil.copytree(tiny_model, folder / "run")
     drawn = data.Drawn(22, seed=5, size=32)
     (folder / "photos").mkdir()
     for i in range(22):

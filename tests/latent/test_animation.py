@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from betabloom.errors import FormatError, UsageError
-from betabloom.imaging.animation import enlarge_frames, read_animation, save_animation
+from betabloom.imaging.animation import read_animation, save_animation
 
 FRAMES = np.zeros((5, 16, 12, 3), np.uint8) + np.array([0, 60, 120, 180, 240], np.uint8)[:, None, None, None]
 RECORD = {"verb": "morph", "points": ["a<b>&c", "seed:7"], "n": 5}
@@ -61,6 +61,16 @@ def test_other_files_carry_no_record(tmp_path):
         read_animation(tmp_path / "plain.gif")
 
 
-def test_enlarged_frames_are_larger_and_grey_stays_grey():
-    assert enlarge_frames(FRAMES, 3).shape == (5, 48, 36, 3)
-    assert enlarge_frames(FRAMES[..., :1], 2).shape == (5, 32, 24, 1)
+@pytest.mark.parametrize("name", ["a.gif", "a.webp"])
+def test_what_is_transparent_stays_so_in_every_frame(tmp_path, name):
+    frames = np.zeros((3, 16, 16, 4), np.uint8)
+    for i in range(3):  # a red bar that moves: premultiplied, opaque
+        frames[i, :, 4 * i : 4 * i + 4] = (255, 0, 0, 255)
+        frames[i, 0, 4 * i : 4 * i + 4] = (20, 0, 0, 20)
+    save_animation(frames, tmp_path / name, RECORD)
+    with Image.open(tmp_path / name) as image:
+        for i in range(3):
+            image.seek(i)
+            shown = np.asarray(image.convert("RGBA"))
+            assert np.array_equal(shown[..., 3] > 128, frames[i, ..., 3] > 128)
+            assert np.abs(shown[frames[i, ..., 3] == 255].mean(0) - (255, 0, 0, 255)).max() < 24

@@ -7,7 +7,7 @@ import pytest
 
 from betabloom.errors import UsageError
 from betabloom.latent import auroc, inpaint, most_similar, p_values
-from betabloom.training import loop
+from betabloom.model.model import load
 
 
 def test_p_values_of_normal_pictures_are_uniform():
@@ -29,8 +29,8 @@ def test_the_area_under_the_curve_is_the_chance_to_score_higher():
     assert area == pytest.approx(0.7602, abs=0.02)
 
 
-def test_completions_keep_what_is_seen_and_are_named_by_their_seed(small_store, tiny_config):
-    model = loop.train(small_store, tiny_config)
+def test_completions_keep_what_is_seen_and_are_named_by_their_seed(small_store, tiny_model):
+    model = load(tiny_model)
     picture = np.asarray(small_store.pictures[0])
     mask = np.zeros((16, 16), bool)
     mask[4:10, 4:10] = True

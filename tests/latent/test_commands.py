@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import numpy as np
@@ -10,13 +11,12 @@ import pytest
 from betabloom import data
 from betabloom.cli import main
 from betabloom.model.codes import Codes, save_codes
-from betabloom.training import loop
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, tiny_config, small_store):
+def place(tmp_path_factory, tiny_model):
     folder = tmp_path_factory.mktemp("commands")
-    loop.train(small_store, tiny_config).save(folder / "run")
+    shutil.copytree(tiny_model, folder / "run")
     (folder / "empty").mkdir()
     (folder / "one-class" / "a").mkdir(parents=True)
     drawn = data.Drawn(4, seed=5, size=32)

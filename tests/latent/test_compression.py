@@ -7,7 +7,7 @@ import pytest
 
 from betabloom.errors import FormatError, UsageError
 from betabloom.latent import compress, decompress, pack_codes, unpack_codes
-from betabloom.training import loop
+from betabloom.model.model import load
 
 PRINT = "0123456789abcdef"
 
@@ -54,8 +54,8 @@ def test_a_point_posterior_and_constant_dimensions_are_compressed_too():
     assert np.abs(back - mean).max() < 0.12
 
 
-def test_pictures_come_back_as_reconstructions(small_store, tiny_config, tmp_path):
-    model = loop.train(small_store, tiny_config).save(tmp_path / "m")
+def test_pictures_come_back_as_reconstructions(small_store, tiny_model):
+    model = load(tiny_model)
     pictures = np.asarray(small_store.pictures[:20])
     back = decompress(model, compress(model, pictures, fineness=64))
     assert np.abs(back.astype(int) - model.reconstruct(pictures)).max() <= 2

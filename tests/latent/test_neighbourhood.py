@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from betabloom.errors import UsageError
+from betabloom.model.model import load
 from betabloom.samplers.neighbourhood import NEAREST, sisters
-from betabloom.training import loop
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def test_impossible_amounts_are_refused(drawn, noise, amount):
         sisters(drawn[0], drawn, noise, amount)
 
 
-def test_the_model_varies_far_more_than_its_posterior(small_store, tiny_config):
-    model = loop.train(small_store, tiny_config)
+def test_the_model_varies_far_more_than_its_posterior(small_store, tiny_model):
+    model = load(tiny_model)
     picture = np.asarray(small_store.pictures[0])
     assert np.abs(model.vary(picture, 2, amount=0).astype(int) - model.reconstruct(picture[None])).max() <= 1
     assert np.array_equal(model.vary(picture, 4, seed=3)[:2], model.vary(picture, 2, seed=3))

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from betabloom.data.sources.drawn import FACTORS, pictures_with_factors, sample_factors
 from betabloom.errors import UsageError
 from betabloom.metrics import disentanglement as d
+from betabloom.metrics.disentanglement import scores as all_scores
 from betabloom.metrics.disentanglement.factors import classes_of, measured, sample_of
 from betabloom.metrics.disentanglement.interventions import intervention_scores
 from betabloom.metrics.disentanglement.mutual import mutual_scores
@@ -152,7 +153,8 @@ def test_intervals_hold_what_other_samples_show() -> None:
     assert np.mean([high - low for _, (low, high) in found]) < 0.2
 
 
-def test_the_same_seed_gives_the_same_numbers() -> None:
+def test_the_same_seed_gives_the_same_numbers(monkeypatch) -> None:
+    monkeypatch.setattr(all_scores, "FOREST_REPLICATES", 4)
     values = factors()[:200]
     first, second = (d.disentanglement_scores(standard(values), values, KINDS, seed=3, quick=True) for _ in range(2))
     assert first == second

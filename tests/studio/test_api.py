@@ -178,7 +178,7 @@ def test_what_is_no_picture_changes_nothing(ask, content):
 
 def test_a_bomb_of_a_picture_is_refused(ask):
     file = io.BytesIO()
-    Image.new("1", (60_000, 60_000)).save(file, "PNG")
+    Image.new("1", (20_000, 20_000)).save(file, "PNG")  # 50 kB, and five times the pixels that are allowed
     assert ask.post("/api/encode", content=file.getvalue()).status_code == 422
 
 

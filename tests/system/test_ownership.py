@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from betabloom.errors import UsageError
+from betabloom.imaging.animation import save_animation
 from betabloom.imaging.files import write_each
+from betabloom.imaging.output import save_image
 from betabloom.imaging.png import save_png
 from betabloom.system.ownership import is_result, is_sheet, record_in
 
@@ -35,6 +37,23 @@ def test_a_record_is_seen_without_decoding(tmp_path):
         assert record_in(tmp_path / name) == ""
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif"])
+def test_sheets_and_animations_are_told_from_pictures_in_every_format(tmp_path, suffix):
+    record = {"n": 9, "betabloom": "1", "names": ["<&é>"] * 2000}
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8))
+    photo.save(tmp_path / f"photo.{suffix}", comment=b"{holiday}", exif=photo.getexif())
+    if suffix == "gif":
+        save_animation(np.zeros((2, 4, 4, 3), np.uint8), tmp_path / "made.gif", record)
+    else:
+        save_image(photo, tmp_path / f"made.{suffix}", record)
+        save_image(photo, tmp_path / f"one.{suffix}", {"n": 1, "alone": True})
+    save_animation(np.zeros((2, 4, 4, 3), np.uint8), tmp_path / "made-too.webp", record)
+    sheets = {path.name for path in tmp_path.iterdir() if is_sheet(record_in(path))}
+    assert sheets == {f"made.{suffix}", "made-too.webp"}
+    with (tmp_path / f"made.{suffix}").open("rb") as file:
+        assert is_sheet(record_in(file))
+
+
 @pytest.mark.parametrize(
     ("record", "sheet"),
     [
@@ -43,6 +62,7 @@ def test_a_record_is_seen_without_decoding(tmp_path):
         ({"n": 1, "alone": True}, False),
         ({"n": 1, "size": "1920x1080"}, True),
         ({"n": 4, "tile": True}, True),
+        ({"verb": "reconstruct"}, True),
         ([], False),
         ("text", False),
     ],

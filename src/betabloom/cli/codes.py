@@ -10,6 +10,7 @@ from betabloom.cli.options import (
     CommonOptions,
     Scale,
     Seed,
+    ShuffleOptions,
     Split,
     counted,
     free_path,
@@ -35,6 +36,7 @@ def reconstruct(
     split: Split = None,
     scale: Scale = 1.0,
     *,
+    order: ShuffleOptions,
     common: CommonOptions,
 ) -> None:
     """Encode and decode pictures: each row of originals has its reconstructions below it.
@@ -42,7 +44,7 @@ def reconstruct(
     Examples:
       betabloom reconstruct rose.jpg
       betabloom reconstruct runs/photos photos -n 64 -o both.png
-      betabloom reconstruct flowers64 flowers102 --split test
+      betabloom reconstruct flowers64 flowers102 --split test --shuffle
     """
     from betabloom.imaging import output, sheets
     from betabloom.model.prepared import load_pictures
@@ -51,11 +53,14 @@ def reconstruct(
     loaded = load_model(model, common.device)
     path = free_path(common.out, "reconstructions.png", common.force)
     refuse_overwriting_input(path, pictures)
-    originals, names, *_ = load_pictures(loaded, pictures, n, split)
-    record = record_of(loaded, model, {"verb": "reconstruct", "pictures": names})
+    seed = order.chosen()
+    originals, names, *_ = load_pictures(loaded, pictures, n, split, seed)
+    record = record_of(loaded, model, {"verb": "reconstruct", "pictures": names, "shuffle": seed})
     output.save_image(sheets.pairs(originals, loaded.reconstruct(originals), scale=scale), path, record)
-    what = counted(len(names), "picture")
-    print_result(common.as_json, f"{what}, reconstructions below originals: {path}", made=str(path), pictures=names)
+    what = counted(len(names), "picture") + ("" if seed is None else f", chosen at random (seed {seed})")
+    print_result(
+        common.as_json, f"{what}, reconstructions below originals: {path}", made=str(path), pictures=names, seed=seed
+    )
 
 
 def vary(

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import random
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Argument, Option
-from betabloom.cli.options import Channels, Force, Json, Out, ReadingOptions, free_path, print_lines, print_result
+from betabloom.cli.options import (
+    Channels,
+    Force,
+    Json,
+    Out,
+    ReadingOptions,
+    ShuffleOptions,
+    counted,
+    free_path,
+    print_lines,
+    print_result,
+)
 from betabloom.errors import UsageError
 from betabloom.system.console import printable
 
@@ -76,31 +86,36 @@ def preview(
     size: Size = "64",
     channels: Channels = None,
     n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 16,
-    seed: Annotated[int, Option(minimum=0, help="Which pictures.")] = 0,
     *,
+    order: ShuffleOptions,
     reading: ReadingOptions,
     out: Out = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Show what a pipeline makes of some pictures: each row of originals has the result below it."""
+    import numpy as np
+
     from betabloom import data
     from betabloom.config import parse_size
+    from betabloom.data.store.split import chosen_rows
     from betabloom.imaging import output, sheets
 
     path = free_path(out, "preview.png", force)
     target = parse_size(size)
     made = data.Pipeline.parse(pipeline, target, channels or 3)
     opened = _open(source, reading.settings())
-    order = random.Random(seed).sample(range(len(opened)), len(opened))
-    after, chosen = _pictures(opened, made, order, n)
+    seed = order.chosen()
+    every = np.arange(len(opened))
+    first = chosen_rows(every, n, seed)  # where some of these cannot be used, others take their place
+    after, chosen = _pictures(opened, made, [*first, *np.setdiff1d(every, first)], n)
     before, _ = _pictures(opened, data.Pipeline.named("pad", target, channels or 3), chosen, n)
     names = [printable(opened.names[index]) for index in chosen]
-    record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names}
+    record = {"verb": "preview", "source": opened.name, "pipeline": made.to_dict(), "pictures": names, "shuffle": seed}
     output.save_image(sheets.pairs(before, after), path, record)
-    print_result(
-        as_json, f"{len(names)} pictures before and after '{made.name}': {path}", made=str(path), pictures=names
-    )
+    what = counted(len(names), "picture") + ("" if seed is None else f", chosen at random (seed {seed}),")
+    sentence = f"{what} before and after '{made.name}': {path}"
+    print_result(as_json, sentence, made=str(path), pictures=names, seed=seed)
 
 
 def _open(source: str | None, options: dict[str, Any]) -> Source:

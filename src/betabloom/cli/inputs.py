@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,8 +42,6 @@ Scale = Annotated[int, Option(minimum=1, maximum=16, help="Enlarges the frames o
 
 def split_model(words: Sequence[str] | None) -> tuple[Path | None, list[str]]:
     """The model, if the first word names one, and the rest."""
-    if "numpy" not in sys.modules:  # before it is loaded: a model shares the work among threads of its own
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     given = list(words or [])
     return (Path(given[0]), given[1:]) if given and is_model(Path(given[0])) else (None, given)
 
@@ -108,7 +104,8 @@ def write_frames(
     scale: int,
 ) -> None:
     """Write frames as an animation that says how it was made."""
-    from betabloom.imaging.animation import enlarge_frames, save_animation
+    from betabloom.imaging import sheets
+    from betabloom.imaging.animation import save_animation
 
     record = record_of(model, model_path, {**facts, "frames": len(frames), "fps": fps, "scale": scale})
-    save_animation(enlarge_frames(frames, scale), path, record, fps)
+    save_animation(sheets.scaled(frames, scale), path, record, fps)

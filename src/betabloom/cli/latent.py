@@ -42,7 +42,7 @@ def traverse(
     import numpy as np
 
     from betabloom.latent.points import points_of
-    from betabloom.latent.space import code_space
+    from betabloom.latent.space import FEW_DRAWN, code_space
     from betabloom.latent.traversal import dimensions_by_rate, traverse_along
     from betabloom.seeds import parse_numbers
 
@@ -52,7 +52,7 @@ def traverse(
     start = points_of(model, given or ["seed:0"])
     if len(start.names) != 1:
         raise UsageError(f"A traversal starts from one picture, not from {len(start.names)}.")
-    space = code_space(model)
+    space = code_space(model, FEW_DRAWN)
     order, rates = dimensions_by_rate(model, space)
     chosen = order[:dimensions] if latents is None else np.array(parse_numbers(latents))
     if max(chosen) >= len(order):
@@ -104,13 +104,13 @@ def morph(
     """Change one picture into the next, at an even pace: an animation (.webp, .gif, .mp4) or a sheet (.png)."""
     from betabloom.latent import morphing
     from betabloom.latent.points import points_of
-    from betabloom.latent.space import code_space
+    from betabloom.latent.space import FEW_DRAWN, code_space
 
     path, given = split_model(points)
     target = free_result(common.out, "morph.webp", PICTURES, common.force, given)
     model = open_generator(path, common.device)
     stops = points_of(model, given)
-    pictures, _ = morphing.morph(model, stops.codes, frames, loop, way, code_space(model).mean)
+    pictures, _ = morphing.morph(model, stops.codes, frames, loop, way, code_space(model, FEW_DRAWN).mean)
     facts = {"verb": "morph", "points": given, "loop": loop, "way": way}
     if target.suffix.lower() == ".png":
         write_sheet(pictures, target, model, path, facts)

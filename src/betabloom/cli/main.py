@@ -62,6 +62,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "enlarge": "refine.enlarge",
         "refit": "refine.refit",
     },
+    "Take a model elsewhere": {
+        "export": "export.export",
+    },
     "Measure, and work with codes": {
         "evaluate": "evaluate.evaluate",
         "atlas": "atlas.atlas",
@@ -75,6 +78,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
 }
 COMMANDS = {name: home for group in GROUPS.values() for name, home in group.items()}
+WITH_MODELS = {name for title in ("Explore what a model learned", "Use a model as a tool") for name in GROUPS[title]}
 
 FIRST_STEPS = (
     ("betabloom generate", "64 new flowers from the bundled model"),
@@ -114,6 +118,8 @@ def run(words: Sequence[str]) -> None:
         print(f"betabloom {__version__}")  # noqa: T201
     else:
         name, rest = _split(words)
+        if name in WITH_MODELS and "numpy" not in sys.modules:  # `NumpyModel` has threads of its own
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         command(name)(rest)
 
 

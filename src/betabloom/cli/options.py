@@ -26,10 +26,12 @@ __all__ = [
     "ReadingOptions",
     "Scale",
     "Seed",
+    "ShuffleOptions",
     "SourceArgument",
     "Split",
     "aligned",
     "counted",
+    "free_export",
     "free_folder",
     "free_path",
     "print_lines",
@@ -92,6 +94,23 @@ class ReadingOptions:
         """What was asked, as settings; what was not asked is left out."""
         given = vars(self) | {"exclude": ",".join(self.exclude) if self.exclude else None}
         return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ShuffleOptions:
+    """Which pictures of many are shown."""
+
+    shuffle: Annotated[bool, Option("--shuffle", help="Pictures chosen at random, not evenly spread.")] = False
+    seed: Annotated[
+        int | None,
+        Option(minimum=0, default="a new one, which is printed", help="Seed of --shuffle, which it implies."),
+    ] = None
+
+    def chosen(self) -> int | None:
+        """The seed of the random order; None for the order of the source."""
+        from betabloom.seeds import new_seed
+
+        return new_seed() if self.shuffle and self.seed is None else self.seed
 
 
 def print_result(as_json: bool, sentence: str, /, **facts: Any) -> None:
@@ -169,15 +188,30 @@ def free_folder(out: Path | None, usual: Path, force: bool) -> Path:
     Raises:
         UsageError: Something else is there.
     """
+    path = _new_folder(out, usual, force)
+    if path.exists():
+        from betabloom.model.directory import MODEL
+
+        MODEL.check(path)
+    return path
+
+
+def free_export(out: Path | None, usual: Path, force: bool) -> Path:
+    """The same for what is exported."""
+    path = _new_folder(out, usual, force)
+    if path.exists():
+        from betabloom.export.folder import EXPORT
+
+        EXPORT.check(path)
+    return path
+
+
+def _new_folder(out: Path | None, usual: Path, force: bool) -> Path:
     path = _unused(usual) if out is None else out
     if path.name.startswith("-"):
         raise UsageError(f"{path} is no name for a folder. Example: -o {usual}")
     if path.exists() and not force:
         raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
-    if path.exists():
-        from betabloom.model.directory import MODEL
-
-        MODEL.check(path)
     return path
 
 

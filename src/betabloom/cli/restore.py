@@ -130,6 +130,7 @@ def anomaly(
     """Tell how unusual pictures are, with p-values from normal ones that the model did not see, and show where."""
     import numpy as np
 
+    from betabloom.imaging.alpha import over
     from betabloom.latent import anomalies
     from betabloom.latent.space import code_space
     from betabloom.model.prepared import load_pictures
@@ -146,7 +147,8 @@ def anomaly(
     p = anomalies.p_values(scores, anomalies.anomaly_scores(model, space, known))
     order = np.argsort(-scores)[:SHOWN]
     heats = [np.rint(255 * anomalies.anomaly_map(model, pictures[i])).astype(np.uint8) for i in order]
-    rows = [(pictures[i], np.repeat(h[..., None], pictures.shape[3], 2)) for i, h in zip(order, heats, strict=True)]
+    shown = over(pictures)  # heat maps are opaque
+    rows = [(shown[i], np.repeat(h[..., None], shown.shape[3], 2)) for i, h in zip(order, heats, strict=True)]
     facts = {"verb": "anomaly", "points": given, "normal": normal}
     write_sheet(np.stack([each for row in rows for each in row]), target, model, path, facts, columns=2)
     table = aligned(

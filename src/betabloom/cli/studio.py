@@ -22,9 +22,7 @@ def studio(
 ) -> None:
     """Open a page in the browser: draw, steer, keep, morph, drop a photo, train."""
     import json
-    import os
 
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # pictures are shared out among threads of our own
     from betabloom.studio.serve import serve
 
     def told(address: str) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-__all__ = ["SUFFIXES", "read_record", "save_image"]
+__all__ = ["SUFFIXES", "on_white", "read_record", "save_image"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 DESCRIPTION = 0x010E  # the EXIF tag ImageDescription
@@ -56,7 +56,13 @@ def _opaque(image: Image.Image, kind: str) -> Image.Image:
     """The image as a format can hold it: JPEG has no opacity, so that white is put behind."""
     if kind == "WEBP" or image.mode != "RGBA":
         return image
-    return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB")
+    return on_white(image)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """The image without opacity, as RGB."""
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
 def _short(record: Mapping[str, Any]) -> str:

@@ -41,7 +41,9 @@ def meadow(pictures: np.ndarray, width: int, height: int, seed: int = 0) -> Imag
     """
     check_size(width, height)
     rng = np.random.default_rng(seed)
-    canvas = Image.new("RGB", (width, height), tuple(int(c) for c in np.broadcast_to(pictures.mean((0, 1, 2)), 3)))
+    canvas = Image.new(
+        "RGB", (width, height), tuple(int(c) for c in np.broadcast_to(over(pictures).mean((0, 1, 2)), 3))
+    )
     places = rng.permutation(_places(len(pictures), width, height, rng))
     side = OVERLAP * math.sqrt(width * height / len(pictures))
     for ground in (True, False):  # first their surroundings, so that no gap is left; then the flowers

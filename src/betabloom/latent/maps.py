@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from betabloom.errors import UsageError
+from betabloom.imaging.alpha import over
 
 if TYPE_CHECKING:
     from betabloom.latent.space import Space
@@ -108,7 +109,7 @@ def picture_map(pictures: np.ndarray, places: np.ndarray, layout: str = "grid", 
     if layout not in LAYOUTS:
         raise UsageError(f"The layout of a map is {' or '.join(LAYOUTS)}, not {layout!r}.")
     height, width = pictures.shape[1:3]
-    colours = np.broadcast_to(pictures, (*pictures.shape[:3], 3))
+    colours = np.broadcast_to(over(pictures), (*pictures.shape[:3], 3))
     if layout == "grid":
         cells, rows, columns = on_grid(places)
         corners, size = cells * (height, width), (columns * width, rows * height)

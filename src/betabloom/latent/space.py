@@ -15,10 +15,10 @@ import numpy as np
 if TYPE_CHECKING:
     from betabloom.model.generator import Generator
 
-__all__ = ["Space", "code_space", "dimension_rates"]
+__all__ = ["FEW_DRAWN", "Space", "code_space", "dimension_rates"]
 
 DRAWN, DRAWN_SEED = 1024, 19  # codes that a space is measured on
-PICTURES = 48  # that the rates of dimensions are measured on
+FEW_DRAWN = 256  # where only means and spreads are asked for
 TINY = 1e-8
 
 
@@ -62,9 +62,14 @@ class Space:
         return codes
 
 
-def code_space(model: Generator) -> Space:
-    """The space of the codes that the model's own sampler draws."""
-    return Space.of(model.draw(DRAWN, DRAWN_SEED))
+def code_space(model: Generator, drawn: int = DRAWN) -> Space:
+    """The space of the codes that the model's own sampler draws.
+
+    Arguments:
+        model: The model.
+        drawn: How many. Some hundred do for means and spreads; the covariance of many dimensions needs more.
+    """
+    return Space.of(model.draw(drawn, DRAWN_SEED))
 
 
 def dimension_rates(mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
@@ -75,7 +80,7 @@ def dimension_rates(mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
 
     Arguments:
         mean: Posterior means μ, (N, l).
-        log_var: Log-variances log σ², (N, l); −inf for a point posterior.
+        log_var: Log-variances log σ² of these pictures or of others, (M, l); −inf for a point posterior.
     """
     variance = np.exp(log_var, dtype=np.float64)
     total: np.ndarray = mean.var(0, dtype=np.float64) + variance.mean(0)

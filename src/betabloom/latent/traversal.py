@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from betabloom.errors import UsageError
-from betabloom.latent.space import PICTURES, dimension_rates
+from betabloom.latent.space import dimension_rates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from betabloom.model.generator import Generator
 
 __all__ = ["dimensions_by_rate", "traverse", "traverse_along"]
+PICTURES = 16  # that posterior variances are measured on
 
 
 def traverse(model: Generator, code: np.ndarray, dimensions: Sequence[int], offsets: Sequence[float]) -> np.ndarray:
@@ -55,11 +56,13 @@ def traverse_along(model: Generator, code: np.ndarray, directions: np.ndarray, o
 def dimensions_by_rate(model: Generator, space: Space) -> tuple[np.ndarray, np.ndarray]:
     """The latent dimensions in the order of what they tell of a picture, most first, and their rates in nats.
 
-    Measured on pictures that the model draws: see `betabloom.latent.space.dimension_rates`.
+    Spreads are those of the space, and posterior variances those of `PICTURES` pictures that the model draws, between
+    which they differ little: see `betabloom.latent.space.dimension_rates`.
 
     Returns:
         Dimensions (l,), and the rates of each in that order, (l,).
     """
-    rates = dimension_rates(*model.encode(model.decode(space.codes[:PICTURES])))
+    _, log_var = model.encode(model.decode(space.codes[:PICTURES]))
+    rates = dimension_rates(space.codes, log_var)
     order = np.argsort(-rates, kind="stable")
     return order, rates[order]

@@ -107,9 +107,11 @@ def speckled(pictures: Array) -> Measure:
 
 
 def _grey(pictures: Array) -> Array:
-    """Grey levels 0 … 255, float32 (N, H, W)."""
+    """Grey levels 0 … 255, float32 (N, H, W); premultiplied pictures of four channels are laid over white."""
     x = np.asarray(pictures, np.float32)
-    return x @ np.array(GREY, np.float32) if x.shape[3] == 3 else x[..., 0]
+    if x.shape[3] == 1:
+        return x[..., 0]
+    return x[..., :3] @ np.array(GREY, np.float32) + (255 - x[..., 3] if x.shape[3] == 4 else 0)
 
 
 def _median(x: Array) -> Array:

@@ -45,15 +45,20 @@ def prepared_source(model: Generator, source: str) -> Store:
 
 
 def load_pictures(
-    model: Generator, given: Sequence[str], limit: int | None = None, split: str | None = None
+    model: Generator,
+    given: Sequence[str],
+    limit: int | None = None,
+    split: str | None = None,
+    shuffle: int | None = None,
 ) -> tuple[np.ndarray, list[str], np.ndarray | None, Sequence[str] | None]:
     """Pictures of one source, or of several picture files.
 
     Arguments:
         model: What they are prepared for.
         given: Picture files, or one source.
-        limit: How many at most, from the first on.
+        limit: How many at most: the first of several files, or some of a source, evenly spread.
         split: Only those of this official split.
+        shuffle: The seed of a random order; None for the order of the source.
 
     Returns:
         The pictures, uint8 (N, H, W, C), their names, their labels and the names of the classes, if they have any.
@@ -63,13 +68,15 @@ def load_pictures(
     """
     import numpy as np
 
+    from betabloom.data.store.split import chosen_rows
+
     if len(given) > 1 or _is_picture(Path(given[0])):
         if split is not None:
             raise UsageError("Picture files have no official splits. Leave out --split, or give a whole source.")
-        chosen = list(given[:limit])
+        chosen = [given[i] for i in chosen_rows(np.arange(len(given)), seed=shuffle)[:limit]]
         return np.stack([load_picture(model, Path(name)) for name in chosen]), chosen, None, None
     store = prepared_source(model, given[0])
-    rows = _rows(store, split)[:limit]
+    rows = chosen_rows(_rows(store, split), limit, shuffle)
     labels = None if store.labels is None else np.asarray(store.labels)[rows]
     return np.asarray(store.pictures[rows]), [store.names[i] for i in rows], labels, store.label_names
 

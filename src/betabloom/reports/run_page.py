@@ -245,7 +245,7 @@ def _sheet(image: Image.Image, config: Config, text: str) -> str:
         for left in range(2, image.width, config.data.width + 2):
             place = np.s_[top : top + config.data.height, left : left + config.data.width]
             clear[place] = bool((np.asarray(image)[place] == sheets.BACKGROUND).all())  # a place without a picture
-    image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
+    image.putalpha(Image.fromarray(np.where(clear, 0, np.asarray(image)[..., 3]).astype(np.uint8)))
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     data = base64.b64encode(file.getvalue()).decode()

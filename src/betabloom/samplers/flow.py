@@ -122,7 +122,7 @@ class Flow(Prior):
 
 def _angle(step: float, x: Tensor) -> Tensor:
     """How far on the circle a number of steps leads, shape (B,)."""
-    return torch.full((len(x),), step * STRIDE, device=x.device)
+    return torch.full((x.shape[0],), step * STRIDE, device=x.device)
 
 
 def fit_flow(

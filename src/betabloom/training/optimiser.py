@@ -23,7 +23,7 @@ from betabloom.errors import UsageError
 from betabloom.networks import large_linear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from betabloom.networks.large_linear import LargeLinear
     from betabloom.vae.vae import VAE
@@ -117,6 +117,34 @@ class Muon(torch.optim.Optimizer):
         for layer in large:
             layer.factors = []
             self.state[layer.weight] = large_linear.moments(layer.weight)  # before all that comes and goes: it stays
+
+    @property
+    def has_large_layers(self) -> bool:
+        """Whether some layers leave the gradients of their weights as factors."""
+        return bool(self.large)
+
+    def clip(self, weights: Iterable[nn.Parameter], longest: float) -> Tensor:
+        """Shorten the gradient if it is longer than allowed.
+
+        Arguments:
+            weights: All that learn.
+            longest: The norm that is allowed; 0 for any.
+
+        Returns:
+            The norm that it had, a scalar.
+        """
+        found = [weight for weight in weights if weight.grad is not None]
+        large = [layer for layer in self.large if layer.factors]
+        norms = [
+            *torch._foreach_norm([weight.grad for weight in found if weight.grad is not None]),
+            *(layer.gradient_norm() for layer in large),
+        ]
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        if longest:
+            torch.nn.utils.clip_grads_with_norm_(found, longest, norm)
+            for layer in large:
+                layer.scale_gradient((longest / (norm + 1e-6)).clamp(max=1))
+        return norm
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, factors too."""

@@ -13,7 +13,6 @@ import torch
 from betabloom.data import Store
 from betabloom.data.store.split import evenly_spaced
 from betabloom.errors import UsageError
-from betabloom.networks.large_linear import large_layers
 from betabloom.system.hardware import choose_device, choose_precision, keep_memory
 from betabloom.training.accumulate import micro_batched
 from betabloom.training.cuda_graph import GraphedStep
@@ -116,10 +115,10 @@ def set_up(task: Task) -> Run:
     averaged = copy.deepcopy(vae).requires_grad_(False).eval() if t.ema else vae
     vae.decoder.requires_grad_(not t.keep_decoder)
     team = thread_team(vae, task.batch, task.device)
-    if large_layers(vae):
-        keep_memory(below=LARGE_BUFFER)
     fused = task.device.type in ("cpu", "cuda")
     optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, team.share if team else None)
+    if optimiser.has_large_layers:
+        keep_memory(below=LARGE_BUFFER)
     plan = Plan(planned_steps(task), task.budget)
     feed = task.stream.batches(task.batch, t.seed, task.config.data.holdout) if task.stream else None
     state = State(vae, averaged, optimiser, plan, Sums(task.device), feed)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from betabloom.config import Config
     from betabloom.training.state import Run
     from betabloom.vae.vae import VAE
 
@@ -57,7 +58,7 @@ def update(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
     """
     before = [buffer.clone() for buffer in run.state.vae.buffers()]
     loss, distortion, rate, *floor = run.tools.gradients(run, x, noise)
-    norm = _clipped(run)
+    norm = run.state.optimiser.clip(run.state.vae.parameters(), _longest(run.task.config))
     taken = _guarded_step(run, before, loss, norm)
     run.state.optimiser.zero_grad(set_to_none=True)
     return taken, loss, distortion, rate, norm, *floor
@@ -88,20 +89,9 @@ def gradients(
     return tuple(value.detach() * share for value in (loss, terms.distortion.mean(), terms.rate.mean(), *floor))
 
 
-def _clipped(run: Run) -> Tensor:
-    """The norm of the gradient, a scalar; the gradient is shortened if that is longer than the settings allow."""
-    config = run.task.config
-    weights = [weight for weight in run.state.vae.parameters() if weight.grad is not None]
-    found = [weight.grad for weight in weights if weight.grad is not None]
-    large = [layer for layer in run.state.optimiser.large if layer.factors]
-    norms = [*torch._foreach_norm(found), *(layer.gradient_norm() for layer in large)]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-    if config.train.clip:
-        limit = config.train.clip * math.prod(config.shape)
-        torch.nn.utils.clip_grads_with_norm_(weights, limit, norm)
-        for layer in large:
-            layer.scale_gradient((limit / (norm + 1e-6)).clamp(max=1))
-    return norm
+def _longest(config: Config) -> float:
+    """The longest gradient that the settings allow, for losses that are sums over numbers; 0 for any."""
+    return config.train.clip * math.prod(config.shape)
 
 
 @torch.no_grad()

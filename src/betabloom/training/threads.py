@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from betabloom.networks.build import count_parameters
-from betabloom.networks.large_linear import large_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["ThreadTeam", "thread_team"]
 
 SMALLEST_PART = 8  # pictures; with fewer, what operators cost however many there are is most of it
-LARGEST = 16_000_000  # weights; gradients of more take longer to add up, and more memory, than threads save
+# Weights; gradients of more take longer to add up, and more memory, than threads save. A layer that leaves its gradient
+# as factors (`betabloom.networks.large_linear`) has more by itself, so that no team meets one (tests/test_crew.py).
+LARGEST = 16_000_000
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -83,6 +84,6 @@ def thread_team(vae: VAE, batch: int, device: torch.device) -> ThreadTeam | None
     """
     size = min(torch.get_num_threads(), batch // SMALLEST_PART)
     joined = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
-    if device.type != "cpu" or size < 2 or count_parameters(vae) > LARGEST or large_layers(vae):
+    if device.type != "cpu" or size < 2 or count_parameters(vae) > LARGEST:
         return None
     return None if any(isinstance(module, joined) for module in vae.modules()) else ThreadTeam(size)

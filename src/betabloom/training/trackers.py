@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import UsageError
+from betabloom.imaging.output import on_white
 from betabloom.system.atomic import write_json
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _tensorboard(out: Path, settings: Mapping[str, Any], past: Sequence[Record])
             writer.add_scalar(name, value, record["step"])
 
     def picture(step: int, name: str, image: Image.Image) -> None:
-        writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+        writer.add_image(name, np.asarray(on_white(image)), step, dataformats="HWC")
 
     return Tracker(numbers, picture, writer.close)
 

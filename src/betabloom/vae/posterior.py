@@ -201,7 +201,7 @@ class LowRankNormal(Posterior):
         import torch
 
         rank = others[0].shape[1] // mean.shape[1]
-        u = others[0].view(len(mean), -1, rank) / math.sqrt(rank)
+        u = others[0].view(-1, mean.shape[1], rank) / math.sqrt(rank)
         scale = (0.5 * log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT)).exp()
         with torch.autocast(mean.device.type, enabled=False):
             square = u.mT @ u + torch.eye(rank, device=u.device)

@@ -73,20 +73,30 @@ def _fraction(t: float, until: float) -> float:
     return 1.0 if until <= 0 else min(max(t / until, 0.0), 1.0)
 
 
-SCHEDULES = ("constant", "linear", "cosine", "cyclical")
+SCHEDULES: dict[str, Callable[[float, float], Schedule]] = {
+    "constant": lambda value, warmup: Constant(value),
+    "linear": lambda value, warmup: LinearSchedule(0.0, value, warmup),
+    "cosine": lambda value, warmup: Cosine(0.0, value, warmup),
+    "cyclical": lambda value, warmup: Cyclical(value, ramp=warmup),
+}
+"""The schedules of β by name: each is made from its last value and the part of the training during which it rises."""
 
 
 def make_schedule(kind: str, value: float, warmup: float) -> Schedule:
-    """Make a schedule that ends at `value`: constant, or risen from 0 in the first `warmup` ∈ [0, 1] of the training.
+    """Make a schedule by its name.
 
-    For "cyclical", `warmup` is the part of each of four cycles that rises.
+    Arguments:
+        kind: One of `SCHEDULES`.
+        value: What it ends at.
+        warmup: Part of the training, in [0, 1], during which it rises from 0; for "cyclical", the part of each of four
+            cycles. "constant" does not rise.
+
+    Returns:
+        A function of the progress t ∈ [0, 1].
+
+    Raises:
+        UsageError: The name is unknown.
     """
-    if kind == "constant":
-        return Constant(value)
-    if kind == "linear":
-        return LinearSchedule(0.0, value, warmup)
-    if kind == "cosine":
-        return Cosine(0.0, value, warmup)
-    if kind == "cyclical":
-        return Cyclical(value, ramp=warmup)
-    raise UsageError(f"Unknown schedule {kind!r}. Choose one of: {', '.join(SCHEDULES)}.")
+    if kind not in SCHEDULES:
+        raise UsageError(f"Unknown schedule {kind!r}. Choose one of: {', '.join(SCHEDULES)}.")
+    return SCHEDULES[kind](value, warmup)

@@ -42,7 +42,8 @@ def _on_few(total: int, size: tuple[int, int]) -> str:
     fits = height == width == _KNOWN * times and times & (times - 1) == 0
     start = "--from flowers64" if fits else f"--from flowers64 --size {_KNOWN}"
     return (
-        f"{total:,} pictures are few: a model trained on them alone draws blurred pictures or memorises them. For "
+        f"{'A single picture is' if total == 1 else f'{total:,} pictures are'} few: a model trained on so few alone "
+        f"draws blurred pictures or memorises them. For "
         f"photos, start from a model: `{start} --budget 20m`. Expect their colours and rough shapes; "
         f"fine detail takes thousands of pictures."
     )

@@ -19,6 +19,7 @@ from betabloom.data.pictures.modes import plain
 from betabloom.data.pictures.opening import bytes_of, open_leniently, open_picture, pixels_alone
 from betabloom.data.pictures.png import check_sums
 from betabloom.data.pictures.reading import DEFAULT, Reading
+from betabloom.data.pictures.tiff import first_directory
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def peek(file: Path | BinaryIO, reading: Reading = DEFAULT, page: int = 0) -> Pi
         PictureError: It is no picture, or one that `decode` would refuse for its size; the message is the reason.
     """
     with open_picture(file) as image:
-        several = len(_pages(image)) > 1 if image.format == "TIFF" else _has_pages(image)
+        several = reading.pages == "first" and _has_pages(image) and (image.format != "TIFF" or len(_pages(image)) > 1)
         image.seek(_place(image, page))
         _check_size(image, reading.min_size)
         turn = _orientation(image)
@@ -139,14 +140,26 @@ def peek(file: Path | BinaryIO, reading: Reading = DEFAULT, page: int = 0) -> Pi
         return PictureFacts(width, height, image.format or "", tuple(_remarks(image, turn, several, reading)))
 
 
-def pages_in(file: Path | BinaryIO) -> int:
+def pages_in(file: Path | BinaryIO) -> tuple[int, list[int]]:
     """Count the pages or frames of a file that are pictures of their own; reduced copies (thumbnails) are not.
+
+    Returns:
+        How many there are, and where in the file the directory of each is, if it is a TIFF (see `tiff.from_page`).
 
     Raises:
         PictureError: It is no picture; the message is the reason.
     """
     with open_picture(file) as image:
-        return len(_pages(image))
+        pages = _pages(image)
+        if image.format != "TIFF":
+            return len(pages), []
+        with bytes_of(file) as opened:
+            opened.seek(0)
+            directories = [first_directory(opened.read(16))]
+        for page in range(pages[-1]):
+            image.seek(page)
+            directories.append(image.tag_v2.next)  # type: ignore[attr-defined]
+        return len(pages), [directories[page] for page in pages]
 
 
 def _place(image: Image.Image, page: int) -> int:
@@ -186,7 +199,7 @@ def _remarks(image: Image.Image, turn: int, several: bool, reading: Reading) -> 
     if image.format == "MPO":
         yield "with more pictures inside (MPO); the first one is used"
     if image.has_transparency_data:
-        yield "with transparency; shown on the background colour (`--set channels=4` keeps it)"
+        yield "with transparency; shown on the background colour unless `--channels 4` keeps it"
     if image.mode == "CMYK":
         yield "in print colours (CMYK); converted to RGB"
     if is_deep(image):

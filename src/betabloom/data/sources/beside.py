@@ -10,7 +10,9 @@ from betabloom.data.pictures.opening import readable_suffixes
 if TYPE_CHECKING:
     from betabloom.data.pictures.reading import Reading
 
-__all__ = ["METADATA", "ignored_as"]
+__all__ = ["METADATA", "SHEET", "ignored_as"]
+
+SHEET = "a sheet of pictures or an animation that betabloom made"
 
 METADATA = ("metadata.jsonl", "metadata.csv", "dataset.json")
 """Files that give labels to the pictures beside them."""

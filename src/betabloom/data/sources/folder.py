@@ -6,7 +6,7 @@ import collections
 import os
 from typing import TYPE_CHECKING
 
-from betabloom.data.sources.beside import METADATA, ignored_as
+from betabloom.data.sources.beside import METADATA, SHEET, ignored_as
 from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.data.sources.labels import labels_of
 from betabloom.errors import PictureError, SourceError
@@ -62,8 +62,8 @@ class Folder(Encoded):
     def open(self, index: int) -> Path:
         """Return the path of picture `index`; a sheet that betabloom made is none."""
         path = self.path / self.names[index]
-        if path.suffix.lower() == ".png" and is_sheet(record_in(path)):
-            raise PictureError("a sheet of pictures that betabloom made")
+        if is_sheet(record_in(path)):
+            raise PictureError(SHEET)
         return path
 
     def fingerprint(self) -> str:

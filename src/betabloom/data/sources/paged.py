@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -9,11 +11,14 @@ import numpy as np
 from PIL import Image
 
 from betabloom.data.pictures.decode import PAGED, decode, pages_in, peek
+from betabloom.data.pictures.tiff import from_page
 from betabloom.data.sources.source import Source
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from betabloom.data.pictures.decode import PictureFacts
     from betabloom.data.sources.encoded import Encoded
@@ -32,8 +37,10 @@ class Paged(Source):
 
     def __init__(self, source: Encoded) -> None:
         self._source, self.reading = source, source.reading
-        counts = [_count(source, index) for index in range(len(source))]
+        found = [_pages(source, index) for index in range(len(source))]
+        counts = [count for count, _ in found]
         self._places = [(index, page) for index, count in enumerate(counts) for page in range(count)]
+        self._directories = [directories for _, directories in found]
         self.name, self.left_alone, self.notes = source.name, source.left_alone, source.notes
         self.path: Path | None = getattr(source, "path", None)
         self.names = [source.names[i] + (f" page {page + 1}" if counts[i] > 1 else "") for i, page in self._places]
@@ -44,34 +51,50 @@ class Paged(Source):
 
     def read(self, index: int) -> Image.Image:
         """Decode picture `index`; see `Source.read`."""
-        file, page = self._places[index]
-        return decode(self._source.open(file), self.reading, page=page)
+        with self._opened(index) as (file, page):
+            return decode(file, self.reading, page=page)
 
     def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
         """Decode picture `index`; see `Source.read_reduced`."""
-        file, page = self._places[index]
-        return decode(self._source.open(file), self.reading, at_least=at_least, page=page)
+        with self._opened(index) as (file, page):
+            return decode(file, self.reading, at_least=at_least, page=page)
 
     def read_transparent(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
         """Decode picture `index` with its transparency; see `Source.read_transparent`."""
-        file, page = self._places[index]
-        return decode(self._source.open(file), self.reading, at_least=at_least, alpha=True, page=page)
+        with self._opened(index) as (file, page):
+            return decode(file, self.reading, at_least=at_least, alpha=True, page=page)
 
     def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
-        file, page = self._places[index]
-        return peek(self._source.open(file), self.reading, page)
+        with self._opened(index) as (file, page):
+            return peek(file, self.reading, page)
+
+    @contextlib.contextmanager
+    def _opened(self, index: int) -> Iterator[tuple[Path | BinaryIO, int]]:
+        """The file of picture `index`, and its page in that: the first one of a TIFF, since it then begins there."""
+        number, page = self._places[index]
+        file, directories = self._source.open(number), self._directories[number]
+        if len(directories) < 2:
+            yield file, page
+            return
+        try:
+            own = from_page(file, directories[page])
+        except OSError as error:
+            raise PictureError(os.strerror(error.errno or 0).lower()) from error
+        with own:
+            yield own, 0
 
     def fingerprint(self) -> str:
         """Digest what the other source does, and how many pages there are."""
         return f"{self._source.fingerprint()}{len(self._places):x}"
 
 
-def _count(source: Encoded, index: int) -> int:
+def _pages(source: Encoded, index: int) -> tuple[int, list[int]]:
+    """How many pages a file has, and where those of a TIFF are."""
     suffix = PurePosixPath(source.names[index]).suffix.lower()
     if Image.registered_extensions().get(suffix, PAGED[0]) not in PAGED:
-        return 1
+        return 1, []
     try:
         return pages_in(source.open(index))
     except PictureError:
-        return 1
+        return 1, []

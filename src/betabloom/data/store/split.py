@@ -11,13 +11,7 @@ from betabloom.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-__all__ = ["evenly_spaced", "split_pictures"]
+__all__ = ["chosen_rows", "evenly_spaced", "split_pictures"]
 
 
 def split_pictures(
@@ -86,3 +80,11 @@ def evenly_spaced(rows: np.ndarray, count: int) -> np.ndarray:
     """At most `count` rows, evenly spread, so that every class of a sorted source is among them."""
     chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
     return chosen
+
+
+def chosen_rows(rows: np.ndarray, count: int | None = None, seed: int | None = None) -> np.ndarray:
+    """At most `count` rows, or all: evenly spread, or shuffled with a seed."""
+    count = len(rows) if count is None else min(count, len(rows))
+    if seed is None:
+        return evenly_spaced(rows, count)
+    return np.random.default_rng(seed).permutation(rows)[:count]

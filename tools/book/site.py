@@ -1,0 +1,198 @@
+"""Hooks of the site (mkdocs.yml): formulas as MathML, citations, live figures, sources that pages link to, the API.
+
+Nothing in the site is loaded from other hosts: pandoc turns formulas into MathML when the site is made.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import pypandoc
+from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).parent))
+from api import api_pages
+from chapters import (
+    CITATION,
+    DISPLAY,
+    DOCS,
+    FIGURE,
+    INLINE,
+    LINK,
+    LIVE,
+    REFERENCES,
+    ROOT,
+    cited,
+    outside_code,
+    references,
+)
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.pages import Page
+
+LANGUAGES = {".py": "python", ".js": "javascript", ".c": "c", ".toml": "toml", ".txt": "text"}
+SHOWN_AS_PAGES = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CODE_OF_CONDUCT.md",
+    "benchmarks/README.md",
+)
+HEIGHTS = {
+    "flowers": 760,
+    "map": 620,
+    "morph": 520,
+    "kl": 560,
+    "elbo": 540,
+    "reparametrisation": 520,
+    "likelihood": 520,
+    "beta": 540,
+}
+
+formulas: dict[str, list[str]] = {}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the API, the pages of the root, and every source that a page links to."""
+    wanted = set(SHOWN_AS_PAGES)
+    for file in [*files.documentation_pages(), *(_root_file(name) for name in SHOWN_AS_PAGES)]:
+        text = (
+            Path(file.abs_src_path).read_text(encoding="utf-8") if isinstance(file, File) else file.read_text("utf-8")
+        )
+        home = DOCS / PurePosixPath(file.src_uri).parent if isinstance(file, File) else file.parent
+        wanted |= {path for path in (_outside(target, home) for _, target in LINK.findall(text)) if path}
+    for path in sorted(wanted):
+        files.append(File.generated(config, _place(path), content=_source_page(path)))
+    for name, text in api_pages().items():
+        files.append(File.generated(config, f"api/{name}.md", content=text))
+    return files
+
+
+def _root_file(name: str) -> Path:
+    return ROOT / name
+
+
+def _outside(target: str, home: Path) -> str | None:
+    """The path below the root of a file outside docs that a link names, or None."""
+    if re.match(r"[a-z]+:|#", target):
+        return None
+    path = Path(os.path.normpath(home / target.partition("#")[0]))
+    if not path.is_file() or not path.is_relative_to(ROOT) or path.is_relative_to(DOCS):
+        return None
+    return path.relative_to(ROOT).as_posix() if path.suffix in (*LANGUAGES, ".md") else None
+
+
+def _place(path: str) -> str:
+    return f"source/{path if path.endswith('.md') else path + '.md'}".replace("source/README.md", "source/overview.md")
+
+
+def _source_page(path: str) -> str:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if path.endswith(".md"):
+        return text
+    fence = "`````"
+    return f"---\nsearch:\n  exclude: true\n---\n# {path}\n\n{fence}{LANGUAGES[Path(path).suffix]}\n{text}\n{fence}\n"
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links to sources lead to their pages; in the book, figures, citations and formulas."""
+    uri = page.file.src_uri
+    original = uri.removeprefix("source/").replace("overview.md", "README.md")
+    home = ROOT / PurePosixPath(original).parent if uri.startswith("source/") else DOCS / PurePosixPath(uri).parent
+    text = outside_code(markdown, lambda part: LINK.sub(lambda match: _link(match, uri, home), part))
+    if uri.startswith("source/"):
+        text = (
+            outside_code(text, lambda part: re.sub(r"\]\((docs/[^)]+\.(?:png|webp))\)", rf"]({_up(uri)}\1)", part))
+            .replace("](../docs/", "](../")
+            .replace(f"]({_up(uri)}docs/", f"]({_up(uri)}")
+        )
+    if uri.startswith("book/"):
+        text = _book(text, uri)
+    return text
+
+
+def _up(uri: str) -> str:
+    return "../" * uri.count("/")
+
+
+def _link(match: re.Match[str], uri: str, home: Path) -> str:
+    target, _, anchor = match["target"].partition("#")
+    if not target or re.match(r"[a-z]+:", target):
+        return match[0]
+    path = Path(os.path.normpath(home / target))
+    outside = _outside(target, home)
+    if outside:
+        return f"[{match['text']}]({_up(uri)}{_place(outside)})"
+    if path.is_relative_to(DOCS) and path.exists():
+        if path.suffix in (".md", ".html", ".png", ".webp", ".svg"):
+            return f"[{match['text']}]({_up(uri)}{path.relative_to(DOCS).as_posix()}{'#' + anchor if anchor else ''})"
+        return match[0]
+    return match["text"] if path.is_relative_to(ROOT) else match[0]
+
+
+def _book(text: str, uri: str) -> str:
+    found: list[str] = []
+
+    def formula(match: re.Match[str]) -> str:
+        found.append(match[0])
+        return f"FORMULA{len(found) - 1}END"
+
+    known = references()
+
+    def change(part: str) -> str:
+        part = LIVE.sub(_live, part)
+        part = FIGURE.sub(_figure, part)
+        part = INLINE.sub(formula, DISPLAY.sub(formula, part))
+        return cited(part, known, "references.md") if CITATION.search(part) else part
+
+    text = outside_code(text, change)
+    if "<!-- references -->" in text:
+        text = text.replace("<!-- references -->", _reference_list())
+    formulas[uri] = found
+    return text
+
+
+def _figure(match: re.Match[str]) -> str:
+    caption, path = match["caption"], match["path"]
+    plain = caption.replace("`", "").replace("$", "").replace('"', "'")
+    return (
+        f'<figure markdown="span">\n![{plain}]({path})\n<figcaption markdown="span">{caption}</figcaption>\n</figure>'
+    )
+
+
+def _live(match: re.Match[str]) -> str:
+    name = Path(match["path"]).stem
+    caption = match["caption"]
+    return (
+        f'<figure class="live" markdown="span">\n<iframe src="../{match["path"]}" title="{caption}" loading="lazy" '
+        f'style="height:{HEIGHTS.get(name, 560)}px"></iframe>\n'
+        f'<figcaption markdown="span">Live figure: {caption}. [Open it alone]({match["path"]})</figcaption>\n</figure>'
+    )
+
+
+def _reference_list() -> str:
+    text = "---\nnocite: '@*'\n---\n"
+    made = pypandoc.convert_text(text, "html", "markdown", ["--citeproc", f"--bibliography={REFERENCES}"])
+    return f'<div class="references">\n{made}\n</div>'
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put the MathML in place of the formulas."""
+    found = formulas.pop(page.file.src_uri, [])
+    if not found:
+        return html
+    made = pypandoc.convert_text("\n\n".join(found), "html", "markdown", ["--mathml"])
+    all_math: list[Any] = re.findall(r"<math.*?</math>", made, re.DOTALL)
+    if len(all_math) != len(found):
+        raise RuntimeError(f"{page.file.src_uri}: {len(found)} formulas, of which pandoc made {len(all_math)}.")
+    shown = [
+        f'<span class="display">{math}</span>' if text.startswith("$$") else math
+        for text, math in zip(found, all_math, strict=True)
+    ]
+    return re.sub(r"FORMULA(\d+)END", lambda match: shown[int(match[1])], html)
