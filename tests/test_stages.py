@@ -123,7 +123,11 @@ def test_all_stages_are_in_one_run_directory(whole, store):
     assert not [path for path in out.rglob(".*") if path.name != ".lock"]
 
 
-@pytest.mark.parametrize("instant", [1, 3, 9, 24, 30, 37, 44])
+INSTANTS = {3: "start", 12: "likelihood", 26: "critic", 39: "larger-1"}
+OTHERS = {1: "start", 5: "likelihood", 18: "likelihood", 19: "critic", 34: "critic", 35: "larger-1", 42: "larger-1"}
+
+
+@pytest.mark.parametrize("instant", [*INSTANTS, *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)])
 def test_killed_in_any_stage_it_ends_as_if_it_had_not(instant, whole, store, tmp_path, monkeypatch):
     for module in (loop, teaching):
         monkeypatch.setattr(module, "CHECKPOINT_EVERY", 0.0)
@@ -137,16 +141,11 @@ def test_killed_in_any_stage_it_ends_as_if_it_had_not(instant, whole, store, tmp
     out = tmp_path / "run"
     with pytest.raises(Killed):
         in_stages(store, out, progress=report)
+    assert calls[-1] == (INSTANTS | OTHERS)[instant]
     if (out / "model").exists():
         load(out).generate(1)
     in_stages(store, out, resume=True)
     assert result(out) == result(made_once(whole, store))
-
-
-def test_the_instants_lie_in_different_stages(store, tmp_path):
-    seen = []
-    in_stages(store, tmp_path / "run", progress=lambda step, steps, text: seen.append(text.split(":")[0]))
-    assert {seen[i - 1] for i in (1, 3, 9, 24, 30, 37, 44)} == {"start", "likelihood", "critic", "larger-1"}
 
 
 def test_a_finished_run_that_is_resumed_is_left_as_it_is(whole, store):
@@ -156,15 +155,17 @@ def test_a_finished_run_that_is_resumed_is_left_as_it_is(whole, store):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
 
 
-def test_who_asks_to_stop_can_go_on(store, tmp_path):
+def test_who_asks_to_stop_can_go_on(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
     asked = []
     with pytest.raises(loop.Interrupted, match="--resume"):
         train_in_stages(
-            store, settings(), tmp_path / "run", drawn, stop=lambda: bool(asked),
+            store, settings(steps=12), tmp_path / "run", drawn, stop=lambda: bool(asked),
             progress=lambda step, steps, text: asked.append(1) if text.startswith("critic") and step == 2 else None,
         )  # fmt: skip
-    assert (tmp_path / "run" / "stages" / "critic" / "checkpoints").is_dir()
-    in_stages(store, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "stages" / "critic" / "checkpoints" / "step-000000002").is_dir()
+    assert "critic" not in entries(tmp_path / "run")
+    in_stages(store, tmp_path / "run", resume=True, steps=12)
     assert "critic" in entries(tmp_path / "run")
 
 
@@ -173,7 +174,7 @@ def test_it_starts_from_the_model_only_where_that_lowers_the_loss(store, tmp_pat
         losses = iter([2.0, 1.0 if better else 3.0])
         monkeypatch.setattr(begin, "_loss", lambda course, run, losses=losses: next(losses))
         out = tmp_path / str(better)
-        model = in_stages(store, out, doublings=0)
+        model = in_stages(store, out, doublings=0, steps=8)
         found = entries(out)["start"]
         assert found.kept == better
         assert (model.config.train.init_from != "") == better
@@ -202,7 +203,7 @@ def test_without_extras_pictures_or_for_transparency_there_is_no_critic_and_it_s
 def test_grey_pictures_have_a_critic(store, tmp_path, monkeypatch):
     monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
     grey = betabloom.prepare(betabloom.data.Drawn(400, seed=1, size=32), size=SIZE, channels=1)
-    in_stages(grey, tmp_path / "run", channels=1, doublings=0)
+    in_stages(grey, tmp_path / "run", channels=1, doublings=0, steps=8)
     assert "against a critic" in entries(tmp_path / "run")["critic"].why
 
 

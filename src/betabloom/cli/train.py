@@ -157,7 +157,7 @@ def train(
         as_json,
         f"Trained {counted(done['steps'], 'step')} on {counted(done['images_seen'], 'picture')}: {folder}/model. "
         f"New pictures: betabloom generate {shell_quoted(folder)}",
-        run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done["validation"],
+        run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done.get("validation", {}),
     )  # fmt: skip
 
 
