@@ -64,6 +64,8 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Take a model elsewhere": {
         "export": "export.export",
+        "push": "hub.push",
+        "pull": "hub.pull",
     },
     "Measure, and work with codes": {
         "evaluate": "evaluate.evaluate",

@@ -8,10 +8,18 @@ from betabloom.faces import face
 
 if TYPE_CHECKING:
     from betabloom.export.folder import to_mlflow, to_onnx, to_space, to_torch
+    from betabloom.export.hub import pull, push
 
-__all__ = ["to_mlflow", "to_onnx", "to_space", "to_torch"]
+__all__ = ["pull", "push", "to_mlflow", "to_onnx", "to_space", "to_torch"]
 
 __getattr__, __dir__ = face(
     __name__,
-    {"to_mlflow": "folder", "to_onnx": "folder", "to_space": "folder", "to_torch": "folder"},
+    {
+        "pull": "hub",
+        "push": "hub",
+        "to_mlflow": "folder",
+        "to_onnx": "folder",
+        "to_space": "folder",
+        "to_torch": "folder",
+    },
 )

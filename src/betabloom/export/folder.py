@@ -34,7 +34,7 @@ def _is_export(folder: Path) -> bool:
 EXPORT = FolderKind(
     "an export",
     r"(generator|decoder|decoder-int8|encoder)\.(onnx|pt2)|export\.json|README\.md|index\.html|samples\.png"
-    r"|MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|model",
+    r"|MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|data|input_example\.json|serving_input_example\.json",
     _is_export,
 )
 

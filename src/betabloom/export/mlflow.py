@@ -63,6 +63,7 @@ def log_model(model: Model, name: str = "model") -> Any:
 
 def _description(model: Model) -> dict[str, Any]:
     """What MLflow is told about any model of ours."""
+    import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 
@@ -74,6 +75,7 @@ def _description(model: Model) -> dict[str, Any]:
     return {
         "loader_module": "betabloom.export.mlflow",
         "signature": signature,
+        "input_example": pd.DataFrame({"seed": [7], "n": [1]}),
         "pip_requirements": [f"betabloom=={__version__}"],
         "metadata": {"fingerprint": model.fingerprint, "source": str(model.training.get("source", ""))},
     }
@@ -109,8 +111,8 @@ class _Served:
 
 
 def _png(picture: np.ndarray) -> str:
-    from PIL import Image
+    from betabloom.imaging.sheets import grid
 
     file = io.BytesIO()
-    Image.fromarray(picture.squeeze()).save(file, "png")
+    grid(picture[None], gap=0).save(file, "png")
     return base64.b64encode(file.getvalue()).decode()

@@ -93,7 +93,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "width": str(data.width),
         "height": str(data.height),
         "channels": {1: "L", 3: "RGB", 4: "RGBA"}[data.channels],
-        "pictures": "uint8, 0 is black and 255 white, (n, height, width, channels)",
+        "pictures": "uint8, 0 is black and 255 white, (n, height, width, channels); of RGBA colours are premultiplied",
         "latents": str(m.latents),
         "family": m.family,
         "likelihood": m.likelihood,

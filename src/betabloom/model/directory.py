@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import FormatError, UsageError
+from betabloom.model.hub import download, is_hub_name
 from betabloom.samplers.table import sampler_entries
 from betabloom.system.ownership import FolderKind
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Iterator, Mapping
 
 __all__ = [
@@ -47,7 +48,7 @@ FORMAT = "betabloom-model"
 FORMAT_VERSION = 1
 MODEL = FolderKind(
     "a model",
-    r"(model|enlargers|sampler-[a-z0-9-]+)\.safetensors|config\.json|README\.md|samples\.png",
+    r"(model|enlargers|sampler-[a-z0-9-]+)\.safetensors|config\.json|README\.md|samples\.png|hub\.json",
     lambda folder: _is_model(folder / "config.json"),
 )
 KEYS = {
@@ -102,7 +103,8 @@ def read_description(path: str | os.PathLike[str] | None) -> Description:
     """Read what the model at `path` says of itself; the weights are not looked at.
 
     Arguments:
-        path: A model directory, a run directory, or the name of a bundled model; None for "flowers64".
+        path: A model directory, a run directory, or the name of a bundled model; None for "flowers64". Where there is
+            none, "user/model" or "user/model@revision" is one of the Hugging Face Hub: see `betabloom.model.hub`.
 
     Raises:
         UsageError: There is no model there.
@@ -191,6 +193,8 @@ def _model_folder(given: str | os.PathLike[str] | None) -> Path:
     path = Path(given or BUNDLED)
     if not path.exists() and is_bundled(path):
         return MODELS / path
+    if given is not None and is_hub_name(os.fspath(given)):
+        return download(os.fspath(given)).folder
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():
             return folder

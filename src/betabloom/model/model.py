@@ -250,7 +250,8 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
 
     Arguments:
         path: The directory, or the name of a model that comes with betabloom; None for "flowers64". "oxford128"
-            draws the same at twice the size, "flowers128" flowers of other photos.
+            draws the same at twice the size, "flowers128" flowers of other photos. Where there is none of that name,
+            "user/model" or "user/model@revision" is one of the Hugging Face Hub (the extra `hub`).
         device: Where the weights go.
 
     Raises:
