@@ -54,7 +54,6 @@ def small(monkeypatch, bundled):
     monkeypatch.setattr(course, "has_judge", lambda: True)
     monkeypatch.setattr(critic, "has_judge", lambda: True)
     monkeypatch.setattr(critic, "_sees", lambda course: False)
-    monkeypatch.setattr(begin, "best_extractor", lambda: None)
     monkeypatch.setattr(begin, "BUNDLED", str(bundled))
     monkeypatch.setattr(begin, "_hinder", lambda course: "")
     monkeypatch.setattr("betabloom.stages.samplers.best_extractor", lambda: None)
@@ -152,6 +151,8 @@ def test_a_finished_run_that_is_resumed_is_left_as_it_is(whole, store):
     out = made_once(whole, store)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     in_stages(store, out, resume=True)
+    with pytest.raises(UsageError, match="betabloom sharpen"):
+        in_stages(store, out, resume=True, steps=80)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from betabloom.data import Store, Streamed
+    from betabloom.model.model import Model
+    from betabloom.system.console import Progress
 
 __all__ = ["train"]
 
@@ -118,11 +120,8 @@ def train(
       betabloom train --resume runs/photos
     """
     started = time.monotonic()
-    from betabloom.data import Store
-    from betabloom.stages.run import train_in_stages
     from betabloom.system.console import progress, show_log
     from betabloom.system.paths import shell_quoted
-    from betabloom.training import loop
     from betabloom.training.checkpoints import resume_command
     from betabloom.training.setup import check_settings
 
@@ -136,22 +135,15 @@ def train(
     else:
         if run.moved:
             raise UsageError("--source says where the pictures of a run to --resume are. Name those to train on first.")
-        config = _config(run.preset or "flowers64", source, changes)
+        config = _in_stages(_config(run.preset or "flowers64", source, changes), run)
         folder = _run_folder(run.out, source or "flowers102", run.preset or "flowers64")
-    if not resume:
-        config = _in_stages(config, run)
     check_settings(config)
     store = _prepare_again(config, resume) if resume else _prepare(config)
     if not resume:
         config = _with_splits_of(store, config, "split" in changes)
         folder = folder if run.out else _claim(folder)
     with progress("training") as report:
-        spent = time.monotonic() - started
-        if isinstance(store, Store) and config.train.stages:
-            larger = functools.partial(_prepare_larger, config)
-            model = train_in_stages(store, config, folder, larger, resume is not None, report, spent)
-        else:
-            model = loop.train(store, config, folder, resume is not None, report, spent)
+        model = _trained(store, config, folder, resume is not None, report, time.monotonic() - started)
     done = model.training
     print_result(
         as_json,
@@ -190,6 +182,20 @@ def _config(preset: str, source: str | None, changes: dict[str, Any]) -> Config:
 
     config = with_initial_model(Config.preset(preset, **changes))
     return config.replace({"source": resolved(source)}) if source else config
+
+
+def _trained(
+    store: Store | Streamed, config: Config, folder: Path, resume: bool, report: Progress, spent: float
+) -> Model:
+    """Train, in stages where the settings say so."""
+    from betabloom.data import Store
+    from betabloom.stages.run import train_in_stages
+    from betabloom.training import loop
+
+    if not (config.train.stages and isinstance(store, Store)):
+        return loop.train(store, config, folder, resume, report, spent)
+    larger = functools.partial(_prepare_larger, config)
+    return train_in_stages(store, config, folder, larger, resume, report, spent)
 
 
 def _in_stages(config: Config, run: RunOptions) -> Config:

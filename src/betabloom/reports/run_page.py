@@ -201,9 +201,8 @@ def _measures(run: Path, records: Sequence[Mapping[str, Any]], model: Model | No
     if model is None:
         return ""
     facts = {k: v for k, v in model.training.items() if not isinstance(v, (dict, list))}
-    facts |= {
-        f"held-out {name.replace('_', ' ')}": value for name, value in model.training.get("validation", {}).items()
-    }
+    held_out = model.training.get("validation", {})  # an enlarged model has none of its size
+    facts |= {f"held-out {name.replace('_', ' ')}": value for name, value in held_out.items()}
     facts |= {f"version of {name}": value for name, value in model.training["versions"].items()}
     facts["data_fingerprint"] = str(facts.get("data_fingerprint", ""))[:16]  # as long as that of the model
     facts["fingerprint"] = model.fingerprint

@@ -21,7 +21,6 @@ import torch
 from betabloom.config import Config
 from betabloom.data.store.split import evenly_spaced
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.metrics import best_extractor
 from betabloom.model.model import load
 from betabloom.refine.refit import FEWEST, refit
 from betabloom.stages.course import JUDGED
@@ -64,7 +63,7 @@ def begin(course: Course) -> None:
         why = f"starting from {BUNDLED} does not help here: held-out pictures have a loss of {said}"
         course.done(Entry("start", kept=False, why=why, facts={"losses": losses}))
         return
-    model = refit(load(BUNDLED, str(bundled.task.device)), course.store, course.config.train.seed, best_extractor())
+    model = refit(load(BUNDLED, str(bundled.task.device)), course.store, course.config.train.seed)
     quality = course.quality(model)
     keep = _keeps_decoder(course, model, bundled)
     how = "its encoder alone is trained" if keep else "all of it is trained"

@@ -93,6 +93,10 @@ class Course:
         """Seconds of the budget that are gone."""
         return time.monotonic() - self.started
 
+    def has_spent(self, seconds: float) -> None:
+        """Count what a stage that went on spent before it was stopped, too."""
+        self.started = min(self.started, time.monotonic() - seconds)
+
     @functools.cached_property
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the store to learn from, and those that are held out."""

@@ -45,7 +45,9 @@ def likelihood(course: Course, share: float) -> None:
     task = replace(make_task(course.store, config, course.out), share=share, result=place)
     resume = bool(checkpoints_in(course.out / "checkpoints"))
     interim = _Interim(course)
-    model = train_part(task, course.spent, resume, course.stop, course.reporting(NAME), interim)
+    spent = course.spent - course.record.seconds if resume else course.spent  # a checkpoint knows what came before it
+    model = train_part(task, spent, resume, course.stop, course.reporting(NAME), interim)
+    course.has_spent(model.training["seconds"])
     quality, before = course.quality(model), course.best_quality()
     better = quality is None or before is None or quality.is_better_than(before)
     steps = f"{model.training['steps']:,} steps"

@@ -30,9 +30,10 @@ from betabloom.stages.course import Course
 from betabloom.stages.record import Entry, read_record
 from betabloom.system.atomic import write_text
 from betabloom.system.hardware import choose_device
+from betabloom.system.paths import shell_quoted
 from betabloom.system.signals import stop_requests
 from betabloom.training.budget import counted
-from betabloom.training.run_folder import claimed, read_records, why_stopped
+from betabloom.training.run_folder import claimed, read_records, run_config, why_stopped
 from betabloom.training.run_log import log_file
 from betabloom.training.setup import with_picture_size
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from betabloom.config import Config
     from betabloom.data import Store
     from betabloom.model.model import Model
+    from betabloom.stages.record import Record
     from betabloom.system.console import Progress
     from betabloom.system.signals import StopRequest
 
@@ -120,10 +122,10 @@ def train_in_stages(
     try:
         with claimed(out, resume), stop_requests(stop) as asked, log_file(out):
             record = read_record(out)
-            config = config if resume else with_picture_size(store, config)
+            config = _same_length(record, config) if resume else with_picture_size(store, config)
             began = time.monotonic() - counted(config.train.budget, spent) - record.seconds
             course = Course(config, store, larger_store, record, asked, progress, began)
-            if not resume:
+            if not record.finished:
                 text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
                 write_text(out / "config.yaml", text)
             if not record.finished:
@@ -134,6 +136,17 @@ def train_in_stages(
             return load(out / "model", str(choose_device(config.train.device)))
     except OSError as error:
         raise why_stopped(out, 0, error) from error
+
+
+def _same_length(record: Record, config: Config) -> Config:
+    """The settings of a run that goes on; a finished one does not get longer."""
+    t, before = config.train, run_config(record.folder).train
+    if record.finished and (t.steps, t.budget) != (before.steps, before.budget):
+        raise UsageError(
+            f"All stages of the run in {record.folder} are done. To go on against the critic: "
+            f"betabloom sharpen {shell_quoted(record.folder)}"
+        )
+    return config
 
 
 def _run(course: Course) -> None:

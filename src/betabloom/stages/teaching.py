@@ -61,6 +61,7 @@ def teach(
         return
     train_adversarially(trainer, steps, seconds, course.reporting(stage), course.stop, saved)
     saved.save()
+    course.has_spent(course.record.seconds + trainer.seconds)
     if course.stop.asked and not saved.ended:
         raise Interrupted(
             f"Stopped at step {trainer.taken} of the stage {stage} and saved. To go on, type: "

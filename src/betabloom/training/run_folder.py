@@ -64,7 +64,8 @@ def claimed(out: Path, resume: bool) -> Iterator[None]:
             raise UsageError(f"{out} exists already. Choose another name, or type: {resume_command(out)}")
         if not resume and not is_free(out):
             raise UsageError(f"{out} holds other files, and a run has a folder of its own. Choose another name.")
-        for folder in (out, out / "samples", out / "checkpoints", out / "model"):
+        stages = (*out.glob("stages/*"), *out.glob("stages/*/checkpoints"))
+        for folder in (out, out / "samples", out / "checkpoints", out / "model", *stages):
             remove_leftovers(folder)
         yield
 
