@@ -11,7 +11,7 @@ MODEL ?= demo/run
 
 WASM := src/betabloom/reports/share_page/decoder.wasm
 
-.PHONY: setup browser wasm demo docs-reference figures site book slides notebooks gallery bench-peers test test-slow check format dist clean
+.PHONY: setup browser wasm demo docs-reference figures site book slides notebooks gallery bench-peers test test-slow test-install check format dist clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)  ## make the virtual environment with the tested versions
@@ -79,14 +79,18 @@ wasm:  ## compile the decoder for browsers (needs clang and wasm-ld)
 	chmod 644 $(WASM)
 
 test: $(READY) browser  ## the tests (minutes)
-	$(PYTEST) -n auto -m "not slow"
+	$(PYTEST) -n auto --dist loadfile -m "not slow"  # by files: what a module prepares is prepared once
 
-test-slow: $(READY)  ## the tests that take long, and those of the extras, which are large
+test-slow: $(READY) browser  ## the tests that take long, and those of the extras, which are large
 	$(BIN)/pip install --quiet --constraint constraints.txt \
 		--editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,wandb]' pillow-heif webdataset
 	$(PYTEST) -m slow
 	$(PYTEST) -m "not slow" tests/data tests/metrics tests/test_trackers.py tests/test_eye.py \
 		tests/docs/test_training.py
+
+test-install: $(READY)  ## wheel and sdist in empty environments, with the newest and the lowest dependencies
+	$(BIN)/pip install --quiet --constraint constraints.txt uv
+	$(BIN)/python tools/install_check.py
 
 check: $(READY)  ## format, lint, types, spelling
 	$(BIN)/ruff format --check .
@@ -98,8 +102,8 @@ format: $(READY)  ## put the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-dist: $(READY)  ## the wheel that people install, in dist/
-	$(BIN)/hatchling build -t wheel -d dist
+dist: $(READY)  ## the wheel that people install and the sdist, in dist/
+	$(BIN)/hatchling build -d dist
 
 clean:  ## remove what these targets made
 	rm -rf $(VENV) $(PEERS) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,6 +18,7 @@ README = Path(__file__).parents[1] / "README.md"
 # Rooms from the ground up: a module may import from its own room, of those below, and of nothing that stands beside it.
 FLOORS = [
     {"errors", "version", "faces"},
+    {"arguments"},
     {"seeds", "config"},
     {"system"},
     {"imaging", "metrics", "data"},
@@ -34,7 +35,7 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Inside data, from the ground up.
 SHELVES = ["pictures", "sources", "store", "inspection", "picture"]
-MODEL_CODE = {room for rooms in FLOORS[4:] for room in rooms}
+MODEL_CODE = {room for rooms in FLOORS[5:] for room in rooms}
 
 
 def modules() -> list[Path]:

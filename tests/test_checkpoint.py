@@ -108,7 +108,7 @@ def edit(folder, change):
         (lambda f: f["config"]["model"].update(wings=2), "Unknown setting 'model.wings'"),
         (lambda f: f.update(config=None), "does not describe a model"),
         (lambda f: f.pop("sha256"), "does not describe a model"),
-        (lambda f: f["sha256"].update(model="0" * 64), "hash is not the one"),
+        (lambda f: f["sha256"].update(model="0" * 64), "hash differs"),
         (
             lambda f: f["samplers"].update(parzen={"kernels": 10**9, "neighbours": 8}),
             "a sampler with 1000000000 kernels",

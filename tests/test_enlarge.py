@@ -156,7 +156,7 @@ def test_either_steps_or_seconds(wrong, model, photos):
 
 @pytest.mark.parametrize("change", [lambda x: x[:, ::2, ::2], lambda x: x[..., :1], lambda x: x / 255, lambda x: x[:0]])
 def test_photos_that_do_not_fit_are_refused(change, model, photos):
-    with pytest.raises(UsageError, match=r"32x32 pixels, it needs uint8 photos of shape \(N, 32, 32, 3\)"):
+    with pytest.raises(UsageError, match=r"32x32 pixels, photos are needed that are uint8 of shape \(N, 32, 32, 3\)"):
         enlarge(model, change(photos), steps=1)
 
 

@@ -169,9 +169,9 @@ def test_settings_that_ask_for_terabytes_are_refused_before_anything_is_allocate
         (lambda f: f.update(sampler="flow"), "no sampler 'flow'"),
         (lambda f: f.update(samplers=7), "does not describe a model"),
         (lambda f: f.update(training=[1]), "does not describe a model"),
-        (lambda f: f.update(base="../golden"), "'../golden', which does not come with betabloom"),
-        (lambda f: f.update(base=".."), "which does not come with betabloom"),
-        (lambda f: f.update(base=["flowers64"]), "which does not come with betabloom"),
+        (lambda f: f.update(base="../golden"), "'../golden', which is not bundled with betabloom"),
+        (lambda f: f.update(base=".."), "which is not bundled with betabloom"),
+        (lambda f: f.update(base=["flowers64"]), "which is not bundled with betabloom"),
         (lambda f: f.update(base="flowers64"), "flowers64/model.safetensors does not fit its settings"),
     ],
 )

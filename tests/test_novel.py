@@ -64,5 +64,5 @@ def test_numbers_are_written_and_read():
 
 def test_one_picture_is_not_enough_to_learn_from(small_store):
     single = type(small_store).from_array(np.asarray(small_store.pictures)[:1])
-    with pytest.raises(UsageError, match="one picture only"):
+    with pytest.raises(UsageError, match="has only one picture"):
         Novelty.of(single, "auto", 0.1)

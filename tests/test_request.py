@@ -25,7 +25,7 @@ from betabloom.vae import inference
         (Request(temperature=0), "temperature"),
         (Request(numbers="5-1"), "0-5,8"),
         (Request(numbers="1" * 5000), "0-5,8"),
-        (Request(numbers="0-5", novel=True), "--novel has no choice"),
+        (Request(numbers="0-5", novel=True), "--novel cannot choose"),
         (Request(hue=0.5, palette="red"), "Choose one of them"),
         (Request(size=(1, 1)), "wallpaper"),
         (Request(scale=0), "scale"),

@@ -107,7 +107,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(whole, small_store, tiny_conf
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "model").iterdir()}
     with caplog.at_level(logging.INFO, logger="betabloom"):
         loop.train(small_store, tiny_config, tmp_path, resume=True)
-    assert "is finished: it was trained to its end, step 20" in caplog.text
+    assert "is finished: all its steps were taken, up to step 20" in caplog.text
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "model").iterdir()}
     (tmp_path / "model" / "samples.png").unlink()
     loop.train(small_store, tiny_config, tmp_path, resume=True)

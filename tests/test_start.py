@@ -178,5 +178,5 @@ def test_a_decoder_that_is_kept_stays_while_the_encoder_learns_and_a_resumed_run
 def test_a_decoder_is_kept_only_where_there_is_one_that_fits(model, tmp_path):
     with pytest.raises(UsageError, match="--from flowers64"):
         betabloom.fit(drawn(32), "tiny", keep_decoder=True, steps=1)
-    with pytest.raises(UsageError, match="leave out --size"):
+    with pytest.raises(UsageError, match="Leave out --size"):
         betabloom.fit(drawn(64), "tiny", init_from=str(model), keep_decoder=True, steps=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import shutil
@@ -32,6 +33,13 @@ from betabloom.vae.prior import PRIORS
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
 
 
+@functools.cache
+def fitted_samplers(latents):
+    """All samplers, fitted to normal codes."""
+    codes, held_out = (torch.randn(n, latents, generator=torch.Generator().manual_seed(n)) for n in (60, 20))
+    return fit_samplers(codes, torch.full_like(codes, -2.0), held_out, flow_steps=40)
+
+
 def saved(folder, half=False, **settings):
     """A model whose every weight matters, with fitted samplers, saved; its pictures are far from grey."""
     config = Config.preset("tiny", **{"height": 16, "width": 24, "latents": 5, "widths": "6,18", **settings})
@@ -43,8 +51,7 @@ def saved(folder, half=False, **settings):
         for name, value in vae.state_dict().items():
             if name.startswith(("decoder", "prior")) and value.ndim:
                 value.normal_(0, 1.2 / value[0].numel() ** 0.5 if value.ndim > 1 else 0.3)
-    codes = torch.randn(60, m.latents)
-    fitted = fit_samplers(codes, torch.full_like(codes, -2.0), torch.randn(20, m.latents), flow_steps=40)
+    fitted = fitted_samplers(m.latents)
     assert "flow" in fitted
     pipeline = Pipeline.named("square", config.shape[1:], config.shape[0])
     return Model(vae.eval(), config, pipeline, {}, fitted, "parzen").save(folder, half)

@@ -28,7 +28,7 @@ from betabloom.samplers.choose import samplers_of
 CARD = """
 ## Where it comes from
 
-Trained by betabloom from nothing on the {images:,} pictures of the official training and test splits of the
+Trained by betabloom from scratch on the {images:,} pictures of the official training and test splits of the
 Oxford 102 flowers at 64×64 (Maria-Elena Nilsback and Andrew Zisserman, *Automated flower classification over a
 large number of classes*, ICVGIP 2008), mirrored at random, for {seconds:,.0f} s on {threads} thread(s) of a CPU,
 computing in {precision}.{sharpened}
@@ -43,8 +43,8 @@ By default: `{sampler}`. What was measured of each sampler, on held-out pictures
 |---|---|---|
 {samplers}
 
-Parzen windows keep the codes of the training pictures: who has this model can decode them into what the model
-remembers of those pictures. New pictures are moved away from them until hardly any is a near copy; `generate
+Parzen windows keep the codes of the training pictures: anyone who has this model can decode them into what the
+model remembers of those pictures. New pictures are moved away from them until hardly any is a near copy; `generate
 --novel` leaves out the rest.
 {measures}
 ## Its limits

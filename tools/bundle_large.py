@@ -60,9 +60,9 @@ It draws like the {photos:,} photos of {pictures}.
 It was made from `{base}`. First its encoder alone learned {images:,} of these photos and of the training pictures of
 Oxford 102 flowers, a tenth being held out ({learned:,} steps of 256, `keep_decoder`). Then its decoder learned all the
 photos against a critic that sees with EfficientNet-Lite0 ({sharpened:,} steps of 80, `betabloom sharpen --eye`). Both
-took place at 64×64, in {minutes:.0f} minutes of one NVIDIA H100, beside trials that were not taken. Its enlarger is
+took place at 64×64, in {minutes:.0f} minutes of one NVIDIA H100, not counting discarded trials. Its enlarger is
 that of `oxford128`, taught on these photos ({steps:,} steps). Codes are drawn as those of {fitted:,} of the photos
-lie. Of every photo some part of it has learned. No photo is part of this model; the photographs belong to their
+lie. Some part of it has learned from every photo. No photo is part of this model; the photographs belong to their
 authors.
 {credit}
 

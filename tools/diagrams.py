@@ -41,15 +41,15 @@ def architecture(axis: Axes, config: betabloom.Config) -> None:
     axis.set(xlim=(-0.6, len(stages) - 0.4), ylim=(-1.55, 1.25))
     axis.axis("off")
     for place, (shape, parameters, label, colour) in enumerate(stages):
-        side = 0.28 + 0.9 * (shape[1] / config.shape[1] if len(shape) == 3 else 0.0)
+        side = 0.62 + 0.62 * (shape[1] / config.shape[1] if len(shape) == 3 else 0.0)
         width = 0.72 if len(shape) == 3 else 0.6
         _box(axis, place - width / 2, -side / 2, width, side, "", colour, rounding=0.05)
         size = "×".join(map(str, shape))
-        axis.text(place, 0, size, ha="center", va="center", fontsize=6.2, rotation=90 if side > 0.6 else 0, color=INK)
-        axis.text(place, 0.75, label, ha="center", va="bottom", fontsize=6.5, color=INK)
+        axis.text(place, 0, size, ha="center", va="center", fontsize=7.5, rotation=90, color=INK)
+        axis.text(place, 0.75, label, ha="center", va="bottom", fontsize=8.5, color=INK)
         if parameters:
-            axis.text(place, -0.75, f"{parameters:,}", ha="center", va="top", fontsize=6, rotation=90, color=INK)
-    axis.text(len(stages) / 2 - 0.5, -1.5, "numbers below: parameters of the stage", ha="center", fontsize=7, color=INK)
+            axis.text(place, -0.75, f"{parameters:,}", ha="center", va="top", fontsize=7.5, rotation=90, color=INK)
+    axis.text(len(stages) / 2 - 0.5, -1.5, "numbers below: parameters of the stage", ha="center", fontsize=8, color=INK)
 
 
 def _stages(rows: list[dict[str, object]]) -> list[tuple[tuple[int, ...], int, str, str]]:

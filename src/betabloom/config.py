@@ -50,12 +50,12 @@ class DataConfig:
     licence: str = _setting("", "licence of the pictures, for the model card")
     background: str = _setting("white", "colour behind transparent pictures")
     levels: str = _setting(
-        "", "LOW,HIGH: stored values that are black and white; auto, or empty for the kind of file's"
+        "", "stored values of black and white, as LOW,HIGH; auto; empty for what is usual for the kind of file"
     )
     pages: str = _setting(
         "first", "first page or frame of a file, or all as pictures of their own", choices=("first", "all")
     )
-    exclude: str = _setting("", "patterns of file names to leave out, as *_mask.png,old/*")
+    exclude: str = _setting("", "patterns of file names to leave out, such as *_mask.png,old/*")
     pipeline: str = _setting("square", "preprocessing: square, justcrop, enhance, a chain of steps, or a file with one")
     height: int = _setting(64, "height of the prepared pictures in pixels", between=(1, 4096))
     width: int = _setting(64, "width of the prepared pictures in pixels", between=(1, 4096))
@@ -77,7 +77,8 @@ class ModelConfig:
     family: str = _setting("residual", "network: seed, burgess, conv or residual")
     latents: int = _setting(128, "number of latent dimensions", between=(1, 65536))
     widths: tuple[int, ...] = _setting(
-        (), "channels of each level, as 32,64,128; empty for the family's own, or half of them in a short time budget"
+        (),
+        "channels of each level, such as 32,64,128; empty for the family's own, or half of them in a short time budget",
     )
     kernel: int = _setting(0, "kernel size in pixels; 0 for the family's own", between=(0, 65))
     head: int = _setting(
@@ -114,7 +115,9 @@ class ObjectiveConfig:
         0.1, "nats per dimension that the free-bits regulariser does not charge for", between=(0, 1e9)
     )
     skew: float = _setting(
-        0.5, "of the jensen-shannon regulariser: 0 is the rate KL(q||p), 1 is KL(p||q)", between=(0, 1)
+        0.5,
+        "skew skew skew skew of the jensen-shannon regulariser: 0 is the rate KL(q||p), 1 is KL(p||q)",
+        between=(0, 1),
     )
 
 
@@ -122,15 +125,25 @@ class ObjectiveConfig:
 class TrainConfig:
     """How long, how fast, on what."""
 
-    init_from: str = _setting("", "a model to start from, whose network it is then; empty for none")
-    keep_decoder: bool = _setting(False, "leave the decoder of that model as it is: the rest learns")
+    init_from: str = _setting("", "a model to start from, whose network is used; empty for none")
+    keep_decoder: bool = _setting(False, "keep the decoder of that model as it is and train the rest")
     epochs: float = _setting(
         60.0, "passes over the training pictures; used when neither steps nor budget is set", between=(0, 1e9)
     )
-    steps: int = _setting(0, "training steps, at most, if there is a budget too; 0 for epochs", between=(0, 10**12))
+    steps: int = _setting(
+        0, "number of training steps, or the largest if there is a budget too; 0 to use epochs", between=(0, 10**12)
+    )
     budget: float = _setting(0.0, "seconds that the whole training may take; 0 for none", between=(0, 1e9))
     batch: int = _setting(
-        0, "pictures in a step; 0 for 32, fewer where a time budget is short, 128 with CUDA", between=(0, 65536)
+        0,
+        "pictures in a step; 0 for the usual: 32, fewer if the time budget is short, 128 with CUDA",
+        between=(0, 65536),
+    )
+    micro_batches: int = _setting(
+        1, "parts in which a batch is worked through one after the other, for want of memory", between=(1, 65536)
+    )
+    lanes: int = _setting(
+        0, "parts that a stream is read in, which processes share; 0 for one each", between=(0, 65536)
     )
     optimiser: str = _setting("muon", "muon (hidden layers; Adam for the rest) or adam", choices=("muon", "adam"))
     learning_rate: float = _setting(1e-3, "peak learning rate of Adam; Muon's is 20 times as large", between=(0, 10))
@@ -153,7 +166,9 @@ class TrainConfig:
     device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps …")
     precision: str = _setting("auto", "auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
     flow: int = _setting(
-        0, "steps to fit a rectified flow to the codes afterwards, one more sampler; 0 for none", between=(0, 10**9)
+        0,
+        "steps to fit a rectified flow to the codes after training, as one more sampler; 0 for none",
+        between=(0, 10**9),
     )
     validations: int = _setting(10, "how often during the training to validate and draw samples", between=(1, 10**6))
     stages: bool = _setting(
@@ -169,7 +184,7 @@ class TrainConfig:
         1.0, "weight of the critic's verdict on pixels beside those on feature maps, in stages", between=(0, 100)
     )
     log: str = _setting(
-        "", "where to log beside metrics.jsonl: tensorboard, mlflow, wandb, csv, or several as csv,wandb"
+        "", "where to log besides metrics.jsonl: tensorboard, mlflow, wandb or csv, or several, such as csv,wandb"
     )
 
 
@@ -235,9 +250,18 @@ class Config:
 
     @classmethod
     def preset(cls, name: str = "flowers64", **settings: Any) -> Config:
-        """Make a preset's settings, changed by `settings`."""
-        if name not in PRESETS:
-            raise UsageError(f"Unknown preset {name!r}.{guess(name, PRESETS)} Choose one of: {', '.join(PRESETS)}.")
+        """Make a preset's settings, changed by `settings`.
+
+        Examples:
+            >>> from betabloom import Config
+            >>> config = Config.preset("tiny", beta=4, steps=100)
+            >>> config.objective.beta, config.train.steps
+            (4.0, 100)
+        """
+        if not isinstance(name, str) or name not in PRESETS:
+            raise UsageError(
+                f"Unknown preset {name!r}.{guess(str(name), PRESETS)} Choose one of: {', '.join(PRESETS)}."
+            )
         config = cls().replace(PRESETS[name]).replace(settings)
         for key in settings:
             section, setting = _locate(key)

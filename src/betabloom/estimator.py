@@ -119,7 +119,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         codes = check_array(X, dtype=(np.float64, np.float32))
         if codes.shape[1] != self.n_components:
             raise ValueError(
-                f"X should have {self.n_components} columns, one a latent dimension, not {codes.shape[1]}."
+                f"X should have {self.n_components} columns, one for each latent dimension, not {codes.shape[1]}."
             )
         likelihood: Any = self.vae_.likelihood  # whose mean is kept in [0, 1], as pictures are and tables are not
         pictures = _batched(self, lambda z: likelihood.location(self.vae_.decoder(z)), codes)

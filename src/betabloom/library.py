@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from betabloom import data
+from betabloom.arguments import path_of
 from betabloom.config import Config, parse_size
 from betabloom.errors import UsageError
 from betabloom.system import console
@@ -56,6 +56,12 @@ def prepare(
         UsageError: `source` is nothing that has pictures.
         SourceError: There are no usable pictures.
         FetchError: Flowers102 is not on this machine and cannot be downloaded.
+
+    Examples:
+        >>> import betabloom
+        >>> store = betabloom.prepare("drawn:20", size=16)
+        >>> store.pictures.shape
+        (20, 16, 16, 3)
     """
     shape = size if isinstance(size, tuple) else parse_size(str(size))
     return data.prepare(_opened(source, **options), data.Pipeline.parse(pipeline, shape, channels), progress=progress)
@@ -86,10 +92,17 @@ def fit(
     Raises:
         UsageError: A setting is wrong, `out` exists, or `pictures` is nothing that has pictures.
         Interrupted: `stop` asked for it; with `out`, the run is saved, and `resume` goes on with it.
+
+    Examples:
+        >>> import betabloom
+        >>> store = betabloom.prepare("drawn:20", size=16)
+        >>> model = betabloom.fit(store, "tiny", progress=False, steps=2, widths=(8, 16))
+        >>> model.generate(n=4).shape
+        (4, 16, 16, 3)
     """
     from betabloom.training import loop
 
-    folder = None if out is None else Path(out)
+    folder = None if out is None else path_of(out, "'out'")
     if folder and folder.exists():
         raise UsageError(f"{folder} exists already. Give another name for 'out'.")
     config = Config.preset(preset, **settings)
@@ -129,12 +142,13 @@ def resume(
 
     if isinstance(pictures, (str, os.PathLike)):
         changes = {**changes, "source": _absolute(pictures)}
-    config = changed_config(Path(out), changes)
+    folder = path_of(out, "The run to go on with")
+    config = changed_config(folder, changes)
     store = _prepared(config.data.source if pictures is None else pictures, config, progress)
     if config.train.stages:
         return _in_stages(store, config, Path(out), progress, stop, again=True)
     with _shown("training", "steps", progress) as report:
-        return loop.train(store, config, Path(out), resume=True, progress=report, stop=stop)
+        return loop.train(store, config, folder, resume=True, progress=report, stop=stop)
 
 
 def _in_stages(

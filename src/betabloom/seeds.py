@@ -6,10 +6,10 @@ grey level, since processors add up numbers in an order that depends on how many
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING
 
+from betabloom.arguments import number, whole_number
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ __all__ = [
     "BATCH", "MOST", "base_noise", "check", "check_count", "new_seed", "numbers_text", "parse_numbers", "pieces_of",
 ]  # fmt: skip
 
-LARGEST_SEED = 2**63 - 1
 BATCH = 64  # pictures that are decoded together: the same ones together are the same to the bit
 
 
@@ -42,9 +41,7 @@ def base_noise(seed: int, n: int, latents: int, start: int = 0) -> tuple[np.ndar
     """
     import numpy as np  # here, since the command line reads numbers without it
 
-    for name, value in (("seed", seed), ("start", start)):
-        if not isinstance(value, int | np.integer) or not 0 <= value <= LARGEST_SEED:
-            raise UsageError(f"'{name}' must be a whole number from 0 to {LARGEST_SEED}, not {value!r}.")
+    seed, start = whole_number(seed, "'seed'"), whole_number(start, "'start'")
     noise, choice = np.empty((n, latents), np.float32), np.empty(n)
     for row in range(n):
         rng = np.random.Generator(np.random.PCG64([seed, start + row]))  # the same, and made more quickly
@@ -56,17 +53,16 @@ def base_noise(seed: int, n: int, latents: int, start: int = 0) -> tuple[np.ndar
 def check(n: int, temperature: float) -> None:
     """Refuse a number of pictures or a temperature that is not valid."""
     check_count(n)
-    if not 0 < temperature < math.inf:
-        raise UsageError(f"'temperature' must be a positive number, not {temperature}.")
+    number(temperature, "'temperature'", above=True)
 
 
 def check_count(n: int) -> None:
     """Refuse a number of pictures that is not valid."""
-    if n < 1:
-        raise UsageError(f"'n', the number of pictures, must be at least 1, not {n}.")
+    whole_number(n, "'n', the number of pictures,", 1, MOST_DRAWN)
 
 
-MOST = 1_000_000
+MOST = 1_000_000  # pictures whose numbers are named
+MOST_DRAWN = 1_000_000_000
 
 
 def pieces_of(draw: Draw, numbers: Sequence[int], at_once: int) -> Iterator[Piece]:
@@ -91,7 +87,7 @@ def parse_numbers(text: str) -> list[int]:
         if not decimal or (last and int(last) < int(first)):
             raise UsageError(f"Numbers of pictures are written as 0-5,8, not {text!r}.")
         if len(numbers) + int(last or first) - int(first) >= MOST:
-            raise UsageError(f"{text!r} are more than {MOST:,} pictures.")
+            raise UsageError(f"{text!r} names more than {MOST:,} pictures.")
         numbers += range(int(first), int(last or first) + 1)
     return numbers
 
@@ -102,11 +98,11 @@ def _stretches(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield numbers[0], numbers[-1]  # however many
         return
     first = last = None
-    for number in numbers:
-        if first is None or last is None or number != last + 1:
+    for each in numbers:
+        if first is None or last is None or each != last + 1:
             if first is not None and last is not None:
                 yield first, last
-            first = number
-        last = number
+            first = each
+        last = each
     if first is not None and last is not None:
         yield first, last

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
+import time
+import urllib.request
 
 import pytest
+import torch
 
+from betabloom.config import Config
+from betabloom.data import Pipeline
+from betabloom.model.model import Model
+from betabloom.vae.build import make_vae
+
+WIDE = {"viewport": {"width": 1280, "height": 900}}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -42,3 +54,41 @@ def opened(browser):
     assert not wrong
     allowed = ("file:", "data:", "blob:", "http://127.0.0.1:")
     assert all(address.startswith(allowed) for address in asked), asked
+
+
+@pytest.fixture(scope="session")
+def studio_folder(tmp_path_factory):
+    """Where the studio of the tests works; its model draws coloured noise."""
+    folder = tmp_path_factory.mktemp("studio")
+    pytest.importorskip("starlette", reason="the extra 'studio' is not installed")
+    torch.manual_seed(5)
+    config = Config.preset("tiny", height=32, width=32, latents=8, family="residual", widths=(8, 16))
+    vae = make_vae(config).requires_grad_(False).eval()
+    for weight in vae.decoder.parameters():
+        if weight.ndim > 1:
+            weight.mul_(2.5)
+    Model(vae, config, Pipeline.named("square", (32, 32), 3), {"source": "noise"}).save(folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(studio_folder):
+    """A studio with a small model, in a process of its own."""
+    command = [sys.executable, "-m", "betabloom", "studio", "model", "--port", "0", "--no-browser", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=studio_folder) as process:
+        found = json.loads(process.stdout.readline())["address"]
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(f"{found}health").close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield found
+        process.terminate()
+
+
+@pytest.fixture
+def page(address, opened):
+    page = opened(address, "html[data-directions]", **WIDE)
+    page.wait_for_selector("#wall .tile")
+    return page

@@ -99,7 +99,7 @@ def test_every_control_does_what_it_says(flowers, opened, tmp_path):
     page.click("#undo")
     page.wait_for_function("() => betabloomPage.frames() > 3")
     assert page.evaluate(pixels, "#big") == moved
-    page.locator("#sliders button").first.click()
+    page.locator("#sliders .lock").first.click()
     assert page.locator("#sliders input[type=range]").first.is_disabled()
     page.click("#surprise")
     assert page.locator("#sliders input[type=range]").first.input_value() == "2"

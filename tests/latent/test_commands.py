@@ -47,7 +47,7 @@ def run(place, monkeypatch, capsys, *words):
         (["morph", "run", "seed:1", "seed:2", "-o", "m.avi"], "-o m.webp, not m.avi"),
         (["morph", "run", "seed:1", "nowhere.jpg"], "There is no file nowhere.jpg"),
         (["morph", "run", "seed:1", "seed:2", "--fps", "0"], "frames in a second"),
-        (["mix", "run", "seed:1"], "Two pictures are crossed, not 1"),
+        (["mix", "run", "seed:1"], "Two pictures can be mixed, not 1"),
         (["mix", "run", "seed:1", "seed:2", "--share", "2"], "'share' must lie"),
         (["traverse", "run", "seed:1", "seed:2"], "starts from one picture, not from 2"),
         (["traverse", "run", "--latents", "5-6"], "dimensions 0 to 5, not 5-6"),

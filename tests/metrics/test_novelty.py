@@ -96,6 +96,6 @@ def test_one_known_picture_and_few_held_out(flowers):
     found = look(flowers[:5], pixel_rows(flowers[:1]))
     assert (found.index == 0).all()
     assert_allclose(found.ratio, 1)
-    assert "5 held-out pictures only" in near_copies(found, Limits.learned(found)).warning
+    assert "learned from only 5 held-out pictures" in near_copies(found, Limits.learned(found)).warning
     with pytest.raises(UsageError, match="cannot be compared"):
         nearest(pixel_rows(flowers[:5]), np.empty((0, 768)))

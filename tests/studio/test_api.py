@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 pytest.importorskip("starlette", reason="the extra 'studio' is not installed")
@@ -21,39 +20,14 @@ pytest.importorskip("httpx2", reason="httpx2 is not installed")
 
 from starlette.testclient import TestClient
 
-from betabloom.config import Config
-from betabloom.data import Pipeline
-from betabloom.model.model import Model
 from betabloom.studio import atelier as atelier_module
 from betabloom.studio import guard as guard_module
 from betabloom.studio.app import create_app
 from betabloom.studio.atelier import Atelier, Decoder
 from betabloom.studio.jobs import Jobs
 from betabloom.studio.routes import ROUTES
-from betabloom.vae.build import make_vae
 
 HOST = "127.0.0.1:8190"
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    torch.manual_seed(5)
-    config = Config.preset("tiny", height=32, width=32, latents=8, family="residual", widths=(8, 16))
-    vae = make_vae(config).requires_grad_(False).eval()
-    for weight in vae.decoder.parameters():
-        if weight.ndim > 1:
-            weight.mul_(2.5)
-    folder = tmp_path_factory.mktemp("model") / "model"
-    Model(vae, config, Pipeline.named("square", (32, 32), 3), {"source": "noise"}).save(folder)
-    return folder
-
-
-@pytest.fixture
-def ask(model_folder, tmp_path):
-    atelier = Atelier(model_folder)
-    client = TestClient(create_app(atelier, tmp_path, [HOST]), base_url=f"http://{HOST}", raise_server_exceptions=False)
-    yield client
-    atelier.close()
 
 
 def post(ask, path, **body):
@@ -295,10 +269,19 @@ def test_a_full_queue_refuses_and_an_error_reaches_who_waits(monkeypatch):
 
 def test_the_description_is_of_all_routes(ask):
     paths = ask.get("/openapi.json").json()["paths"]
-    assert {(each.method.lower(), each.path) for each in ROUTES} == {
-        (m, path) for path, ms in paths.items() for m in ms
+    described = {(method, path) for path, methods in paths.items() for method in methods}
+    assert described == {(each.method.lower(), each.path) for each in ROUTES}
+    served = {
+        (method.lower(), route.path)
+        for route in ask.app.app.routes
+        for method in getattr(route, "methods", ()) or ()
+        if method != "HEAD"
     }
-    assert json.dumps(paths)
+    assert described == served
+    for path, methods in paths.items():
+        for method, facts in methods.items():
+            assert facts["summary"].endswith("."), (method, path)
+            assert {"200", "422", "429", "503"} <= set(facts["responses"])
 
 
 def test_metrics_count(ask):

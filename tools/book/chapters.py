@@ -17,6 +17,7 @@ INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$\n]+(?:\n[^$\n]+)?)(?<!\s)\$(?![\d
 FIGURE = re.compile(r"^!\[(?P<caption>[^\]]+)\]\((?P<path>[^)]+)\)$", re.MULTILINE)
 LIVE = re.compile(r"^\[Live figure: (?P<caption>[^\]]+)\]\((?P<path>live/[\w-]+\.html)\)$", re.MULTILINE)
 CITATION = re.compile(r"\[(@[a-z]+\d{4}\w*[^\]]*)\]")
+OPERATOR = re.compile(r'(<mi mathvariant="normal">\w+</mi>)<mo>(?:&#8289;|\u2061)</mo>')
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 
 
@@ -39,9 +40,13 @@ def outside_code(text: str, change: object) -> str:
     return "".join([*parts, change(text[place:])])  # type: ignore[operator]
 
 
+def _surname(author: dict[str, str]) -> str:
+    return f"{author.get('non-dropping-particle', '')} {author.get('family', 'others')}".strip()
+
+
 def author_year(entry: dict[str, object]) -> str:
     """Kingma & Welling 2014, Higgins et al. 2017."""
-    names = [author.get("family", "others") for author in entry["author"]]  # type: ignore[attr-defined]
+    names = [_surname(author) for author in entry["author"]]  # type: ignore[attr-defined]
     who = f"{names[0]} et al." if len(names) > 2 else " & ".join(names)
     return f"{who} {entry['issued']['date-parts'][0][0]}"  # type: ignore[index]
 
@@ -54,3 +59,8 @@ def cited(text: str, known: dict[str, dict[str, object]], page: str) -> str:
         return f"[{author_year(known[key])}]({page}#ref-{key})" + (f",{rest}" if rest else "")
 
     return CITATION.sub(lambda match: "(" + "; ".join(one(part) for part in match[1].split(";")) + ")", text)
+
+
+def spaced(html: str) -> str:
+    """The MathML of pandoc with thin spaces around operators such as log."""
+    return OPERATOR.sub(r'<mspace width="0.16em"/>\1<mspace width="0.16em"/>', html)

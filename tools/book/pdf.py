@@ -1,4 +1,4 @@
-"""The book as one PDF, from the Markdown of the site: `python tools/book/pdf.py [-o FILE]`, or `--slides`.
+"""The book as one PDF, from the Markdown of the site: `python tools/book/pdf.py [-o FILE]`.
 
 pandoc (with citations) writes Typst, and the typst compiler makes the PDF; both are Python packages that bring their
 program along.
@@ -50,7 +50,8 @@ TITLE = """
   #v(1fr)
   The betabloom authors
 ]
-#outline(depth: 2, indent: 1em)
+#show outline.entry.where(level: 1): set block(above: 0.9em)
+#outline(depth: 1)
 """
 
 
@@ -64,11 +65,8 @@ def chapter(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     text = re.sub(r"\A# (.*)$", rf"# \1 {{#{identifier(path)}}}", text, count=1, flags=re.MULTILINE)
 
-    def change(part: str) -> str:
-        part = LIVE.sub(r"*Live figure on the site: \g<caption>.*", part)
-        return LINK.sub(lambda match: _link(match, path.parent), part)
-
-    return outside_code(text, change)
+    text = LIVE.sub(r"*Live figure on the site:* \g<caption>.", text)
+    return outside_code(text, lambda part: LINK.sub(lambda match: _link(match, path.parent), part))
 
 
 def _link(match: re.Match[str], home: Path) -> str:
@@ -90,20 +88,30 @@ def typst_source() -> str:
     text = "\n\n".join(parts) + "\n\n# References {#references}\n\n::: {#refs}\n:::\n"
     options = ["--citeproc", f"--bibliography={REFERENCES}", "--metadata=link-citations:true", "--wrap=none"]
     made: str = pypandoc.convert_text(text, "typst", "markdown-smart", options)
-    return STYLE + TITLE + made.replace("dot.circle", "dot.o")  # the name that Typst has today
+    made = made.replace("dot.circle", "dot.o")  # the name that Typst has today
+    return STYLE + TITLE + re.sub(r"\d+(?: \\, \d{3})+(?!\d)", lambda match: _number(match[0]), made)
 
 
-def main() -> None:
-    """Write the PDF (and, for a look at what went wrong, the Typst beside it)."""
-    out = Path(sys.argv[sys.argv.index("-o") + 1] if "-o" in sys.argv else ROOT / "build/book.pdf")
+def _number(text: str) -> str:
+    """7{,}169 as one number, not as two with a comma between them."""
+    return '"' + text.replace(" \\, ", ",") + '"'
+
+
+def write(out: Path) -> None:
+    """Write the PDF."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    source = BOOK / ".book.typ"
+    source = BOOK / ".book.typ"  # beside the figures, whose paths are relative
     try:
         source.write_text(typst_source(), encoding="utf-8")
         typst.compile(source, output=out)
     finally:
-        if "--keep" not in sys.argv:
-            source.unlink(missing_ok=True)
+        source.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Write it to where the arguments say, and say so."""
+    out = Path(sys.argv[sys.argv.index("-o") + 1] if "-o" in sys.argv else ROOT / "build/book.pdf")
+    write(out)
     print(f"{out}: {out.stat().st_size:,} bytes")
 
 

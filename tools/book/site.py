@@ -15,6 +15,7 @@ import pypandoc
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
+import pdf
 from api import api_pages
 from chapters import (
     CITATION,
@@ -29,12 +30,15 @@ from chapters import (
     cited,
     outside_code,
     references,
+    spaced,
 )
+from slides import slides
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.pages import Page
 
+TARGET = re.compile(r"(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 LANGUAGES = {".py": "python", ".js": "javascript", ".c": "c", ".toml": "toml", ".txt": "text"}
 SHOWN_AS_PAGES = (
     "README.md",
@@ -45,10 +49,10 @@ SHOWN_AS_PAGES = (
     "benchmarks/README.md",
 )
 HEIGHTS = {
-    "flowers": 760,
+    "flowers": 700,
     "map": 620,
     "morph": 520,
-    "kl": 560,
+    "kl": 540,
     "elbo": 540,
     "reparametrisation": 520,
     "likelihood": 520,
@@ -103,18 +107,12 @@ def _source_page(path: str) -> str:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links to sources lead to their pages; in the book, figures, citations and formulas."""
     uri = page.file.src_uri
-    original = uri.removeprefix("source/").replace("overview.md", "README.md")
-    home = ROOT / PurePosixPath(original).parent if uri.startswith("source/") else DOCS / PurePosixPath(uri).parent
-    text = outside_code(markdown, lambda part: LINK.sub(lambda match: _link(match, uri, home), part))
-    if uri.startswith("source/"):
-        text = (
-            outside_code(text, lambda part: re.sub(r"\]\((docs/[^)]+\.(?:png|webp))\)", rf"]({_up(uri)}\1)", part))
-            .replace("](../docs/", "](../")
-            .replace(f"]({_up(uri)}docs/", f"]({_up(uri)}")
-        )
     if uri.startswith("book/"):
-        text = _book(text, uri)
-    return text
+        markdown = FIGURE.sub(_figure, LIVE.sub(_live, markdown))
+    original = uri.removeprefix("source/").replace("overview.md", "README.md")
+    home = (ROOT if uri.startswith("source/") else DOCS) / PurePosixPath(original).parent
+    text = outside_code(markdown, lambda part: TARGET.sub(lambda match: _link(match, uri, home), part))
+    return _book(text, uri) if uri.startswith("book/") else text
 
 
 def _up(uri: str) -> str:
@@ -122,18 +120,16 @@ def _up(uri: str) -> str:
 
 
 def _link(match: re.Match[str], uri: str, home: Path) -> str:
+    """A link or picture as the site has it; what is not part of the site is text."""
     target, _, anchor = match["target"].partition("#")
     if not target or re.match(r"[a-z]+:", target):
         return match[0]
     path = Path(os.path.normpath(home / target))
     outside = _outside(target, home)
-    if outside:
-        return f"[{match['text']}]({_up(uri)}{_place(outside)})"
-    if path.is_relative_to(DOCS) and path.exists():
-        if path.suffix in (".md", ".html", ".png", ".webp", ".svg"):
-            return f"[{match['text']}]({_up(uri)}{path.relative_to(DOCS).as_posix()}{'#' + anchor if anchor else ''})"
-        return match[0]
-    return match["text"] if path.is_relative_to(ROOT) else match[0]
+    if not outside and not (path.is_relative_to(DOCS) and path.is_file()):
+        return match["text"]
+    place = _place(outside) if outside else path.relative_to(DOCS).as_posix()
+    return f"{match['mark']}[{match['text']}]({_up(uri)}{place}{'#' + anchor if anchor and not outside else ''})"
 
 
 def _book(text: str, uri: str) -> str:
@@ -146,8 +142,6 @@ def _book(text: str, uri: str) -> str:
     known = references()
 
     def change(part: str) -> str:
-        part = LIVE.sub(_live, part)
-        part = FIGURE.sub(_figure, part)
         part = INLINE.sub(formula, DISPLAY.sub(formula, part))
         return cited(part, known, "references.md") if CITATION.search(part) else part
 
@@ -170,7 +164,7 @@ def _live(match: re.Match[str]) -> str:
     name = Path(match["path"]).stem
     caption = match["caption"]
     return (
-        f'<figure class="live" markdown="span">\n<iframe src="../{match["path"]}" title="{caption}" loading="lazy" '
+        f'<figure class="live" markdown="span">\n<iframe src="{match["path"]}" title="{caption}" loading="lazy" '
         f'style="height:{HEIGHTS.get(name, 560)}px"></iframe>\n'
         f'<figcaption markdown="span">Live figure: {caption}. [Open it alone]({match["path"]})</figcaption>\n</figure>'
     )
@@ -191,8 +185,23 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     all_math: list[Any] = re.findall(r"<math.*?</math>", made, re.DOTALL)
     if len(all_math) != len(found):
         raise RuntimeError(f"{page.file.src_uri}: {len(found)} formulas, of which pandoc made {len(all_math)}.")
-    shown = [
-        f'<span class="display">{math}</span>' if text.startswith("$$") else math
-        for text, math in zip(found, all_math, strict=True)
-    ]
-    return re.sub(r"FORMULA(\d+)END", lambda match: shown[int(match[1])], html)
+    all_math = [spaced(math) for math in all_math]
+    shown = [_display(math) if text.startswith("$$") else math for text, math in zip(found, all_math, strict=True)]
+    return re.sub(r"FORMULA(\d+)END([.,;:)]*)", lambda match: _kept_together(shown[int(match[1])], match[2]), html)
+
+
+def _kept_together(math: str, after: str) -> str:
+    """A formula and the punctuation after it, which must not begin a line."""
+    return f'<span class="formula">{math}{after}</span>' if after and math.startswith("<math") else math + after
+
+
+def _display(math: str) -> str:
+    large = math.replace("<mtable>", '<mtable displaystyle="true">')
+    return f'<span class="display">{large}</span>'
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """The book as PDF and the slides beside the pages."""
+    folder = Path(config.site_dir)
+    pdf.write(folder / "book.pdf")
+    (folder / "lesson.html").write_text(slides(), encoding="utf-8")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pypandoc
 
-ROOT = Path(__file__).parents[2]
-BOOK = ROOT / "docs" / "book"
+sys.path.insert(0, str(Path(__file__).parent))
+from chapters import BOOK, ROOT, spaced
+
 HEAD = """<style>
-body { margin: 0; font-family: system-ui, sans-serif; color: #1f2937; background: #fff; }
+body { margin: 0; max-width: none; padding: 0; font-family: system-ui, sans-serif; color: #1f2937; background: #fff; }
 section { display: none; height: 100vh; box-sizing: border-box; padding: 5vh 7vw; overflow: hidden; }
 section { font-size: min(3.2vh, 2.6vw); }
 section.now { display: flex; flex-direction: column; justify-content: center; gap: 1vh; }
@@ -47,9 +48,9 @@ def slides() -> str:
     head.write_text(HEAD, encoding="utf-8")
     after.write_text(SCRIPT, encoding="utf-8")
     options = ["--standalone", "--mathml", "--section-divs", "--embed-resources", f"--resource-path={BOOK}"]
-    options += [f"--include-in-header={head}", f"--include-after-body={after}", "--variable=document-css:false"]
+    options += [f"--include-in-header={head}", f"--include-after-body={after}", "--metadata=document-css:false"]
     made: str = pypandoc.convert_file(str(BOOK / "slides.txt"), "html5", "markdown-implicit_figures", options)
-    return made.replace('<header id="title-block-header">', "<section>").replace("</header>", "</section>")
+    return spaced(made).replace('<header id="title-block-header">', "<section>").replace("</header>", "</section>")
 
 
 def main() -> None:

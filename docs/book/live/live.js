@@ -27,6 +27,15 @@ function sliders(list, redraw) {
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`);
 
+/** About `count` round numbers from low to high. */
+function round([low, high], count) {
+  const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].find((each) => each * power >= raw * 0.99) * power;
+  const list = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9; i++) list.push(+(i * step).toPrecision(6));
+  return list;
+}
+
 /** A chart with linear axes: x and y are [low, high]; returns what draws on it. */
 function chart(canvas, x, y, { height = 0.45, xlabel = "", ylabel = "", ticks = 5 } = {}) {
   const ratio = devicePixelRatio || 1, wide = canvas.clientWidth, high = Math.max(200, wide * height);
@@ -41,11 +50,15 @@ function chart(canvas, x, y, { height = 0.45, xlabel = "", ylabel = "", ticks = 
   c.strokeStyle = colour("rule");
   c.fillStyle = colour("faint");
   c.lineWidth = 1;
-  for (let i = 0; i <= ticks; i++) {
-    const u = x[0] + ((x[1] - x[0]) * i) / ticks, v = y[0] + ((y[1] - y[0]) * i) / ticks;
-    c.beginPath(); c.moveTo(X(u), Y(y[0])); c.lineTo(X(u), Y(y[1])); c.moveTo(X(x[0]), Y(v)); c.lineTo(X(x[1]), Y(v)); c.stroke();
-    c.textAlign = "center"; c.fillText(String(+u.toFixed(2)), X(u), high - bottom + 15);
-    c.textAlign = "right"; c.fillText(String(+v.toFixed(2)), left - 6, Y(v) + 4);
+  c.textAlign = "center";
+  for (const u of round(x, ticks)) {
+    c.beginPath(); c.moveTo(X(u), Y(y[0])); c.lineTo(X(u), Y(y[1])); c.stroke();
+    c.fillText(String(u), X(u), high - bottom + 15);
+  }
+  c.textAlign = "right";
+  for (const v of round(y, ticks)) {
+    c.beginPath(); c.moveTo(X(x[0]), Y(v)); c.lineTo(X(x[1]), Y(v)); c.stroke();
+    c.fillText(String(v), left - 6, Y(v) + 4);
   }
   c.textAlign = "center";
   c.fillText(xlabel, X((x[0] + x[1]) / 2), high - 5);

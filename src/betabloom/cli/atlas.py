@@ -19,14 +19,20 @@ def atlas(
     source: Annotated[str, Argument("Pictures to learn from, as for train; drawn has known causes.", "SOURCE")],
     betas: Annotated[str, Option(help="The β to compare, each once; 0 is a plain auto-encoder.")] = "0,0.5,1,2,4,8",
     seeds: Annotated[int, Option(minimum=1, help="Trainings of each β.")] = 3,
-    budget: Annotated[str | None, Option(help="Time for all trainings, as 10m; the same call goes on.")] = None,
-    steps: Annotated[int | None, Option(minimum=1, help="Steps of each training; else from the budget.")] = None,
+    budget: Annotated[
+        str | None, Option(help="Time for all trainings, such as 10m; the same command again continues.")
+    ] = None,
+    steps: Annotated[
+        int | None, Option(minimum=1, help="Steps of each training; by default, what the budget allows.")
+    ] = None,
     size: Annotated[str, Option(help="Side in pixels, or WIDTHxHEIGHT.")] = "32",
     latents: Annotated[int, Option(minimum=1, help="Number of latent dimensions.")] = 10,
     preset: Annotated[str, Option(help="tiny, flowers64, flowers128 or seed.")] = "tiny",
     settings: Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps …")] = "auto",
-    out: Annotated[Path, Option("-o", "--out", help="Folder of the atlas; one that is there goes on.")] = Path("atlas"),
+    out: Annotated[Path, Option("-o", "--out", help="Folder of the atlas; an existing one is continued.")] = Path(
+        "atlas"
+    ),
     as_json: Json = False,
 ) -> None:
     """Train the same network with several β and compare them on one page: what does β do?"""

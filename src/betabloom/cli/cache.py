@@ -28,8 +28,8 @@ def list_(as_json: Json = False) -> None:
 
 
 def clear(
-    name: Annotated[str | None, Argument("Only of the source of that name, or the one of that key.")] = None,
-    older_than: Annotated[float, Option(metavar="DAYS", minimum=0, help="Only what is older.")] = 0.0,
+    name: Annotated[str | None, Argument("Remove only those of this source, or the one with this key.")] = None,
+    older_than: Annotated[float, Option(metavar="DAYS", minimum=0, help="Remove only what is older.")] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Remove prepared pictures; they are prepared again when they are needed. Originals are not touched."""
@@ -40,7 +40,7 @@ def clear(
     if name is not None and not removed and not busy and not older_than:
         raise UsageError(f"there are no prepared pictures of '{name}'. To see what there is: betabloom cache list")
     size = sum(entry.bytes for entry in removed)
-    left = f"; {busy} left, for they are just being prepared" if busy else ""
+    left = f"; {busy} kept because they are in use" if busy else ""
     print_result(
         as_json, f"Removed {len(removed)}, {_size(size)}{left}.",
         bytes=size, busy=busy, removed=[_facts(entry) for entry in removed],

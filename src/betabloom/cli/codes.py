@@ -12,6 +12,7 @@ from betabloom.cli.options import (
     Seed,
     ShuffleOptions,
     Split,
+    SpreadOptions,
     counted,
     free_path,
     print_result,
@@ -69,10 +70,13 @@ def vary(
     ],
     n: Annotated[int, Option("-n", minimum=1, help="How many variations.")] = 15,
     amount: Annotated[
-        float, Option(minimum=0, help="How far from the picture: 0 is its reconstruction, 1 a sister, 2 a cousin.")
+        float,
+        Option(
+            minimum=0, help="How far from the picture: 0 is its reconstruction, 1 a close relative, 2 a distant one."
+        ),
     ] = 1.0,
     posterior: Annotated[
-        bool, Option("--posterior", help="Sample the posterior of the picture in place of its neighbourhood.")
+        bool, Option("--posterior", help="Sample the posterior of the picture instead of its neighbourhood.")
     ] = False,
     seed: Seed = None,
     scale: Scale = 1.0,
@@ -93,7 +97,7 @@ def vary(
 
     model, pictures = model_and_pictures(given)
     if len(pictures) != 1:
-        raise UsageError(f"Variations are made on one picture file, not on {' '.join(pictures)}.")
+        raise UsageError(f"Variations are made of one picture file, not of {' '.join(pictures)}.")
     if not Path(pictures[0]).is_file():
         raise UsageError(f"There is no picture file {pictures[0]}.")
     loaded = load_model(model, common.device)
@@ -116,14 +120,16 @@ def encode(
     split: Split = None,
     *,
     common: CommonOptions,
+    spread: SpreadOptions,
 ) -> None:
-    """Write the codes of pictures, with their names and labels: -o codes.npz, .csv or .parquet.
+    """Write the codes of pictures, with their names and labels: -o codes.npz, .csv, .parquet, or a folder.
 
     An .npz file holds mean and log_var (N, latents), names and labels; a table has the columns name, label, z0, z1 …
 
     Examples:
       betabloom encode photos -o codes.csv
       betabloom encode runs/photos flowers102 --split test -o codes.npz
+      betabloom encode runs/photos photos -o codes/ --processes 16    # Parquet files, for millions
     """
     from betabloom.model.code_tables import SUFFIXES, write_codes
     from betabloom.model.codes import Codes
@@ -131,13 +137,41 @@ def encode(
 
     model, pictures = model_and_pictures(given)
     loaded = load_model(model, common.device)
-    path = free_path(common.out, "codes.npz", common.force, SUFFIXES)
+    path = free_path(common.out, "codes.npz", common.force, SUFFIXES, folder=True)
     refuse_overwriting_input(path, pictures)
+    if spread.asked or not path.suffix:
+        n = _encode_in_parts(model, pictures, path, split, common.device, spread)
+        latents = loaded.config.model.latents
+        print_result(common.as_json, f"Codes of {counted(n, 'picture')}: {path}", made=str(path), n=n, latents=latents)
+        return
     originals, names, labels, label_names = load_pictures(loaded, pictures, split=split)
     mean, log_var = loaded.encode(originals)
     write_codes(Codes(mean, log_var, names, loaded.fingerprint, labels), path, label_names)
     what = counted(len(names), "picture")
     print_result(common.as_json, f"Codes of {what}: {path}", made=str(path), n=len(names), latents=mean.shape[1])
+
+
+def _encode_in_parts(
+    model: Path | None, pictures: list[str], path: Path, split: str | None, device: str, spread: SpreadOptions
+) -> int:
+    """Write the codes of one source, by several processes or a cluster: how many pictures."""
+    import numpy as np
+
+    from betabloom.model.code_parts import encode_in_parts
+    from betabloom.model.prepared import prepared_source, rows_of_split
+    from betabloom.system.console import progress
+
+    if len(pictures) != 1:
+        raise UsageError("Several processes encode one source: give a folder, not picture files.")
+    store = prepared_source(load_model(model, "cpu"), pictures[0])
+    rows = rows_of_split(store, split)
+    place = None if model is None else str(model)
+    with progress("encoding", "pictures") as report:
+        encode_in_parts(
+            place, store, np.asarray(rows), path,
+            device=device, processes=spread.processes, ray=spread.ray, progress=report,
+        )  # fmt: skip
+    return len(rows)
 
 
 def decode(

@@ -22,7 +22,7 @@ def evaluate(
     source: Annotated[str | None, Argument("Real pictures; those of the training if left out.", "SOURCE")] = None,
     n: Annotated[int, Option("-n", minimum=1, help="How many pictures to generate.")] = 2000,
     real: Annotated[int, Option(minimum=1, help="How many training pictures to compare with, at most.")] = 5000,
-    seed: Annotated[int, Option(minimum=0, help="Of the generated pictures and of the measures.")] = 0,
+    seed: Annotated[int, Option(minimum=0, help="Seed of the generated pictures and of the measures.")] = 0,
     features: Annotated[str, Option(help="auto, lite0, lite1, lite2, pixels, resnet102:FILE or onnx:FILE.")] = "auto",
     sampler: Annotated[str, Option(help="auto, prior, gaussian, mixture, parzen or flow.")] = "auto",
     samples: Annotated[int, Option(minimum=1, help="Importance weights for the likelihood.")] = 16,

@@ -16,12 +16,14 @@ from betabloom.cli.options import (
     Out,
     Scale,
     Seed,
+    SpreadOptions,
     counted,
     free_path,
     print_result,
     refuse_overwriting_input,
 )
 from betabloom.cli.pictures import record_of
+from betabloom.errors import UsageError
 from betabloom.generate.request import Request, open_model
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Drawing:
     n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 64
     seed: Seed = None
     start: Annotated[int, Option(minimum=0, help="Number of the first picture in the seed's series.")] = 0
-    numbers: Annotated[str | None, Option(metavar="0-5,8", help="These pictures of the seed's series.")] = None
+    numbers: Annotated[str | None, Option(metavar="0-5,8", help="Draw these pictures of the seed's series.")] = None
     temperature: Annotated[
         float,
         Option(
@@ -58,7 +60,9 @@ class Colours:
     palette: Annotated[
         str | None,
         Option(
-            metavar="COLOURS", group="Colours", help="violet,gold: some of each; violet+gold: both in each; #8040a0."
+            metavar="COLOURS",
+            group="Colours",
+            help="violet,gold: some pictures of each; violet+gold: both in each picture; or #8040a0.",
         ),
     ] = None
     hue: Annotated[
@@ -110,7 +114,7 @@ class Layout:
         Option(metavar="1920x1080", group="Output", help="One wallpaper of all pictures."),
     ] = None
     tile: Annotated[
-        bool, Option("--tile", group="Output", help="One texture of all, without a seam when it is repeated.")
+        bool, Option("--tile", group="Output", help="One texture of all pictures that repeats without a seam.")
     ] = False
 
 
@@ -127,6 +131,7 @@ def generate(
     precision: Annotated[
         str, Option(help="fp32, bf16 (quicker for many pictures, a few grey levels off) or auto.")
     ] = "fp32",
+    spread: SpreadOptions,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -139,6 +144,7 @@ def generate(
       betabloom generate                                  # 64 new flowers from the bundled model
       betabloom generate runs/photos -n 16 --scale 4      # a larger sheet, from your own model
       betabloom generate -n 100 -o flowers/ --palette violet,gold
+      betabloom generate -n 100000 -o many/ --processes 16
       betabloom generate -n 80 --size 1920x1080 -o wallpaper.png
     """
     asked = Request(
@@ -149,7 +155,13 @@ def generate(
     asked = dataclasses.replace(asked, like=_two_colours(colours.like, loaded))
     path = free_path(out, f"generated-{asked.seed}.png", force, folder=not asked.size)
     refuse_overwriting_input(path, [colours.like] if colours.like else [])
-    made, count, details, wanted = _written(loaded, asked, path, record_of(loaded, model, {}), as_json)
+    about = record_of(loaded, model, {})
+    if spread.asked:
+        count = _in_parts(model, asked, path, about, spread)
+        facts = {"made": str(path), "n": count, "seed": asked.seed, "model": loaded.fingerprint}
+        print_result(as_json, f"{counted(count, 'new picture')} (seed {asked.seed}): {path}", **facts)
+        return
+    made, count, details, wanted = _written(loaded, asked, path, about, as_json)
     what, facts = _summary(count, details, wanted)
     facts |= {"made": made, "n": count, "seed": asked.seed, "model": loaded.fingerprint}
     print_result(as_json, f"{what} (seed {asked.seed}): {path}", **facts)
@@ -166,6 +178,17 @@ def _written(
         return [str(path)], len(drawn.numbers), drawn.details, drawn.wanted
     made: list[str] = []
     return made, *writing.write_files(model, asked, path, about, made if names else None)
+
+
+def _in_parts(model: Path | None, asked: Request, folder: Path, about: dict[str, Any], spread: SpreadOptions) -> int:
+    """Write a folder, by several processes or a cluster: how many pictures."""
+    from betabloom.generate.parts import write_in_parts
+    from betabloom.system.console import progress
+
+    if folder.suffix and not folder.is_dir():
+        raise UsageError("Several processes write a file each: -o folder/, and not one sheet.")
+    with progress("generating", "pictures") as report:
+        return write_in_parts(model, asked, folder, about, processes=spread.processes, ray=spread.ray, progress=report)
 
 
 def _summary(count: int, details: dict[str, list[Any]], wanted: str) -> tuple[str, dict[str, Any]]:

@@ -29,7 +29,7 @@ def directions(
     points: Points = None,
     kind: Annotated[str, Option(help="pca, sefa, property, attribute (needs --labels) or all of them.")] = "all",
     labels: Annotated[str | None, Option(metavar="SOURCE", help="Pictures with labels, as FOLDER/CLASS/.")] = None,
-    n: Annotated[int, Option("-n", minimum=1, help="At most so many directions.")] = 12,
+    n: Annotated[int, Option("-n", minimum=1, help="Largest number of directions.")] = 12,
     steps: Annotated[int, Option(minimum=2, maximum=100, help="Pictures of each direction.")] = 9,
     reach: Annotated[float, Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
     *,
@@ -101,10 +101,10 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
 def map_(
     points: Points = None,
     n: Annotated[
-        int, Option("-n", minimum=3, help="At most so many pictures; generated ones if none are given.")
+        int, Option("-n", minimum=3, help="Largest number of pictures; generated ones if none are given.")
     ] = 400,
     method: Annotated[str, Option(help="pca, tsne (scikit-learn) or umap (umap-learn).")] = "pca",
-    layout: Annotated[str, Option(help="grid covers nothing; scatter shows the very places.")] = "grid",
+    layout: Annotated[str, Option(help="grid: no picture covers another; scatter: at their exact places.")] = "grid",
     seed: NewSeed = None,
     *,
     common: CommonOptions,

@@ -29,8 +29,8 @@ PICTURES = (".webp", ".gif", ".mp4", ".png")
 
 def traverse(
     points: Points = None,
-    dimensions: Annotated[int, Option(minimum=1, help="How many: those that tell most of a picture.")] = 10,
-    latents: Annotated[str | None, Option(metavar="3,7", help="These dimensions instead.")] = None,
+    dimensions: Annotated[int, Option(minimum=1, help="How many dimensions: those with the highest rate.")] = 10,
+    latents: Annotated[str | None, Option(metavar="3,7", help="Show these dimensions instead.")] = None,
     steps: Annotated[int, Option(minimum=2, maximum=1000, help="Pictures of each dimension.")] = 11,
     reach: Annotated[float, Option(help="How far to go, in standard deviations of the codes.")] = 3.0,
     fps: Fps = 10.0,
@@ -95,7 +95,7 @@ def morph(
     points: Points = None,
     loop: Annotated[bool, Option("--loop", help="Return to the first picture, without a seam.")] = False,
     frames: Annotated[int, Option(minimum=2, maximum=10_000, help="How many pictures.")] = 60,
-    way: Annotated[str, Option(help="slerp goes round the middle of the codes, linear through it.")] = "slerp",
+    way: Annotated[str, Option(help="slerp goes around the centre of the codes, linear through it.")] = "slerp",
     fps: Fps = 20.0,
     scale: Scale = 4,
     *,
@@ -142,7 +142,7 @@ def mix(
     model = open_generator(path, common.device)
     parents = points_of(model, given)
     if len(parents.names) != 2:
-        raise UsageError(f"Two pictures are crossed, not {len(parents.names)}.")
+        raise UsageError(f"Two pictures can be mixed, not {len(parents.names)}.")
     one, other = parents.codes
     space = code_space(model)
     swapped = np.stack([recoloured(model, space, one, other), recoloured(model, space, other, one)])
@@ -157,9 +157,13 @@ def mix(
 
 def more_like(
     points: Points = None,
-    bad: Annotated[list[str] | None, Option("--not", metavar="POINT", help="One to be unlike; repeat it.")] = None,
+    bad: Annotated[
+        list[str] | None, Option("--not", metavar="POINT", help="A picture to be unlike; can be repeated.")
+    ] = None,
     n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 16,
-    amount: Annotated[float, Option(minimum=0, help="0 draws freely, 1 is as like as the good ones.")] = 1.0,
+    amount: Annotated[
+        float, Option(minimum=0, help="How alike: 0 draws freely, 1 stays as close as the good ones are.")
+    ] = 1.0,
     seed: NewSeed = None,
     *,
     common: CommonOptions,

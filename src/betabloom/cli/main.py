@@ -50,6 +50,8 @@ GROUPS: dict[str, dict[str, str]] = {
     "Look at your pictures": {
         "inspect": "data.inspect",
         "preview": "data.preview",
+        "prepare": "scale.prepare",
+        "shard": "scale.shard",
         "fetch": "data.fetch",
     },
     "Train a model": {

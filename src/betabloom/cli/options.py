@@ -29,6 +29,7 @@ __all__ = [
     "ShuffleOptions",
     "SourceArgument",
     "Split",
+    "SpreadOptions",
     "aligned",
     "counted",
     "free_export",
@@ -94,6 +95,24 @@ class ReadingOptions:
         """What was asked, as settings; what was not asked is left out."""
         given = vars(self) | {"exclude": ",".join(self.exclude) if self.exclude else None}
         return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class SpreadOptions:
+    """Who does the work, of which there may be much; the result does not depend on it."""
+
+    processes: Annotated[
+        int, Option(minimum=1, group="Many pictures", help="Processes that work side by side on this machine.")
+    ] = 1
+    ray: Annotated[
+        str | None,
+        Option(metavar="ADDRESS", group="Many pictures", help="A Ray cluster that works: auto, its address, or local."),
+    ] = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether others than this process are to work."""
+        return self.processes > 1 or self.ray is not None
 
 
 @dataclass(frozen=True)

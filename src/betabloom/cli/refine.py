@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["enlarge", "refit", "sharpen"]
 
 Source = Annotated[str | None, Argument("Its training pictures (default: where they were).", "SOURCE")]
-Photos = Annotated[str | None, Argument("Photos of at least that size (default: its training pictures).", "SOURCE")]
-Budget = Annotated[str, Option(help="Time for it, as 90s, 20m or 1h30m.")]
+Budget = Annotated[str, Option(help="Time to spend, such as 90s, 20m or 1h30m.")]
 Steps = Annotated[int, Option(minimum=0, help="Number of steps, instead of --budget.")]
 Seed = Annotated[int, Option(minimum=0, help="Seed of everything random.")]
 AUTO = CommonOptions(device="auto")

@@ -123,7 +123,7 @@ def denoise(
 
 def anomaly(
     points: Points = None,
-    normal: Annotated[str | None, Option(metavar="SOURCE", help="Pictures that are as they should be.")] = None,
+    normal: Annotated[str | None, Option(metavar="SOURCE", help="Normal pictures to compare with.")] = None,
     *,
     common: CommonOptions,
 ) -> None:

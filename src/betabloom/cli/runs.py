@@ -30,7 +30,9 @@ def runs(
 
 def report(
     run: Annotated[Path, Argument("A run directory, finished or not.", "RUN")],
-    out: Annotated[Path | None, Option("-o", "--out", help="The page; RUN/report.html by default.")] = None,
+    out: Annotated[
+        Path | None, Option("-o", "--out", help="Where to write the page; RUN/report.html by default.")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:

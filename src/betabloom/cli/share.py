@@ -14,8 +14,8 @@ def share(
     model: AnyModel = None,
     out: Out = None,
     codes: Annotated[int, Option(minimum=16, help="How many codes the file holds.")] = 400,
-    seed: Annotated[int, Option(minimum=0, help="Of those codes.")] = 0,
-    title: Annotated[str, Option(help="What stands above the pictures.")] = "",
+    seed: Annotated[int, Option(minimum=0, help="Seed of those codes.")] = 0,
+    title: Annotated[str, Option(help="Title of the page.")] = "",
     force: Force = False,
     as_json: Json = False,
 ) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import io
 import itertools
+import logging
+import os
 import sys
 import time
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from betabloom.cli.command import Option
 from betabloom.cli.options import Json, SourceArgument, counted, print_result, safe_name
 from betabloom.config import SECTION_OF, SECTIONS, Config
-from betabloom.errors import FetchError, SourceError, UsageError
+from betabloom.errors import BetabloomError, FetchError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +48,8 @@ class RunOptions:
         Option("--from", metavar="MODEL", help="A model to start from, such as flowers64."),
     ] = None
     budget: Annotated[
-        str | None, Option(metavar="TIME", help="Time for everything, as 90s, 20m or 1h30m; at most, with --steps.")
+        str | None,
+        Option(metavar="TIME", help="Time for everything, such as 90s, 20m or 1h30m; with --steps, a limit."),
     ] = None
     pure: Annotated[bool, Option("--pure", help="The plain β-VAE alone: no critic and no other stage.")] = False
     log: Annotated[str | None, Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None
@@ -59,6 +64,12 @@ class RunOptions:
         str | None, Option("--source", metavar="SOURCE", help="With --resume: where its pictures are now.")
     ] = None
     out: Annotated[Path | None, Option("-o", "--out", help="Run directory.", default="runs/SOURCE-PRESET-DATE")] = None
+    devices: Annotated[
+        int, Option(minimum=1, group="Several devices", help="Processes on this machine, each with a GPU of its own.")
+    ] = 1
+    nodes: Annotated[
+        int, Option(minimum=1, group="Several devices", help="Machines, each of which is given the same command.")
+    ] = 1
 
 
 @dataclass(frozen=True)
@@ -118,14 +129,25 @@ def train(
       betabloom train photos --pure --budget 30m              # the plain β-VAE
       betabloom train drawn:2000 --preset tiny                # a first look: seconds, nothing to download
       betabloom train --resume runs/photos
+      betabloom train photos --devices 8                      # eight GPUs of this machine; docs/scaling.md has more
     """
+    if run.devices * run.nodes > 1 and "RANK" not in os.environ:
+        _on_several_devices(run, source)
+        return
     started = time.monotonic()
     from betabloom.system.console import progress, show_log
     from betabloom.system.paths import shell_quoted
+    from betabloom.system.ranks import leave_if_started, present_rank
     from betabloom.training.checkpoints import resume_command
+    from betabloom.training.group import LostProcess, joined
     from betabloom.training.setup import check_settings
 
-    show_log()
+    rank = present_rank()
+    leads = rank is None or rank.rank == 0
+    if leads:
+        show_log()
+    else:
+        logging.disable(logging.WARNING)  # what the first process says is enough
     changes = _changes(run, training, pictures)
     resume = run.resume
     if resume:
@@ -138,12 +160,19 @@ def train(
         config = _in_stages(_config(run.preset or "flowers64", source, changes), run)
         folder = _run_folder(run.out, source or "flowers102", run.preset or "flowers64")
     check_settings(config)
-    store = _prepare_again(config, resume) if resume else _prepare(config)
+    with nullcontext() if leads else redirect_stderr(io.StringIO()):
+        store = _prepare_again(config, resume) if resume else _prepare(config)
     if not resume:
         config = _with_splits_of(store, config, "split" in changes)
-        folder = folder if run.out else _claim(folder)
-    with progress("training") as report:
-        model = _trained(store, config, folder, resume is not None, report, time.monotonic() - started)
+        folder = folder if run.out or not leads else _claim(folder)
+    try:
+        with joined(rank, config.train.device), progress("training") if leads else nullcontext() as report:
+            model = _trained(store, config, folder, resume is not None, report, time.monotonic() - started)
+    except LostProcess as error:
+        leave_if_started(error)
+        raise
+    if not leads:
+        return
     done = model.training
     print_result(
         as_json,
@@ -151,6 +180,25 @@ def train(
         f"New pictures: betabloom generate {shell_quoted(folder)}",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done.get("validation", {}),
     )  # fmt: skip
+
+
+def _on_several_devices(run: RunOptions, source: str | None) -> None:
+    """Start a process for each device of this machine, and say how to go on if one of them is lost."""
+    from betabloom.system.ranks import start_processes
+    from betabloom.training.checkpoints import resume_command
+
+    words = sys.argv[1:]
+    folder = run.resume or run.out
+    if folder is None and run.nodes == 1:
+        folder = _claim(_run_folder(None, source or "flowers102", run.preset or "flowers64"))
+        words = [*words[:1], "-o", str(folder), *words[1:]]
+    try:
+        start_processes(words, run.devices, run.nodes)
+    except UsageError:
+        raise
+    except BetabloomError as error:
+        hint = f" To go on: {resume_command(folder)}" if folder and (folder / "config.yaml").exists() else ""
+        raise BetabloomError(f"{error}{hint}") from error
 
 
 def _changes(run: RunOptions, training: TrainingOptions, pictures: PictureOptions) -> dict[str, Any]:
@@ -203,7 +251,8 @@ def _in_stages(config: Config, run: RunOptions) -> Config:
     from betabloom.data import is_stream
     from betabloom.stages.choose import begins_at, goes_in_stages
 
-    if not goes_in_stages(config, run.preset or "flowers64", run.pure, is_stream(config.data.source)):
+    pure = run.pure or run.devices * run.nodes > 1 or "RANK" in os.environ  # several processes have no critic
+    if not goes_in_stages(config, run.preset or "flowers64", pure, is_stream(config.data.source)):
         return config.replace({"stages": False})
     return begins_at(config, _prepare_quietly)
 

@@ -22,14 +22,17 @@ from betabloom.seeds import check
 from betabloom.vae import inference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from betabloom.generate.colours import ColourTarget
     from betabloom.system.console import Progress
     from betabloom.vae.prior import Prior
     from betabloom.vae.vae import VAE
 
-__all__ = ["CodeSearch", "SearchResult", "search"]
+    Draw = Callable[[int, int, float, int], np.ndarray]
+    Decode = Callable[[np.ndarray], np.ndarray]
+
+__all__ = ["CodeSearch", "SearchResult", "code_searches", "search"]
 
 PROBES = 512  # pictures that the regression learns from
 PROBE_SEED = 102
@@ -50,11 +53,13 @@ class SearchResult:
         pictures: uint8 (n, H, W, C).
         satisfied: Whether each satisfies all targets, (n,).
         moved: How far its code was moved from where it was drawn, in standard deviations, (n,).
+        codes: What was decoded, (n, l).
     """
 
     pictures: np.ndarray
     satisfied: np.ndarray
     moved: np.ndarray
+    codes: np.ndarray
 
 
 def search(
@@ -80,16 +85,34 @@ def search(
         progress: Called as progress(done, total, text).
     """
     check(n, temperature)
-    codes = inference.draw(vae, PROBES, PROBE_SEED, density=density).astype(np.float64)
-    pictures = inference.decode(vae, codes)
-    searches = [CodeSearch.fit(vae, each, density, codes, pictures) for each in targets]
+
+    def draw(n: int, seed: int, temperature: float, start: int) -> np.ndarray:
+        return inference.draw(vae, n, seed, temperature, start, density)
+
+    def decode(codes: np.ndarray) -> np.ndarray:
+        return inference.decode(vae, codes)
+
+    searches = code_searches(draw, decode, targets)
     made = []
     for number in range(start, start + n):
         made.append(searches[number % len(searches)].picture(seed, number, temperature))
         if progress:
             progress(len(made), n, "")
-    found, satisfied, moved = zip(*made, strict=True)
-    return SearchResult(np.stack(found), np.array(satisfied), np.array(moved))
+    found, satisfied, moved, codes = zip(*made, strict=True)
+    return SearchResult(np.stack(found), np.array(satisfied), np.array(moved), np.stack(codes))
+
+
+def code_searches(draw: Draw, decode: Decode, targets: Sequence[Sequence[ColourTarget]]) -> list[CodeSearch]:
+    """A search for each list of targets, learned from the same pictures.
+
+    Arguments:
+        draw: (n, seed, temperature, start) → codes (n, l) that the model's sampler draws.
+        decode: Codes (n, l) → pictures, uint8 (n, H, W, C).
+        targets: What a picture is to satisfy, for each search.
+    """
+    codes = draw(PROBES, PROBE_SEED, 1.0, 0).astype(np.float64)
+    pictures = decode(codes)
+    return [CodeSearch.fit(draw, decode, each, codes, pictures) for each in targets]
 
 
 @dataclass(frozen=True)
@@ -97,26 +120,26 @@ class CodeSearch:
     """What a model's codes have to do with targets.
 
     Attributes:
-        vae: The model.
+        draw: (n, seed, temperature, start) → codes (n, l).
+        decode: Codes (n, l) → pictures.
         targets: The targets.
-        density: Where codes come from.
         mean: m, mean of the codes, (l,).
         factor: L, lower Cholesky factor of their covariance, (l, l).
         step: From what is missing, (d,), to the move of a whitened code, (l,): shape (l, d).
     """
 
-    vae: VAE
+    draw: Draw
+    decode: Decode
     targets: Sequence[ColourTarget]
-    density: Prior | None
     mean: np.ndarray
     factor: np.ndarray
     step: np.ndarray
 
     @classmethod
     def fit(
-        cls, vae: VAE, targets: Sequence[ColourTarget], density: Prior | None, codes: np.ndarray, pictures: np.ndarray
+        cls, draw: Draw, decode: Decode, targets: Sequence[ColourTarget], codes: np.ndarray, pictures: np.ndarray
     ) -> CodeSearch:
-        """Learn from codes (N, l) that the density draws, and their pictures."""
+        """Learn from codes (N, l) that the model draws, and their pictures."""
         count, latents = codes.shape
         mean, covariance = codes.mean(0), np.cov(codes.T).reshape(latents, latents)
         factor = np.linalg.cholesky(shrunk_covariance(count * covariance, count))
@@ -125,32 +148,30 @@ class CodeSearch:
         slope = np.linalg.solve(white.T @ white + latents * np.eye(latents), white.T @ (measured - measured.mean(0)))
         gram = slope.T @ slope
         damped = gram + (DAMPING * np.trace(gram) / len(gram) + TINY) * np.eye(len(gram))
-        return cls(vae, targets, density, mean, factor, slope @ np.linalg.inv(damped))
+        return cls(draw, decode, targets, mean, factor, slope @ np.linalg.inv(damped))
 
-    def picture(self, seed: int, number: int, temperature: float = 1.0) -> tuple[np.ndarray, bool, float]:
-        """One picture of a series, whether it satisfies all targets, and how far its code was moved."""
+    def picture(self, seed: int, number: int, temperature: float = 1.0) -> tuple[np.ndarray, bool, float, np.ndarray]:
+        """One picture of a series, whether it satisfies all targets, how far its code was moved, and the code."""
         tried: list[tuple[np.ndarray, ...]] = []
         for attempt in range(number * TRIES, (number + 1) * TRIES):
-            tried += self._search(
-                inference.draw(self.vae, CANDIDATES, seed, temperature, attempt * CANDIDATES, self.density)
-            )
-            unmet, loss, moved, pictures = (np.concatenate(parts) for parts in zip(*tried, strict=True))
+            tried += self._search(self.draw(CANDIDATES, seed, temperature, attempt * CANDIDATES))
+            unmet, loss, moved, pictures, codes = (np.concatenate(parts) for parts in zip(*tried, strict=True))
             best = np.lexsort((loss, unmet))[0]  # the most targets satisfied, and of those the nearest
             if unmet[best] == 0:
                 break
-        return pictures[best], bool(unmet[best] == 0), float(moved[best])
+        return pictures[best], bool(unmet[best] == 0), float(moved[best]), codes[best]
 
     def _search(self, codes: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-        """For each move of codes (K, l): targets not satisfied, loss and way moved, each (K,), and pictures."""
+        """For each move of codes (K, l): targets not satisfied, loss and way moved, each (K,), pictures, and codes."""
         begun = white = np.linalg.solve(self.factor, (codes - self.mean).T).T
         target = np.concatenate([each.target for each in self.targets])
         seen: list[tuple[np.ndarray, ...]] = []
         for _ in range(1 + MOVES):
-            pictures = inference.decode(self.vae, codes)
+            pictures = self.decode(codes)
             missing = target - _measure(self.targets, pictures)
             unmet = len(self.targets) - np.sum([each.satisfied(pictures) for each in self.targets], 0)
             moved = np.linalg.norm(white - begun, axis=1)
-            seen.append((unmet, np.linalg.norm(missing, axis=1) + COST * moved, moved, pictures))
+            seen.append((unmet, np.linalg.norm(missing, axis=1) + COST * moved, moved, pictures, codes))
             white = _within(white + missing @ self.step.T, begun)
             codes = self.mean + white @ self.factor.T
         return seen

@@ -58,7 +58,9 @@ def palette(text: str) -> list[list[ColourTarget]]:
 def _together(text: str) -> list[ColourTarget]:
     chosen = [_named_or_hex(name) for name in text.split("+")]
     if len(set(chosen)) < len(chosen):
-        raise UsageError(f"The colours of a picture differ from one another, unlike {text!r}. Example: violet+gold")
+        raise UsageError(
+            f"The colours of one picture must differ from one another, unlike {text!r}. Example: violet+gold"
+        )
     return [_centre(chosen[0]), *map(_elsewhere, chosen[1:])]
 
 
@@ -119,7 +121,7 @@ def _elsewhere(wanted: int | str) -> ColourTarget:
 def of_hue(turns: float) -> ColourTarget:
     """The hue of the centre, in turns: within 15° of it, and not grey."""
     if not 0 <= turns <= 1:
-        raise UsageError(f"A hue lies between 0 and 1 (0 red, 0.33 green, 0.67 blue), not at {turns}.")
+        raise UsageError(f"A hue must lie between 0 and 1 (0 red, 0.33 green, 0.67 blue), not {turns}.")
     typical = 255 * np.array(colorsys.hls_to_rgb(turns, 0.5, 0.55))
 
     def satisfied(pictures: np.ndarray) -> np.ndarray:
@@ -134,7 +136,7 @@ def of_hue(turns: float) -> ColourTarget:
 def like(colours: str) -> ColourTarget:
     """Colours of centre and surroundings, as "#8040a0,#203010": both no further than 0.1 in Oklab."""
     if not re.fullmatch(r"#[0-9a-f]{6},#[0-9a-f]{6}", colours, re.IGNORECASE):
-        raise UsageError(f"Two colours look like '#8040a0,#203010', not {colours!r}.")
+        raise UsageError(f"Write two colours like '#8040a0,#203010', not {colours!r}.")
     target = np.concatenate([_lab(_rgb(each)) for each in colours.split(",")])
 
     def measure(pictures: np.ndarray) -> np.ndarray:

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 
     Described = tuple[np.ndarray, list[int], dict[str, list[Any]]]
 
-__all__ = ["BYTES_AT_ONCE", "MOST_AT_ONCE", "Drawn", "Series", "at_once", "colours_like", "draw", "pieces"]
+__all__ = [
+    "BYTES_AT_ONCE",
+    "MOST_AT_ONCE",
+    "Drawn",
+    "Series",
+    "at_once",
+    "colour_targets",
+    "colours_like",
+    "draw",
+    "pieces",
+]
 
 log = logging.getLogger(__name__)
 

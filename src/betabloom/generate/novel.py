@@ -44,14 +44,23 @@ class Novelty:
         train, held_out = store.split(split, holdout)
         if not len(held_out):
             raise UsageError(
-                f"'{store.source_name}' has one picture only: what a near copy is cannot be learned from it."
+                f"'{store.source_name}' has only one picture. To recognise near copies, at least two are needed."
             )
-        known = pixel_rows(store.pictures[train])
-        return cls(known, Limits.learned(_nearest(np.asarray(store.pictures[held_out]), known)))
+        return cls.learned(store.pictures[train], np.asarray(store.pictures[held_out]))
+
+    @classmethod
+    def learned(cls, pictures: np.ndarray, held_out: np.ndarray) -> Novelty:
+        """Learn from training pictures (M, H, W, C) and others that were held out, (K, H, W, C), K ≥ 1."""
+        known = pixel_rows(pictures)
+        return cls(known, Limits.learned(_nearest(held_out, known)))
+
+    def nearest(self, pictures: np.ndarray) -> Nearest:
+        """The nearest training picture of each picture (N, H, W, C), mirrored or not."""
+        return _nearest(pictures, self.known)
 
     def copies(self, pictures: np.ndarray) -> np.ndarray:
         """Which of the pictures (N, H, W, C) are near copies, bool (N,)."""
-        return self.limits.is_near_copy(_nearest(pictures, self.known))
+        return self.limits.is_near_copy(self.nearest(pictures))
 
 
 def _nearest(pictures: np.ndarray, known: np.ndarray) -> Nearest:
@@ -74,8 +83,8 @@ def novel_pieces(draw: Draw, novelty: Novelty, n: int, start: int = 0) -> Iterat
     while found < n:
         if first - start >= PATIENCE * n + AT_ONCE:
             raise BetabloomError(
-                f"Only {found} of {first - start:,} generated pictures are no near copies of training pictures: "
-                "the model has memorised them. Train it on more pictures, or for fewer steps."
+                f"Only {found} of {first - start:,} generated pictures differ enough from the training "
+                "pictures: the model has memorised those. Train it on more pictures, or for fewer steps."
             )
         pictures = draw(first, AT_ONCE)
         new = np.flatnonzero(~novelty.copies(pictures))[: n - found]

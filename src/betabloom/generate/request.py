@@ -90,7 +90,9 @@ class Request:
         if not 0 < self.scale <= 64:
             raise UsageError(f"'scale' must lie between 0 and 64, not {self.scale:g}.")
         if self.numbers is not None and self.only_novel:
-            raise UsageError("--numbers says which pictures to draw, so --novel has no choice. Leave one of them out.")
+            raise UsageError(
+                "--numbers names the pictures to draw, so --novel cannot choose among them. Leave out one of the two."
+            )
         self.chosen()
         if sum(each is not None for each in (self.palette, self.hue, self.like)) > 1:
             raise UsageError("--palette, --hue and --like each say what the colours are. Choose one of them.")

@@ -38,7 +38,8 @@ def check_sheet(request: Request, shape: tuple[int, ...]) -> None:
     scale = 1.0 if request.size else request.scale
     if n * math.prod(shape) * max(1.0, scale) ** 2 > LARGEST_SHEET:
         raise BetabloomError(
-            f"A sheet of {n:,} pictures does not fit in memory. Ask for fewer, or write a file each: -o folder/"
+            f"A sheet of {n:,} pictures does not fit in memory. Ask for fewer, or write each to a "
+            "file of its own: -o folder/"
         )
 
 
@@ -92,7 +93,7 @@ def write_files(
         How many were written, what there is to say of each of them, and what was asked of their colours, in words.
     """
     if request.size:
-        raise UsageError("One large picture is one file. Name it with -o, as in -o wallpaper.png")
+        raise UsageError("One large picture is one file. Name it with -o, for example -o wallpaper.png")
     series = drawing.Series(model, request)
     details: dict[str, list[Any]] = {}
     total = len(request.chosen()) if request.numbers is not None else request.n

@@ -50,7 +50,7 @@ def save_animation(
     if frames.ndim != 4 or len(frames) == 0 or frames.shape[3] not in (1, 3, 4):
         raise UsageError(f"An animation needs frames of shape (N, H, W, 1, 3 or 4), not {frames.shape}.")
     if not 0 < fps <= 100:
-        raise UsageError(f"An animation shows at most 100 frames in a second and more than 0, not {fps}.")
+        raise UsageError(f"An animation must have more than 0 and at most 100 frames a second, not {fps}.")
     write = _mp4 if suffix == ".mp4" else _gif if suffix == ".gif" else _webp
     with replacing_file(path, synced=False) as part:
         frames = np.broadcast_to(frames, (*frames.shape[:3], max(3, frames.shape[3])))
@@ -120,7 +120,9 @@ def read_animation(path: str | os.PathLike[str]) -> dict[str, Any]:
         text = comment.decode() or html.unescape(xmp.decode().split("<betabloom>")[1].split("</betabloom>")[0])
         record = json.loads(text)
     except (OSError, SyntaxError, ValueError, IndexError, RecursionError, Image.DecompressionBombError) as error:
-        raise FormatError(f"{path} is not an animation made by betabloom: it carries no record of how.") from error
+        raise FormatError(
+            f"{path} is not an animation made by betabloom: it has no record of how it was made."
+        ) from error
     if not isinstance(record, dict):
         raise FormatError(f"The record in {path} is damaged.")
     return record

@@ -85,7 +85,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
             text = getattr(image, "text", {})
             record = json.loads(text[RECORD]) if RECORD in text else json.loads(image.getexif()[DESCRIPTION])[RECORD]
     except DAMAGED as error:
-        raise FormatError(f"{path} is not a picture made by betabloom: it carries no record of how.") from error
+        raise FormatError(f"{path} is not a picture made by betabloom: it has no record of how it was made.") from error
     if not isinstance(record, dict):
         raise FormatError(f"The record in {path} is damaged.")
     return record

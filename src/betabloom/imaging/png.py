@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-__all__ = ["read_png", "save_png"]
+    import numpy as np
+
+__all__ = ["plain_png", "read_png", "save_png"]
+
+KINDS = {1: 0, 2: 4, 3: 2, 4: 6}  # what a PNG calls pixels of so many channels
 
 
 def save_png(image: Image.Image, path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
@@ -33,6 +38,19 @@ def save_png(image: Image.Image, path: str | os.PathLike[str], record: Mapping[s
         image.save(part, "PNG", pnginfo=text, compress_type=zlib.Z_RLE)
 
 
+def plain_png(picture: np.ndarray) -> bytes:
+    """A small picture, uint8 (H, W, C), as a PNG that is not compressed: five times as fast, half as large again."""
+    height, width, channels = picture.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in picture)
+    header = struct.pack(">IIBBBBB", width, height, 8, KINDS[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*each) for each in chunks)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
 def read_png(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read back the record of a picture that `save_png` wrote.
 
@@ -45,7 +63,7 @@ def read_png(path: str | os.PathLike[str]) -> dict[str, Any]:
             text = getattr(image, "text", {})
         record = json.loads(text[RECORD])
     except (OSError, SyntaxError, ValueError, KeyError, RecursionError, Image.DecompressionBombError) as error:
-        raise FormatError(f"{path} is not a picture made by betabloom: it carries no record of how.") from error
+        raise FormatError(f"{path} is not a picture made by betabloom: it has no record of how it was made.") from error
     if not isinstance(record, dict):
         raise FormatError(f"The record in {path} is damaged.")
     return record

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from PIL import Image
 
+from betabloom.arguments import number, whole_number
 from betabloom.errors import UsageError
 from betabloom.imaging.alpha import straight
 
@@ -26,10 +27,20 @@ def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2, scale: float = 1.
         gap: White pixels between and around pictures; transparent ones if the pictures have an opacity.
         scale: Factor on the size of everything, for print.
 
+    Returns:
+        The sheet, in mode L, RGB or RGBA.
+
     Raises:
         UsageError: The array is of another type or shape, or the sheet is too large for an image.
+
+    Examples:
+        >>> import numpy as np, betabloom
+        >>> pictures = np.zeros((6, 32, 32, 3), np.uint8)
+        >>> betabloom.grid(pictures, columns=3).size
+        (104, 70)
     """
-    pictures = scaled(as_bytes(pictures), scale)
+    columns = whole_number(columns, "'columns'")
+    pictures = scaled(as_bytes(pictures), number(scale, "'scale'", above=True))
     gap = round(gap * scale)
     n, height, width, channels = pictures.shape
     columns = min(n, columns or math.ceil(math.sqrt(n * height / width)))
@@ -55,7 +66,10 @@ def as_bytes(pictures: np.ndarray) -> np.ndarray:
     Raises:
         UsageError: They are of another type or shape.
     """
-    pictures = np.asarray(pictures)
+    try:
+        pictures = np.asarray(pictures)
+    except ValueError as error:
+        raise UsageError("A grid needs pictures of one size.") from error
     if pictures.ndim != 4 or len(pictures) == 0 or pictures.shape[3] not in (1, 3, 4):
         raise UsageError(f"A grid needs pictures of shape (N, H, W, 1, 3 or 4), not {pictures.shape}.")
     if np.issubdtype(pictures.dtype, np.floating) and pictures.min() >= 0 and pictures.max() <= 1:
@@ -73,6 +87,8 @@ def scaled(pictures: np.ndarray, scale: float) -> np.ndarray:
     if scale == 1:
         return pictures
     n, height, width, channels = pictures.shape
+    if max(width, height) * scale > LONGEST:
+        raise UsageError(f"Pictures {scale:g} times as large are too large. Ask for a smaller scale.")
     size = max(1, round(width * scale)), max(1, round(height * scale))
     made = [np.asarray(_band(each).resize(size, Image.Resampling.LANCZOS)) for each in pictures]
     return np.stack(made).reshape(n, size[1], size[0], channels)
@@ -86,7 +102,21 @@ def _band(picture: np.ndarray) -> Image.Image:
 
 
 def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8, scale: float = 1.0) -> Image.Image:
-    """Rows of originals, each with the row that belongs to it below: both uint8 (N, H, W, C). See `grid`."""
+    """Rows of originals, each with the row that belongs to it below: both uint8 (N, H, W, C). See `grid`.
+
+    Arguments:
+        above: Originals, uint8 (N, H, W, C).
+        below: What belongs to each of them, of the same shape.
+        columns: Pictures in a row.
+        scale: Factor on the size of everything, for print.
+
+    Returns:
+        The sheet; see `grid`.
+
+    Raises:
+        UsageError: The shapes differ, or a sheet cannot be made of such arrays.
+    """
+    above, below = as_bytes(above), as_bytes(below)
     if above.shape != below.shape:
         raise UsageError(f"Pairs need equal shapes, not {above.shape} and {below.shape}.")
     columns = min(columns, len(above))

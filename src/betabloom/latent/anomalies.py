@@ -46,6 +46,9 @@ def anomaly_scores(model: Generator, space: Space, pictures: np.ndarray, residua
         space: Where its codes lie.
         pictures: Prepared pictures.
         residual: s, in parts of the range of pixels.
+
+    Returns:
+        float64 (N,), in nats.
     """
     codes, _ = model.encode(pictures)
     error = (pictures.astype(np.float32) - model.decode(codes)) / 255
@@ -88,6 +91,9 @@ def anomaly_map(model: Model, picture: np.ndarray, rounds: int = ROUNDS) -> np.n
         model: The model.
         picture: uint8 (H, W, C), prepared.
         rounds: Gradient steps of the projection.
+
+    Returns:
+        float32 (H, W) in [0, 1].
     """
     import torch
 

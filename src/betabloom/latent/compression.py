@@ -50,6 +50,9 @@ def compress(model: Generator, pictures: np.ndarray, fineness: float = 1.0) -> b
         model: The model.
         pictures: N ≥ 1.
         fineness: Above 1 codes are rounded more finely, for more bytes; below 1 more coarsely.
+
+    Returns:
+        The bytes; `decompress` makes the pictures of them again.
     """
     return pack_codes(*model.encode(pictures), model.fingerprint, fineness)
 
@@ -75,6 +78,9 @@ def pack_codes(mean: np.ndarray, log_var: np.ndarray, fingerprint: str, fineness
         log_var: Log-variances, (N, l); where they are −inf, a 64th of the codes' spread serves as σ.
         fingerprint: Of the model, 16 hexadecimal digits.
         fineness: See `compress`.
+
+    Returns:
+        The bytes; `unpack_codes` reads them.
 
     Raises:
         UsageError: There are no codes, or the fineness is not positive.
@@ -116,7 +122,7 @@ def unpack_codes(data: bytes) -> tuple[np.ndarray, str]:
         chosen = [_table(int(c)) for c in spreads]
         symbols = _decoded(data[HEADER.size + length : -4], chosen, count)
     except (struct.error, zlib.error, ValueError, IndexError) as error:
-        raise FormatError(f"These are no compressed pictures, or they are damaged: {error}.") from error
+        raise FormatError(f"These are not compressed pictures, or they are damaged: {error}.") from error
     middle = np.array([len(table) // 2 - 1 for table in chosen])
     codes = (np.array(symbols, np.float64).reshape(count, latents) - middle + offset) * _value(steps, STEP_ZERO)
     return codes.astype(np.float32), fingerprint.hex()

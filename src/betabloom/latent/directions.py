@@ -80,7 +80,16 @@ def principal_directions(space: Space, n: int = PER_KIND) -> list[Direction]:
 
 
 def sefa_directions(model: Generator, space: Space, n: int = PER_KIND) -> list[Direction]:
-    """The n directions of whitened codes that the decoder's first linear layer passes on most strongly."""
+    """The n directions of whitened codes that the decoder's first linear layer passes on most strongly.
+
+    Arguments:
+        model: The model.
+        space: Where its codes lie.
+        n: How many directions, at most.
+
+    Returns:
+        Unit directions of whitened codes.
+    """
     layer = model.first_layer @ space.factor
     strengths, axes = np.linalg.eigh(layer.T @ layer)
     best = np.argsort(-strengths)[:n]
@@ -120,6 +129,9 @@ def attribute_directions(
         labels: Class indices, (N,), of at least two classes.
         names: Of the classes; their numbers if None.
 
+    Returns:
+        One direction a class, in the order of the classes.
+
     Raises:
         UsageError: There is only one class.
     """
@@ -142,6 +154,14 @@ def ranked(model: Generator, space: Space, directions: Sequence[Direction]) -> l
     """The directions with their measurements, those that change the picture most per nat first.
 
     Those of PCA and SeFa get their names here, and point to where the property that names them grows.
+
+    Arguments:
+        model: The model.
+        space: Where its codes lie.
+        directions: Directions of that space.
+
+    Returns:
+        The same directions, with their measurements.
     """
     drawn = model.decode(space.codes[:: max(1, len(space.codes) // 64)])
     scale = np.maximum(measure_properties(drawn).std(0), 1e-9)

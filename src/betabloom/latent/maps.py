@@ -31,6 +31,9 @@ def project(codes: np.ndarray, method: str = "pca", seed: int = 0, space: Space 
         seed: Of t-SNE and UMAP.
         space: Where the principal axes are taken from; from the codes themselves if None.
 
+    Returns:
+        float64 (N, 2).
+
     Raises:
         UsageError: There are too few codes, the method is another, or its package is missing.
     """
@@ -103,6 +106,9 @@ def picture_map(pictures: np.ndarray, places: np.ndarray, layout: str = "grid", 
         layout: "grid" (each in a cell near its place; nothing is covered) or "scatter" (at its very place).
         side: Of a scatter map, in pixels.
 
+    Returns:
+        The image.
+
     Raises:
         UsageError: The layout is another, or a grid would be too large.
     """
@@ -123,7 +129,16 @@ def picture_map(pictures: np.ndarray, places: np.ndarray, layout: str = "grid", 
 
 
 def map_rows(names: list[str], places: np.ndarray, labels: np.ndarray | None = None) -> list[dict[str, Any]]:
-    """The map as data: name, x, y, and the label if there are any, of every picture."""
+    """The map as data: name, x, y, and the label if there are any, of every picture.
+
+    Arguments:
+        names: Of the pictures, N.
+        places: From `project`, (N, 2).
+        labels: Class indices, (N,).
+
+    Returns:
+        One {name, x, y, label} for each picture.
+    """
     rows: list[dict[str, Any]] = [
         {"name": name, "x": round(float(x), 6), "y": round(float(y), 6)}
         for name, (x, y) in zip(names, places, strict=True)

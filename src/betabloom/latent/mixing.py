@@ -35,11 +35,14 @@ def crossed(space: Space, one: np.ndarray, other: np.ndarray, n: int, seed: int 
         seed: Names the series of children; child i is the same however many there are.
         share: Probability that a coordinate comes from the first.
 
+    Returns:
+        float32 (n, l).
+
     Raises:
         UsageError: The share is not between 0 and 1.
     """
     if not 0 <= share <= 1:
-        raise UsageError(f"'share' must lie between 0 and 1, not at {share}.")
+        raise UsageError(f"'share' must lie between 0 and 1, not {share}.")
     variances, axes = np.linalg.eigh(space.factor @ space.factor.T)
     a, b = (one - space.mean) @ axes, (other - space.mean) @ axes
     taken = np.stack([np.random.default_rng([seed, i]).random(len(variances)) < share for i in range(n)])
@@ -55,6 +58,9 @@ def recoloured(model: Generator, space: Space, form: np.ndarray, colours: np.nda
         space: Where its codes lie.
         form: Code of the picture that gives the form, (l,).
         colours: Code of the picture that gives the colours, (l,).
+
+    Returns:
+        float32 (l,).
     """
     white = space.whiten(space.codes[:LEARNED_FROM])
     pictures = model.decode(space.codes[:LEARNED_FROM])

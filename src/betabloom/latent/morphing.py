@@ -84,6 +84,9 @@ def even_pace(pictures: np.ndarray, times: np.ndarray, n: int, loop: bool = Fals
         times: Increasing, (N,).
         n: How many frames.
         loop: Whether the last frame is one step before the end, as the end is the first again.
+
+    Returns:
+        float64 (n,), increasing.
     """
     flat = pictures.reshape(len(pictures), -1).astype(np.float32)
     steps = np.sqrt(np.square(np.diff(flat, axis=0)).mean(1)) + 1e-3  # pictures that stand still take a little time
@@ -112,6 +115,9 @@ def morph(
 
     Returns:
         Frames, uint8 (n, H, W, C), and their codes (n, l).
+
+    Raises:
+        UsageError: There are fewer than 2 stops or frames, or the kind is unknown.
     """
     if n < 2:
         raise UsageError(f"A morph needs at least 2 frames, not {n}.")

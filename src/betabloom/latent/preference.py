@@ -45,7 +45,7 @@ def preferred_direction(space: Space, good: np.ndarray, bad: np.ndarray | None =
         UsageError: No picture is good, or the good and the bad are the same.
     """
     if not len(good):
-        raise UsageError("At least one picture has to be good.")
+        raise UsageError("At least one good picture is needed.")
     groups = [good, good[:0] if bad is None else bad, space.codes[:OTHERS]]
     scale = float(np.sqrt(np.square(space.spread).mean()))
     z = (np.concatenate(groups) - space.mean) / scale
@@ -68,6 +68,9 @@ def moved_along(space: Space, codes: np.ndarray, direction: np.ndarray, place: f
         codes: (n, l).
         direction: Unit vector (l,).
         place: The coordinate that they get, but at most `MOST` of each code's distance from the mean.
+
+    Returns:
+        Codes (n, l).
     """
     own = codes - space.mean
     radius = np.linalg.norm(own, axis=1, keepdims=True)

@@ -37,6 +37,9 @@ def box_mask(box: tuple[int, int, int, int], height: int, width: int) -> np.ndar
         height: H.
         width: W.
 
+    Returns:
+        boolean (H, W).
+
     Raises:
         UsageError: The box is empty, leaves the picture, or is all of it.
     """
@@ -71,7 +74,9 @@ def inpaint(
         height, width = picture.shape[:2]
         raise UsageError(f"The mask has {mask.shape[1]}x{mask.shape[0]} pixels, and the picture {width}x{height}.")
     if mask.all() or not mask.any():
-        raise UsageError(f"The mask covers {'everything: nothing is left to go by' if mask.all() else 'nothing'}.")
+        raise UsageError(
+            f"The mask covers {'everything: no pixel is left to start from' if mask.all() else 'nothing'}."
+        )
     filled = picture.copy()
     filled[mask] = np.rint(picture[~mask].mean(0))
     restored = _explained(model, picture, filled, ~mask, PIXEL_ERROR, n, seed, steps)
@@ -86,6 +91,9 @@ def denoise(model: Model, picture: np.ndarray, noise: float = 25.0, steps: int =
         picture: uint8 (H, W, C), prepared.
         noise: Standard deviation of the noise in grey levels.
         steps: Of Adam.
+
+    Returns:
+        uint8 (H, W, C).
 
     Raises:
         UsageError: The noise is not positive.

@@ -30,6 +30,9 @@ def traverse(model: Generator, code: np.ndarray, dimensions: Sequence[int], offs
 
     Returns:
         uint8 pictures (len(dimensions), len(offsets), H, W, C).
+
+    Raises:
+        UsageError: There is no such latent dimension.
     """
     if not len(dimensions) or min(dimensions) < 0 or max(dimensions) >= len(code):
         raise UsageError(f"This model has the latent dimensions 0 to {len(code) - 1}, not {list(dimensions)}.")

@@ -50,6 +50,9 @@ def decoder_continuity(
 
     Returns:
         The mean jump and the mean path over lines whose ends differ.
+
+    Raises:
+        UsageError: There are fewer than 2 codes, or all decode to the same picture.
     """
     rows, others = _pairs(len(codes), pairs, seed)
     t = np.linspace(0, 1, steps + 1)[None, :, None]
@@ -83,6 +86,12 @@ def encoder_continuity(
         pairs: How many pictures, each with another.
         share: a ∈ (0, 1).
         seed: Which pictures.
+
+    Returns:
+        The mean stretch.
+
+    Raises:
+        UsageError: There are fewer than 2 pictures, or all have the same code.
     """
     rows, others = _pairs(len(pictures), pairs, seed)
     x, far = np.asarray(pictures[rows], np.float64), np.asarray(pictures[others], np.float64)

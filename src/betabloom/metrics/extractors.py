@@ -95,6 +95,12 @@ def features(
         extractor: From `open_extractor`.
         batch: Pictures at once; it changes the memory that is needed, not the result.
         progress: Called as progress(done, total, text).
+
+    Returns:
+        float32 (N, F).
+
+    Raises:
+        UsageError: The pictures are of another type or shape.
     """
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] not in (1, 3, 4) or not len(pictures):
         raise UsageError(f"Features need uint8 pictures (N, H, W, 1, 3 or 4), not {pictures.dtype} {pictures.shape}.")

@@ -62,8 +62,8 @@ def frechet_distance(real: Array, generated: Array) -> Measure:
     warning = ""
     if smaller <= x.shape[1]:
         warning = (
-            f"{smaller:,} pictures cannot fill {x.shape[1]:,} features: the distance is much too large, and says "
-            "something only beside one from as many pictures"
+            f"{smaller:,} pictures cannot fill {x.shape[1]:,} features: the distance is much too "
+            "large; compare it only with distances of as many pictures"
         )
     n = {"real": len(x), "generated": len(y)}
     return Measure(
@@ -94,7 +94,7 @@ def kernel_distance(real: Array, generated: Array) -> Measure:
     without_y = _without(yy, yx, n) + within_x
     error = math.sqrt(sum((len(v) - 1) / len(v) * np.square(v - v.mean()).sum() for v in (without_x, without_y)))
     low, high = interval(value, error)
-    warning = "" if min(n, m) >= 100 else f"{min(n, m)} pictures are few for a distance of distributions"
+    warning = "" if min(n, m) >= 100 else f"{min(n, m)} pictures are few to estimate a distance between distributions"
     return Measure("kernel_distance", value, low, high, {"real": n, "generated": m}, "jackknife", None, warning)
 
 
@@ -130,5 +130,5 @@ def _checked(real: Array, generated: Array) -> tuple[Array, Array]:
     if min(len(real), len(generated)) < 3:
         raise UsageError(f"At least 3 pictures on each side are needed, not {len(real)} and {len(generated)}.")
     if not (np.isfinite(real).all() and np.isfinite(generated).all()):
-        raise UsageError("There are features that are not finite numbers.")
+        raise UsageError("The features contain NaN or infinite values.")
     return np.asarray(real, np.float64), np.asarray(generated, np.float64)

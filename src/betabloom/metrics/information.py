@@ -47,6 +47,12 @@ def mutual_information(mean: Array, log_var: Array, seed: int = 0) -> Measure:
         mean: μ (N, l), N ≥ 4.
         log_var: log σ² (N, l), finite.
         seed: Of one code a picture and of the halves, each judged by the Gaussian of the other.
+
+    Returns:
+        The bound in nats per image, with its 95 % interval.
+
+    Raises:
+        UsageError: There are fewer than 4 pictures, or the posteriors are not Gaussian.
     """
     n, latents = mean.shape
     if n < 4 or not np.isfinite(log_var).all():
@@ -59,7 +65,7 @@ def mutual_information(mean: Array, log_var: Array, seed: int = 0) -> Measure:
     halves = np.array_split(rng.permutation(n), 2)
     for mine, other in (halves, halves[::-1]):
         all_[mine] = gaussian_log_density(codes[other], codes[mine])
-    few = f"{n:,} codes are few for {latents} dimensions: the information is less than this" if n < 8 * latents else ""
+    few = f"{n:,} codes are few for {latents} dimensions: the true information is smaller" if n < 8 * latents else ""
     return of_mean("mutual_information", own - all_, few)
 
 
@@ -114,7 +120,7 @@ def udr(codes: Sequence[Array], rates: Sequence[Array]) -> Array:
         One score a model.
     """
     if len(codes) < 2 or len(codes) != len(rates) or len({len(each) for each in codes}) > 1:
-        raise UsageError("UDR needs codes of the same pictures by two models or more, and the rates of each.")
+        raise UsageError("UDR needs the codes of the same pictures from at least two models, and the rates of each.")
     alive = [each[:, np.asarray(rate) > INFORMATIVE] for each, rate in zip(codes, rates, strict=True)]
     scores = np.array([[_likeness(a, b) for b in alive] for a in alive])
     others = scores[~np.eye(len(scores), dtype=bool)].reshape(len(scores), -1)

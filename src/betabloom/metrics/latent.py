@@ -44,6 +44,12 @@ def aggregate_gap(codes: np.ndarray, log_prior: Callable[[np.ndarray], np.ndarra
         codes: One sample of q(z|x) a picture, shape (N, l), N ≥ 4.
         log_prior: (M, l) → log p(z) in nats, shape (M,).
         seed: Of the halves: each is judged by a Gaussian fitted to the other.
+
+    Returns:
+        The gap in nats, with its 95 % interval.
+
+    Raises:
+        UsageError: There are fewer than 4 codes.
     """
     n, latents = codes.shape
     if n < 4:
@@ -52,7 +58,7 @@ def aggregate_gap(codes: np.ndarray, log_prior: Callable[[np.ndarray], np.ndarra
     ratio = np.empty(n)
     for mine, other in (halves, halves[::-1]):
         ratio[mine] = gaussian_log_density(codes[other], codes[mine]) - log_prior(codes[mine])
-    few = f"{n:,} codes are few for {latents} dimensions: the gap is larger than this" if n < 8 * latents else ""
+    few = f"{n:,} codes are few for {latents} dimensions: the true gap is larger" if n < 8 * latents else ""
     return of_mean("aggregate_gap", ratio, few)
 
 

@@ -44,6 +44,9 @@ def precision_recall(real: Array, generated: Array, k: int = 3, seed: int = 0) -
         generated: (M, F), M > k.
         k: Which nearest neighbour a ball reaches to.
         seed: Of the groups that the intervals leave out.
+
+    Returns:
+        Precision and recall, with their 95 % intervals.
     """
     _check(real, generated, k)
     among_real = _balls(real, generated, k, seed)
@@ -55,7 +58,17 @@ def precision_recall(real: Array, generated: Array, k: int = 3, seed: int = 0) -
 
 
 def density_coverage(real: Array, generated: Array, k: int = 5, seed: int = 0) -> tuple[Measure, Measure]:
-    """Density ≥ 0, about 1 where the sets are alike, and coverage in [0, 1]. Arguments as of `precision_recall`."""
+    """Density ≥ 0, about 1 where the sets are alike, and coverage in [0, 1].
+
+    Arguments:
+        real: (N, F), N > k.
+        generated: (M, F), M > k.
+        k: Which nearest neighbour a ball reaches to.
+        seed: Of the groups that the intervals leave out.
+
+    Returns:
+        Density and coverage, with their 95 % intervals.
+    """
     _check(real, generated, k)
     balls = _balls(real, generated, k, seed)
     return (
@@ -148,7 +161,11 @@ def _measure(
     method = f"jackknife over {GROUPS} groups of each set"
     if counted:
         low_share, high_share = wilson(estimate.value, counted)
-        low, high, method = min(low, low_share), min(max(high, high_share), 1.0), f"{method}, or Wilson where wider"
+        low, high, method = (
+            min(low, low_share),
+            min(max(high, high_share), 1.0),
+            f"{method}, or the Wilson interval where that is wider",
+        )
     return Measure(name, estimate.value, max(low, 0.0), high, n, method, seed, warning)
 
 

@@ -60,7 +60,7 @@ def of_mean(name: str, values: NDArray[Any], warning: str = "") -> Measure:
     n, value = len(values), float(np.mean(values, dtype=np.float64))
     error = float(np.std(values, ddof=1, dtype=np.float64)) / math.sqrt(n) if n > 1 else 0.0
     low, high = interval(value, error, max(n - 1, 1))
-    warning = warning or ("" if n > 1 else "one picture only: no interval")
+    warning = warning or ("" if n > 1 else "only one picture, so there is no interval")
     return Measure(name, value, low, high, {"pictures": n}, "standard error over pictures", warning=warning)
 
 

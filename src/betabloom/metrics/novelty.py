@@ -86,7 +86,11 @@ class Limits:
 
 def near_copies(found: Nearest, limits: Limits) -> Measure:
     """The share of near copies among generated pictures."""
-    few = f"what is near was learned from {limits.n} held-out pictures only" if limits.n < 1 / limits.quantile else ""
+    few = (
+        f"the limits of near copies were learned from only {limits.n} held-out pictures"
+        if limits.n < 1 / limits.quantile
+        else ""
+    )
     return of_share("near_copies", limits.is_near_copy(found), few)
 
 
@@ -112,6 +116,12 @@ def nearest(
         known: (M, F), M ≥ 1.
         mirrored: (N, F), the rows of the mirrored pictures; None to leave them out.
         progress: Called as progress(done, total, text).
+
+    Returns:
+        Index of and distance to the nearest known row, for each row.
+
+    Raises:
+        UsageError: The rows have different numbers of features.
     """
     if rows.ndim != 2 or known.ndim != 2 or rows.shape[1] != known.shape[1] or not len(known):
         raise UsageError(f"Rows of shapes {rows.shape} and {known.shape} cannot be compared.")

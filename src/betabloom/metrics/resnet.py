@@ -85,7 +85,10 @@ class ResNetFeatures:
         from safetensors.torch import load
 
         if not file.is_file():
-            raise UsageError(f"There are no weights {file}. Make them with tools/train_resnet102.py: resnet102:FILE")
+            raise UsageError(
+                f"There is no file of weights {file}. Make one with tools/train_resnet102.py, and name "
+                "it: resnet102:FILE"
+            )
         content = file.read_bytes()
         self.network = FlowerNet().eval().requires_grad_(requires_grad=False)
         try:

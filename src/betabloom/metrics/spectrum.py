@@ -148,6 +148,8 @@ def _ratio(name: str, real: list[Array], generated: list[Array], powers: list[fl
         variance += float(np.var(effect, ddof=1)) / len(effect) if len(effect) > 1 else math.nan
     n = {"real": len(real[0]), "generated": len(generated[0])}
     if math.isnan(variance):
-        return Measure(name, math.exp(value), 0.0, math.inf, n, "none", None, "one picture only: no interval")
+        return Measure(
+            name, math.exp(value), 0.0, math.inf, n, "none", None, "only one picture, so there is no interval"
+        )
     low, high = (math.exp(end) for end in interval(value, math.sqrt(variance), min(n.values()) - 1))
     return Measure(name, math.exp(value), low, high, n, "delta method on the logarithm")

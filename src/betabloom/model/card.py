@@ -15,7 +15,7 @@ __all__ = ["model_card"]
 def _since(training: dict[str, Any]) -> str:
     """What the card says of what was done after the training."""
     larger = "\nThen its decoder learned to draw at twice the size, in {steps:,} steps on {photos:,} photos.\n"
-    other = "\nCodes are drawn from those of {pictures:,} other pictures: {source}.\n"
+    other = "\nNew codes are drawn from the distribution of those of {pictures:,} other pictures: {source}.\n"
     refitted = [training["refitted"]] if "refitted" in training else []
     return "".join(
         [larger.format(**facts) for facts in training.get("enlarged", [])]
@@ -26,7 +26,7 @@ def _since(training: dict[str, Any]) -> str:
 def _provenance(c: Config) -> str:
     """Where the pictures come from and under which licence, as far as it was told."""
     note = f"{c.data.source_note.strip().rstrip('.')}.\n" if c.data.source_note.strip() else ""
-    licence = c.data.licence.strip() or "not given; `betabloom train --licence TEXT` writes it here"
+    licence = c.data.licence.strip() or "not given (set it with `betabloom train --licence TEXT`)"
     return f"{note}Licence of the pictures: {licence}."
 
 
@@ -66,5 +66,5 @@ Likelihood {c.model.likelihood}, prior {c.model.prior},
 ## Pictures
 
 {_provenance(c)}
-The pictures it learned from belong to their authors. What it draws can resemble them.
+The training pictures belong to their authors. Generated pictures can resemble them.
 """

@@ -103,9 +103,9 @@ def codes_from_array(array: Any, names: Sequence[str] | None = None, model: str 
     try:
         mean = np.ascontiguousarray(array, np.float32)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"Codes are numbers of shape (N, latents): {error}.") from None
+        raise UsageError(f"Codes must be numbers of shape (N, latents): {error}.") from None
     if mean.ndim != 2 or 0 in mean.shape:
-        raise UsageError(f"Codes are numbers of shape (N, latents) with N ≥ 1, not {mean.shape}.")
+        raise UsageError(f"Codes must be numbers of shape (N, latents) with N ≥ 1, not {mean.shape}.")
     if not np.isfinite(mean).all():
         raise UsageError("Codes have to be finite numbers; these contain NaN or infinite values.")
     named = [str(i) for i in range(len(mean))] if names is None else list(names)

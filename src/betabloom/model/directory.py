@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from betabloom.arguments import path_of
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import FormatError, UsageError
@@ -131,7 +132,7 @@ def read_description(path: str | os.PathLike[str] | None) -> Description:
 def _base(name: Any) -> Path:
     """The folder of a model that comes with betabloom and is whole."""
     if name not in [folder.name for folder in MODELS.iterdir() if (folder / "model.safetensors").is_file()]:
-        raise ValueError(f"it is made from a model {name!r}, which does not come with betabloom")
+        raise ValueError(f"it is made from a model {name!r}, which is not bundled with betabloom")
     return MODELS / str(name)
 
 
@@ -152,7 +153,7 @@ def as_format_error(folder: Path) -> Iterator[None]:
 def sampler_name(asked: str, default: str, fitted: Collection[str]) -> str:
     """The name of the sampler that is meant; "auto" is the one that was found to be best."""
     name = default if asked == "auto" else asked
-    if name != "prior" and name not in fitted:
+    if not isinstance(name, str) or (name != "prior" and name not in fitted):
         known = ", ".join(dict.fromkeys(["auto", "prior", *fitted]))
         raise UsageError(f"This model has no sampler {asked!r}. It has: {known}.")
     return name
@@ -190,7 +191,7 @@ def _described(path: str | os.PathLike[str] | None, facts: Mapping[str, Any]) ->
 
 
 def _model_folder(given: str | os.PathLike[str] | None) -> Path:
-    path = Path(given or BUNDLED)
+    path = path_of(BUNDLED if given is None else given, "A model")
     if not path.exists() and is_bundled(path):
         return MODELS / path
     if given is not None and is_hub_name(os.fspath(given)):
@@ -222,7 +223,7 @@ def _is_model(file: Path) -> bool:
 def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if path.stat().st_size > LARGEST_CONFIG:
-        raise FormatError(f"{path} has {path.stat().st_size:,} bytes; a model's has some thousand.")
+        raise FormatError(f"{path} has {path.stat().st_size:,} bytes; that of a model has a few thousand.")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from betabloom.arguments import path_of
 from betabloom.data import Reading, prepare_few
 from betabloom.errors import FormatError, UsageError
 from betabloom.model.card import model_card
@@ -92,11 +93,21 @@ class Model:
 
         Arguments:
             n: How many, ≥ 1.
-            seed: Names the series of pictures, ≥ 0; None for one that nobody chose, others in each call.
+            seed: Names the series of pictures, ≥ 0; None for a new one in each call.
             temperature: Factor on the noise: below 1 more typical, above 1 more unusual.
             start: Number of the first picture in the series.
             sampler: A name of `betabloom.samplers`: "auto", "prior", "gaussian", "mixture", "parzen" or "flow".
             precision: What the decoder computes in, "fp32", "bf16" or "auto": see `betabloom.vae.inference.decode`.
+
+        Returns:
+            uint8 (n, H, W, C).
+
+        Examples:
+            >>> import betabloom
+            >>> model = betabloom.load()
+            >>> pictures = model.generate(n=2, seed=7)
+            >>> pictures.shape, pictures.dtype
+            ((2, 64, 64, 3), dtype('uint8'))
         """
         seed = new_seed() if seed is None else seed
         return inference.generate(self.vae, n, seed, temperature, start, self.density(sampler), precision)
@@ -104,7 +115,18 @@ class Model:
     def draw(
         self, n: int, seed: int = 0, temperature: float = 1.0, start: int = 0, sampler: str = "auto"
     ) -> np.ndarray:
-        """The codes, float32 (n, l), of the pictures that `generate` makes with the same arguments."""
+        """The codes, float32 (n, l), of the pictures that `generate` makes with the same arguments.
+
+        Arguments:
+            n: How many, ≥ 1.
+            seed: Names the series, ≥ 0.
+            temperature: Factor on the noise.
+            start: Number of the first code in the series.
+            sampler: As for `generate`.
+
+        Returns:
+            float32 (n, l).
+        """
         return inference.draw(self.vae, n, seed, temperature, start, self.density(sampler))
 
     @property
@@ -137,15 +159,40 @@ class Model:
         return np.stack([self._prepared(each) for each in several])
 
     def encode(self, pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior means and log-variances (N, l) of pictures: uint8 (N, H, W, C), or what `prepare` takes."""
+        """Posterior means and log-variances (N, l) of pictures: uint8 (N, H, W, C), or what `prepare` takes.
+
+        Examples:
+            >>> import betabloom
+            >>> model = betabloom.load()
+            >>> mean, log_var = model.encode(model.generate(n=2))
+            >>> mean.shape
+            (2, 256)
+        """
         return inference.encode(self.vae, self._pictures(pictures))
 
     def decode(self, codes: np.ndarray, precision: str = "fp32") -> np.ndarray:
-        """Pictures, uint8 (N, H, W, C), that codes (N, l) stand for. See `betabloom.vae.inference.decode`."""
+        """Pictures, uint8 (N, H, W, C), that codes (N, l) stand for. See `betabloom.vae.inference.decode`.
+
+        Examples:
+            >>> import betabloom
+            >>> model = betabloom.load()
+            >>> codes = model.draw(n=2, seed=7)
+            >>> model.decode(codes).shape
+            (2, 64, 64, 3)
+        """
         return inference.decode(self.vae, codes, precision)
 
     def reconstruct(self, pictures: Pictures) -> np.ndarray:
-        """Decode the posterior means of pictures: uint8 (N, H, W, C), or what `prepare` takes."""
+        """Decode the posterior means of pictures: uint8 (N, H, W, C), or what `prepare` takes.
+
+        Examples:
+            >>> import betabloom
+            >>> model = betabloom.load()
+            >>> drawn = betabloom.data.Drawn(2, size=100)
+            >>> photos = [drawn.read(i) for i in range(2)]
+            >>> model.reconstruct(model.prepare(photos)).shape
+            (2, 64, 64, 3)
+        """
         return inference.reconstruct(self.vae, self._pictures(pictures))
 
     def vary(
@@ -156,10 +203,20 @@ class Model:
         Arguments:
             picture: Prepared, uint8 (H, W, C), or a file or a picture of PIL.
             n: How many, ≥ 1.
-            seed: Names the series of variations, ≥ 0; None for one that nobody chose.
-            amount: 0 is the reconstruction, 1 a sister of the picture, 2 a cousin: see
+            seed: Names the series of variations, ≥ 0; None for a new one in each call.
+            amount: 0 is the reconstruction, 1 a close relative of the picture, 2 a distant one: see
                 `betabloom.samplers.neighbourhood`.
             posterior: Sample the posterior of the picture instead, with `amount` times its σ.
+
+        Returns:
+            uint8 (n, H, W, C).
+
+        Examples:
+            >>> import betabloom
+            >>> model = betabloom.load()
+            >>> picture = model.generate(n=1, seed=7)[0]
+            >>> model.vary(picture, n=3, seed=0).shape
+            (3, 64, 64, 3)
         """
         seed = new_seed() if seed is None else seed
         prepared = self.prepare([picture])
@@ -180,8 +237,9 @@ class Model:
         Raises:
             UsageError: Something else is there, or a model with files beside it that betabloom did not write.
         """
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return save_model(self, Path(path), half)
+        folder = path_of(path, "The directory of the model")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return save_model(self, folder, half)
 
     def _pictures(self, pictures: Pictures) -> np.ndarray:
         return self._check(pictures if isinstance(pictures, np.ndarray) else self.prepare(pictures))
@@ -194,17 +252,20 @@ class Model:
         if isinstance(picture, str | os.PathLike) or hasattr(picture, "convert"):
             (prepared,) = prepare_few([picture], self.pipeline, Reading.of(self.config.data))
             return prepared  # type: ignore[no-any-return]
-        raise UsageError(f"A picture is a file, a picture of PIL or an array, not {type(picture).__name__}.")
+        raise UsageError(f"A picture must be a file, a PIL image or an array, not {type(picture).__name__}.")
 
     def _check(self, pictures: np.ndarray) -> np.ndarray:
         channels, height, width = self.config.shape
         check_pictures(pictures, (height, width, channels))
+        if not len(pictures):
+            raise UsageError("There is no picture.")
         return pictures
 
 
-def _is_one(images: Pictures) -> bool:
-    """Whether it is one picture, a file or one of PIL, rather than several."""
-    return isinstance(images, str | os.PathLike) or hasattr(images, "convert")
+def _is_one(images: Any) -> bool:
+    """Whether it is one picture, a file or one of PIL, rather than several; what has no parts is taken for one, too."""
+    several = hasattr(images, "__iter__") and getattr(images, "ndim", 1) > 0
+    return isinstance(images, str | bytes | os.PathLike) or hasattr(images, "convert") or not several
 
 
 def save_model(model: Model, path: Path, half: bool = False) -> Model:
@@ -257,6 +318,12 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Mod
     Raises:
         UsageError: There is no model there.
         FormatError: There is one, but it is damaged, foreign or of a newer version.
+
+    Examples:
+        >>> import betabloom
+        >>> model = betabloom.load()
+        >>> model.config.shape
+        (3, 64, 64)
     """
     about = read_description(path)
     with as_format_error(about.folder), torch.device("meta"):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from betabloom.data import Store
     from betabloom.model.generator import Generator
 
-__all__ = ["load_picture", "load_pictures", "prepared_source"]
+__all__ = ["load_picture", "load_pictures", "prepared_source", "rows_of_split"]
 
 
 def load_picture(model: Generator, path: Path) -> np.ndarray:
@@ -76,7 +76,7 @@ def load_pictures(
         chosen = [given[i] for i in chosen_rows(np.arange(len(given)), seed=shuffle)[:limit]]
         return np.stack([load_picture(model, Path(name)) for name in chosen]), chosen, None, None
     store = prepared_source(model, given[0])
-    rows = chosen_rows(_rows(store, split), limit, shuffle)
+    rows = chosen_rows(rows_of_split(store, split), limit, shuffle)
     labels = None if store.labels is None else np.asarray(store.labels)[rows]
     return np.asarray(store.pictures[rows]), [store.names[i] for i in rows], labels, store.label_names
 
@@ -87,7 +87,8 @@ def _is_picture(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in readable_suffixes()
 
 
-def _rows(store: Store, split: str | None) -> np.ndarray:
+def rows_of_split(store: Store, split: str | None) -> np.ndarray:
+    """The rows of an official split, sorted; all rows if it is None."""
     import numpy as np
 
     if split is None:

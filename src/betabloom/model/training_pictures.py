@@ -55,16 +55,14 @@ def _prepared(model: Generator, source: str | None, pipeline: Pipeline, min_size
     d = model.config.data
     spec = source or d.source
     if data.is_stream(spec):
-        raise UsageError(
-            f"'{spec}' is a stream, which cannot be looked through. Give a folder of its pictures as SOURCE."
-        )
+        raise UsageError(f"'{spec}' is a stream, which cannot be searched. Give a folder of its pictures as SOURCE.")
     try:
         reading = dataclasses.replace(data.Reading.of(d), min_size=min_size)
         opened = data.open_source(spec, download=source is not None, **reading.options())
     except SourceError as error:
         if source:
             raise
-        hint = "The model was trained on it; if it lies elsewhere now, give SOURCE."
+        hint = "The model was trained on it. If it is somewhere else now, name it as SOURCE."
         raise SourceError(f"{str(error).rstrip('.')}. {hint}") from error
     with progress("preparing", "pictures") as report:
         return data.prepare(opened, pipeline, progress=report)

@@ -102,7 +102,7 @@ class NumpyModel:
         posterior = self.config.model.posterior
         if posterior not in ENCODED:
             raise UsageError(
-                f"Pictures are not encoded without torch for a {posterior!r} posterior: betabloom.load(…)."
+                f"Without torch, pictures cannot be encoded with a {posterior!r} posterior. Use betabloom.load(…)."
             )
 
         def few(rows: range) -> Array:

@@ -364,7 +364,9 @@ def make_network(
         raise UsageError(f"The {family} network needs an {allowed}, not {kernel}.")
     times = 2 ** len(enlargers)
     if shape[1] % times or shape[2] % times:
-        raise UsageError(f"A network with {len(enlargers)} enlargers draws sides that are multiples of {times}.")
+        raise UsageError(
+            f"A network with {len(enlargers)} enlargers needs pictures whose sides are multiples of {times}."
+        )
     inner = (shape[0], shape[1] // times, shape[2] // times)
     _check_size(family, kind, inner, len(widths), kernel)
     down, features, up = kind.make(inner, latents, widths, kernel)

@@ -95,7 +95,8 @@ def enlarging(
     channels, high, wide = model.config.shape
     if pictures.dtype != np.uint8 or pictures.shape[1:] != (2 * high, 2 * wide, channels) or not len(pictures):
         raise UsageError(
-            f"To draw {2 * wide}x{2 * high} pixels, it needs uint8 photos of shape (N, {2 * high}, {2 * wide}, "
+            f"To draw {2 * wide}x{2 * high} pixels, photos are needed that are uint8 of shape (N, {2 * high}, "
+            f"{2 * wide}, "
             f"{channels}), not {pictures.dtype} {pictures.shape}."
         )
     if min(high, wide) < SMALLEST:

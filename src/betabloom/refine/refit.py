@@ -42,7 +42,7 @@ def refit(model: Model, store: Store, seed: int = 0, extractor: Extractor | None
     channels, height, width = model.config.shape
     if len(store) < FEWEST or store.pictures.shape[1:] != (height, width, channels):
         raise UsageError(
-            f"It takes at least {FEWEST} pictures of {width}x{height} with {channels} channels, "
+            f"At least {FEWEST} pictures are needed of {width}x{height} with {channels} channels, "
             f"not {len(store)} of {store.pictures.shape[1:]}."
         )
     rows, others = store.split("auto", model.config.data.holdout)

@@ -100,8 +100,8 @@ def verdict(atlas: Atlas) -> list[str]:
         ]
     else:
         sentences = [
-            f"Between β = {first:g} and β = {betas[-1]:g} rate and error did not move against one another, as they "
-            "should: these trainings are too short or too few."
+            f"Between β = {first:g} and β = {betas[-1]:g} rate and error did not move in opposite "
+            "directions, as they should: these trainings are too short or too few."
         ]
     if not any(name in high for name in SHOWN):
         return [*sentences, "Disentanglement is not measured: the causes of these pictures are not known."]
@@ -200,8 +200,8 @@ def _samples(atlas: Atlas) -> str:
         drawn = load(member.folder).generate(PICTURES, seed=1, sampler="prior")
         rows.append(_row(member, drawn, PICTURES))
     text = (
-        "Codes from N(0, I), the same for all, decoded. A plain auto-encoder was never asked to fill that space: "
-        "its row shows what completeness is for."
+        "Codes from N(0, I), the same for all, decoded. Nothing makes a plain auto-encoder fill "
+        "that space; its row shows why completeness matters."
     )
     return _section("New pictures", f"<p>{text}</p><table class=strip>{''.join(rows)}</table>")
 

@@ -331,7 +331,8 @@ def _notes(model: Model, store: Store, measures: dict[str, dict[str, list[Measur
     notes = []
     if model.training.get("data_fingerprint") != store.fingerprint:
         notes.append(
-            "These are not exactly the pictures that the model was trained on: its copies of those cannot be seen here."
+            "These are not exactly the pictures that the model was trained on: copies of its "
+            "training pictures cannot be detected here."
         )
     warned: dict[tuple[str, str], list[str]] = {}
     for subjects in measures.values():

@@ -161,8 +161,9 @@ def _progress(run: Path, config: Config) -> str:
     if not rows:
         return ""
     text = (
-        "Every row has the same noise, drawn by the model as it was at that step. While it trains, codes come from one "
-        "Gaussian fitted to held-out codes; the sampler of new pictures is fitted in the end."
+        "Every row uses the same noise, decoded by the model as it was at that step. During "
+        "training, codes come from one "
+        "Gaussian fitted to held-out codes; the sampler for new pictures is fitted at the end."
     )
     return f"<section><h2>Samples over time</h2><p>{text}</p><table class=strip>{''.join(rows)}</table></section>"
 
@@ -192,7 +193,10 @@ def _traversals(records: Sequence[Mapping[str, Any]], model: Model | None) -> st
         f"<td>{_sheet(sheets.grid(row, columns=len(OFFSETS)), model.config, f'traversal of latent {i}')}</td></tr>"
         for i, row in zip(chosen, pictures, strict=True)
     )
-    text = "One latent at a time, from −3 to +3 around the code of a new picture; the latents that say most come first."
+    text = (
+        "One latent at a time, from −3 to +3 around the code of a new picture; the latents with "
+        "the highest rate come first."
+    )
     return f"<section><h2>Traversals</h2><p>{text}</p><table class=strip>{rows}</table></section>"
 
 

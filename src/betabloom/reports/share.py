@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.latent.directions import strongest
-from betabloom.latent.space import code_space
+from betabloom.latent.stored_directions import stored_directions
 from betabloom.networks.fast_numpy import decoder, is_known
 from betabloom.networks.spec import make_network
 from betabloom.system.atomic import write_text
@@ -42,7 +41,6 @@ __all__ = ["LEVELS", "Packed", "packed", "share"]
 LEVELS = 2  # grey levels by which a picture in the browser may differ from the model's
 BITS = range(10, 16)  # that are tried: with fewer, some pictures are always too far off
 TRIED = 48  # codes that a number of bits is tried on, before it is on all
-DIRECTIONS = 12
 PAGE = Path(__file__).parent / "share_page"
 
 
@@ -128,6 +126,7 @@ def share(
     seed: int = 0,
     title: str = "",
     progress: Progress | None = None,
+    kept: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Write one HTML file that draws, varies, steers and morphs pictures of a model, in a browser, without a network.
 
@@ -138,6 +137,7 @@ def share(
         seed: Of those codes.
         title: What the page says above its pictures; the model's source if empty.
         progress: Called as progress(done, total, text) while the weights are packed.
+        kept: Codes (n, l) of pictures that are kept in the page from the beginning.
 
     Returns:
         Facts: `bits` of a weight, `levels` (the largest difference from the model's pictures in grey levels), `bytes`.
@@ -171,6 +171,7 @@ def share(
         "network": _network(result, m, model.config.shape, weights),
         "codes": {"count": codes, "scale": [float(s) for s in scale]},
         "directions": _directions(model),
+        "kept": [] if kept is None else [_texts(code) for code in kept],
     }
     page = _page(facts, np.concatenate(result.numbers), numbers)
     write_text(Path(path), page)
@@ -226,7 +227,7 @@ def _whole(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _directions(model: Model) -> list[dict[str, Any]]:
     """What the sliders move, named by what it changes."""
-    found = strongest(model, code_space(model), DIRECTIONS)
+    found = stored_directions(model)
     return [{"name": each.name, "step": [round(float(x), 5) for x in each.vector]} for each in found]
 
 

@@ -57,6 +57,9 @@ def fit_samplers(
         held_out: Samples of q(z|x) for held-out pictures, shape (M, l).
         seed: Of the fits.
         flow_steps: Training steps of the rectified flow; 0 for none.
+
+    Returns:
+        {name: density}, for each sampler that could be fitted.
     """
     generator = torch.Generator().manual_seed(seed)
     z = mean + torch.exp(0.5 * log_var) * torch.randn(mean.shape, generator=generator)

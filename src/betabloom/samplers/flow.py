@@ -142,6 +142,9 @@ def fit_flow(
 
     Returns:
         The density, in evaluation mode.
+
+    Raises:
+        UsageError: There are fewer than 2 codes, or no steps.
     """
     if len(mean) < 2 or steps < 1:
         raise UsageError(f"A flow needs at least 2 codes and 1 step, not {len(mean)} and {steps}.")

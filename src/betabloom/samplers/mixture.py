@@ -77,6 +77,12 @@ def fit_mixture(z: Tensor, components: int, seed: int = 0, iterations: int = ITE
         seed: Of the first assignment.
         iterations: Of expectation-maximisation, at most: it ends when the mean log-likelihood rises by less than
             `TOLERANCE` nats.
+
+    Returns:
+        The density, in evaluation mode.
+
+    Raises:
+        UsageError: There are fewer than 2 codes, or no components.
     """
     if len(z) < 2 or components < 1:
         raise UsageError(f"A mixture needs at least 2 codes and 1 component, not {len(z)} and {components}.")

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from betabloom.errors import UsageError
+from betabloom.arguments import number
 
 __all__ = ["DRAWN", "NEAREST", "sisters"]
 
@@ -34,11 +34,13 @@ def sisters(code: np.ndarray, drawn: np.ndarray, noise: np.ndarray, amount: floa
         noise: ε, shape (n, k).
         amount: t ≥ 0.
 
+    Returns:
+        float32 (n, l).
+
     Raises:
         UsageError: The amount is negative or not a finite number.
     """
-    if not 0 <= amount < math.inf:
-        raise UsageError(f"'amount' must be 0 or a positive number, not {amount}.")
+    amount = number(amount, "'amount'")
     k = noise.shape[1]
     near = drawn[np.square(drawn - code).sum(1).argsort(kind="stable")[:k]]
     ways, middle = (near - near.mean(0)) * (amount / math.sqrt(k)), drawn.mean(0)

@@ -144,6 +144,9 @@ def fit_parzen(mean: Tensor, log_var: Tensor, bandwidth: float = 1.0, neighbours
 
     Returns:
         The density, in evaluation mode.
+
+    Raises:
+        UsageError: There are fewer than 2 codes.
     """
     if len(mean) < 2:
         raise UsageError(f"Parzen windows need at least 2 codes, not {len(mean)}.")

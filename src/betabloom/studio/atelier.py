@@ -6,7 +6,6 @@ together.
 
 from __future__ import annotations
 
-import io
 import tempfile
 import threading
 from concurrent.futures import Future
@@ -16,33 +15,44 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.latent.directions import strongest
+from betabloom.generate.drawing import colour_targets
+from betabloom.generate.request import Request
+from betabloom.imaging.sheets import scaled
+from betabloom.imaging.wallpaper import meadow, resize_to_cover
 from betabloom.latent.maps import project
 from betabloom.latent.mixing import crossed
 from betabloom.latent.morphing import morph
 from betabloom.latent.preference import moved_along, preferred_direction
 from betabloom.latent.space import code_space
+from betabloom.latent.stored_directions import stored_directions
 from betabloom.model.directory import BUNDLED
 from betabloom.model.without_torch import NumpyModel, open_without_torch
 from betabloom.samplers.neighbourhood import DRAWN, NEAREST, sisters
 from betabloom.seeds import base_noise
+from betabloom.studio.known import Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from PIL import Image
+
+    from betabloom.generate.code_search import CodeSearch
     from betabloom.latent.directions import Direction
     from betabloom.latent.space import Space
     from betabloom.model.model import Model
+
+    _Asked = tuple[np.ndarray, Future[np.ndarray]]
 
 __all__ = ["Atelier", "Busy", "Decoder"]
 
 BATCH = 64  # codes that are decoded together
 QUEUED = 256  # decodings that may wait
-DIRECTIONS = 12
 ON_MAP = 150
+FILM_SIDE = 256  # pixels that the longer side of a film has at most, where pictures are smaller
+SEARCHES = 8  # colours whose searches are kept
+GATHERED = 0.002  # seconds to wait for more to decode together, where several ask
 
 
 class Busy(BetabloomError):  # noqa: N818  (it says how things are)
@@ -54,7 +64,7 @@ class Decoder:
 
     def __init__(self, decode: Callable[[np.ndarray], np.ndarray]) -> None:
         self._decode = decode
-        self._waiting: Queue[tuple[np.ndarray, Future[np.ndarray]] | None] = Queue(QUEUED)
+        self._waiting: Queue[_Asked | None] = Queue(QUEUED)
         self.decoded = 0
         threading.Thread(target=self._work, daemon=True).start()
 
@@ -67,25 +77,37 @@ class Decoder:
             raise Busy("Too much is waiting to be drawn. Try again in a moment.") from error
         return future
 
+    @property
+    def waiting(self) -> int:
+        """How many decodings wait."""
+        return self._waiting.qsize()
+
     def close(self) -> None:
         """Stop after what is waiting."""
         self._waiting.put(None)
 
     def _work(self) -> None:
+        several = False
         while first := self._waiting.get():
-            asked = [first]
-            while sum(len(codes) for codes, _ in asked) < BATCH:
-                try:
-                    following = self._waiting.get_nowait()
-                except Empty:
-                    break
-                if following is None:
-                    self._waiting.put(None)
-                    break
-                asked.append(following)
+            asked = self._gathered(first, GATHERED if several else 0.0)
+            several = len(asked) > 1
             self._answer([each for each in asked if each[1].set_running_or_notify_cancel()])
 
-    def _answer(self, asked: Sequence[tuple[np.ndarray, Future[np.ndarray]]]) -> None:
+    def _gathered(self, first: _Asked, patience: float) -> list[_Asked]:
+        """What waits, and what comes within `patience` seconds of one another, up to `BATCH` codes."""
+        asked = [first]
+        while sum(len(codes) for codes, _ in asked) < BATCH:
+            try:
+                following = self._waiting.get(timeout=patience) if patience else self._waiting.get_nowait()
+            except Empty:
+                break
+            if following is None:
+                self._waiting.put(None)
+                break
+            asked.append(following)
+        return asked
+
+    def _answer(self, asked: Sequence[_Asked]) -> None:
         if not asked:
             return
         try:
@@ -111,7 +133,11 @@ class Atelier:
         self.path = str(path) if path else str(BUNDLED)
         self.model: NumpyModel | Model = open_without_torch(path) or self._whole(path)
         self.decode = Decoder(self.model.decode)
-        self._lock = threading.Lock()
+        self.known = Known(self.model, self.path, lambda: self.space)
+        self._lock, self._measuring = threading.Lock(), threading.Lock()
+        self._space: Space | None = None
+        self._searches: dict[tuple[str, bool, str], list[CodeSearch]] = {}
+        threading.Thread(target=lambda: self.directions, daemon=True).start()  # before the page asks for them
 
     @staticmethod
     def _whole(path: str | Path | None) -> Model:
@@ -119,16 +145,19 @@ class Atelier:
 
         return load(path)
 
-    @cached_property
+    @property
     def space(self) -> Space:
-        """Where its codes lie."""
-        return code_space(self.model)
+        """Where its codes lie; measured once, whoever asks first."""
+        with self._measuring:
+            if self._space is None:
+                self._space = code_space(self.model)
+            return self._space
 
     @cached_property
     def directions(self) -> list[Direction]:
         """The strongest directions that differ, the one that changes most per nat first."""
         with self._lock:
-            return strongest(self.model, self.space, DIRECTIONS)
+            return stored_directions(self.model, self.space)
 
     @property
     def samplers(self) -> list[str]:
@@ -138,6 +167,30 @@ class Atelier:
     def draw(self, n: int, seed: int, start: int, temperature: float, sampler: str) -> np.ndarray:
         """Codes (n, l) of new pictures: those of `generate`."""
         return self.model.draw(n, seed, temperature, start, sampler)
+
+    def in_colours(
+        self, n: int, seed: int, start: int, temperature: float, sampler: str, palette: str, colourful: bool
+    ) -> tuple[np.ndarray, list[bool]]:
+        """Codes (n, l) of `generate --palette … --colourful`, and which of them are as asked for."""
+        with self._lock:  # one search at a time: each takes all cores
+            searches = self._searches_for(palette, colourful, sampler)
+            found = [searches[i % len(searches)].picture(seed, i, temperature) for i in range(start, start + n)]
+        return np.stack([code for *_, code in found]).astype(np.float32), [satisfied for _, satisfied, *_ in found]
+
+    def _searches_for(self, palette: str, colourful: bool, sampler: str) -> list[CodeSearch]:
+        from betabloom.generate.code_search import code_searches  # it imports torch
+
+        key = palette, colourful, sampler
+        if key not in self._searches:
+            targets, _ = colour_targets(Request(palette=palette or None, colourful=colourful))
+
+            def draw(n: int, seed: int, temperature: float, start: int) -> np.ndarray:
+                return self.model.draw(n, seed, temperature, start, sampler)
+
+            if len(self._searches) >= SEARCHES:
+                self._searches.clear()
+            self._searches[key] = code_searches(draw, self.model.decode, targets)
+        return self._searches[key]
 
     def encode(self, picture: bytes) -> dict[str, Any]:
         """A photo as the model sees it: its code (l,), how sure the posterior is, and what was prepared."""
@@ -188,16 +241,19 @@ class Atelier:
         codes = self.space.codes[np.random.default_rng([seed, 9]).permutation(len(self.space.codes))[:ON_MAP]]
         flat = 2 * project(codes, space=self.space) - 1
         ranks = 2 * flat.argsort(0).argsort(0) / max(len(codes) - 1, 1) - 1
-        return codes, 0.6 * ranks + 0.4 * flat  # ranks spread out what lies close together
+        return codes, 0.8 * ranks + 0.2 * flat  # ranks spread out what lies close together
 
-    def film(self, codes: np.ndarray, frames: int, kind: str, loop: bool) -> bytes:
-        """A loop through pictures as GIF or WebP."""
+    def film(self, codes: np.ndarray, frames: int, loop: bool) -> np.ndarray:
+        """A film from picture to picture, uint8 (frames, H, W, C), of a size to look at."""
         pictures, _ = morph(self.model, codes, frames, loop, middle=self.space.mean)
-        images = [Image.fromarray(each if each.shape[2] > 1 else each[:, :, 0]) for each in pictures]
-        file = io.BytesIO()
-        how: dict[str, Any] = {"quality": 90, "method": 4} if kind == "WEBP" else {}
-        images[0].save(file, kind, save_all=True, append_images=images[1:], duration=50, loop=0, **how)
-        return file.getvalue()
+        return scaled(pictures, max(1, FILM_SIDE // max(pictures.shape[1:3])))
+
+    def wallpaper(self, codes: np.ndarray, width: int, height: int, seed: int) -> Image.Image:
+        """One picture cut to a size, or many as a meadow that wraps around at its edges."""
+        pictures = self.model.decode(codes)
+        if len(pictures) == 1:
+            return resize_to_cover(pictures[0], width, height)
+        return meadow(pictures, width, height, seed)
 
     def close(self) -> None:
         """Let go of the thread."""

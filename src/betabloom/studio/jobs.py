@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from betabloom.errors import UsageError
+from betabloom.errors import BetabloomError, UsageError
 
 __all__ = ["Jobs"]
 
@@ -103,6 +103,7 @@ class Jobs:
             "path": str(run),
             "records": records[:: max(1, len(records) // POINTS)],
             "said": said.replace("\r", "\n").strip(),
+            "share": _share(run, records),
             "has_model": (run / "model" / "config.json").is_file(),
             "has_sample": self._sheet(run) is not None,
         }
@@ -182,6 +183,20 @@ def _born(pid: int) -> str:
     """When a process began, so that another one of the same number is not taken for it."""
     stat = Path(f"/proc/{pid}/stat")
     return stat.read_text().rpartition(")")[2].split()[19] if stat.is_file() else "0"
+
+
+def _share(run: Path, records: list[dict[str, Any]]) -> float:
+    """How much of its steps or its time a training has used, 0 … 1; 0 where that is not known yet."""
+    from betabloom.training.run_folder import run_config  # it imports torch
+
+    try:
+        planned = run_config(run).train
+    except BetabloomError:
+        return 0.0
+    last = records[-1] if records else {"step": 0, "seconds": 0.0}
+    used = [last["step"] / planned.steps if planned.steps else 0.0]
+    used += [last["seconds"] / planned.budget if planned.budget else 0.0]
+    return float(min(1.0, max(used)))
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from betabloom.studio.guard import Refused
 from betabloom.version import __version__
 
@@ -17,6 +19,8 @@ __all__ = ["ROUTES", "Route", "checked", "openapi"]
 
 Schema = dict[str, Any]
 MOST = 64  # pictures in an answer
+SIDE = 4096  # pixels of a wallpaper's sides, at most
+LONGEST = 4096  # numbers of a code
 LARGEST = 100.0  # that a number of a code may be
 
 
@@ -36,7 +40,7 @@ CODE: Schema = {
     "type": "array",
     "items": {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
     "minItems": 1,
-    "maxItems": 4096,
+    "maxItems": LONGEST,
 }
 SEED = _whole(0, 2**53, 0)
 N = _whole(1, MOST, 24)
@@ -80,6 +84,8 @@ ROUTES = [
         {
             "n": N, "seed": SEED, "start": _whole(0, 2**53, 0),
             "temperature": _number(0.05, 3, 1.0), "sampler": {**TEXT, "default": "auto"},
+            "palette": {"type": "string", "maxLength": 200, "default": ""},
+            "colourful": {"type": "boolean", "default": False},
         },
     ),
     Route(
@@ -88,7 +94,7 @@ ROUTES = [
     ),
     Route("POST", "/api/encode", "The code of a photo, its reconstruction, and its nats.", binary="image/*"),
     Route(
-        "POST", "/api/vary", "Sisters of a picture.",
+        "POST", "/api/vary", "Variations of a picture.",
         {"code": CODE, "n": N, "amount": _number(0, 2, 1.0), "seed": SEED}, ("code",),
     ),
     Route(
@@ -96,7 +102,7 @@ ROUTES = [
         {"parents": _codes(2, 2), "n": N, "seed": SEED}, ("parents",),
     ),
     Route(
-        "POST", "/api/more-like", "New pictures with what good ones have and bad ones have not.",
+        "POST", "/api/more-like", "New pictures that are like the good ones and unlike the bad ones.",
         {"good": _codes(1, MOST), "bad": {**_codes(0, MOST), "default": []}, "n": N, "seed": SEED}, ("good",),
     ),
     Route("POST", "/api/map", "Pictures on a plane, near one another where their codes are.", {"seed": SEED}),
@@ -104,15 +110,32 @@ ROUTES = [
         "POST", "/api/film", "A loop from picture to picture.",
         {
             "codes": _codes(2, 16), "frames": _whole(2, 240, 60), "loop": {"type": "boolean", "default": True},
-            "format": {"enum": ["GIF", "WEBP"], "default": "WEBP"},
+            "format": {"enum": ["GIF", "WEBP", "MP4"], "default": "WEBP"},
         },
         ("codes",), gives="image/*",
+    ),
+    Route(
+        "POST", "/api/wallpaper", "A picture cut to a size, or many as a meadow, as a PNG.",
+        {"codes": _codes(1, MOST), "width": _whole(16, SIDE), "height": _whole(16, SIDE), "seed": SEED},
+        ("codes", "width", "height"), gives="image/png",
+    ),
+    Route("GET", "/api/known", "Whether the training pictures of the model are on this machine."),
+    Route("POST", "/api/known", "Where they are.", {"source": TEXT}, ("source",)),
+    Route(
+        "POST", "/api/nearest", "The training picture nearest to each picture, and whether that is a near copy of it.",
+        {"codes": _codes(1, MOST)}, ("codes",),
     ),
     Route(
         "POST", "/api/png", "A picture as a PNG that carries its code.",
         {"code": CODE, "scale": _whole(1, 16, 8)}, ("code",), gives="image/png",
     ),
-    Route("POST", "/api/restore", "The codes of a PNG that betabloom made.", binary="image/png"),
+    Route("POST", "/api/restore", "The codes of a PNG, GIF or WebP that betabloom made.", binary="image/*"),
+    Route(
+        "POST", "/api/share", "Pack the model as one HTML file, with kept pictures.",
+        {"title": {"type": "string", "maxLength": 200, "default": ""}, "codes": {**_codes(0, MOST), "default": []}},
+    ),
+    Route("GET", "/api/share", "How far that is."),
+    Route("GET", "/api/share/file", "The file.", gives="text/html"),
     Route("GET", "/api/folders", "Folders of pictures that were put here."),
     Route("PUT", "/api/folders/{folder}/{file}", "Put a picture into a folder.", binary="image/*"),
     Route("POST", "/api/inspect", "What a folder holds, before training.", {"source": TEXT}, ("source",)),
@@ -122,7 +145,7 @@ ROUTES = [
         {"source": TEXT, "name": NAME, "budget": {"type": "string", "pattern": "^[0-9]{1,4}[smh]$", "default": "10m"}},
         ("source", "name"),
     ),
-    Route("GET", "/api/runs/{run}", "How a training does: its curves and what it said last."),
+    Route("GET", "/api/runs/{run}", "The state of a training: its curves and its last messages."),
     Route("GET", "/api/runs/{run}/sample", "The newest pictures of a training.", gives="image/png"),
     Route("POST", "/api/runs/{run}/stop", "Save and stop a training.", {}),
     Route("POST", "/api/runs/{run}/resume", "Go on with a training that stopped.", {}),
@@ -143,7 +166,29 @@ def _validator(method: str, path: str) -> Any:
     from jsonschema import Draft202012Validator
 
     (route,) = [each for each in ROUTES if (each.method, each.path) == (method, path)]
-    return Draft202012Validator(_body(route))
+    body = _body(route)
+    shallow = {key: _shallow(schema) for key, schema in body["properties"].items()}
+    return Draft202012Validator({**body, "properties": shallow})
+
+
+def _shallow(schema: Schema) -> Schema:
+    """The same without what its numbers must be, where it is of codes: `_check_codes` looks at those at once."""
+    return {key: value for key, value in schema.items() if key != "items"}
+
+
+def _check_codes(name: str, codes: Any, deep: bool) -> None:
+    """Refuse what is no code, or no list of codes."""
+    if deep and not all(isinstance(each, list) and 1 <= len(each) <= LONGEST for each in codes):
+        raise Refused(422, f"{name}: each code is a list of 1 to {LONGEST} numbers.")
+    for code in codes if deep else [codes]:
+        try:
+            numbers = np.array(code)
+        except (ValueError, OverflowError) as error:
+            raise Refused(422, f"{name}: a code is a list of numbers.") from error
+        if numbers.dtype.kind not in "if" or numbers.ndim != 1 or not np.isfinite(numbers).all():
+            raise Refused(422, f"{name}: a code is a list of finite numbers.")
+        if np.abs(numbers).max() > LARGEST:
+            raise Refused(422, f"{name}: the maximum of a number of a code is {LARGEST:g}.")
 
 
 def checked(method: str, path: str, body: Any) -> dict[str, Any]:
@@ -158,6 +203,10 @@ def checked(method: str, path: str, body: Any) -> dict[str, Any]:
         raise Refused(422, f"{place}: {error.message}"[:300] if place else error.message[:300])
     defaults = {key: schema["default"] for key, schema in validator.schema["properties"].items() if "default" in schema}
     found = {**defaults, **body}
+    (route,) = [each for each in ROUTES if (each.method, each.path) == (method, path)]
+    for key, schema in (route.takes or {}).items():
+        if "items" in schema and key in body:
+            _check_codes(key, body[key], deep=schema["items"] is CODE)
     if not all(math.isfinite(value) for value in found.values() if isinstance(value, float)):
         raise Refused(422, "A number is not finite.")
     return found
@@ -172,7 +221,7 @@ def openapi() -> dict[str, Any]:
             "content": {"application/json": {"schema": {"type": "object"}}},
         }
         answers = {"200": {"description": route.says, "content": {route.gives: {}}}}
-        answers |= dict.fromkeys(("400", "401", "404", "408", "409", "413", "421", "422", "429", "503"), refused)
+        answers |= dict.fromkeys(("400", "401", "403", "404", "408", "409", "413", "421", "422", "429", "503"), refused)
         facts: dict[str, Any] = {"summary": route.says, "responses": answers}
         if route.binary:
             facts["requestBody"] = {"required": True, "content": {route.binary: {}}}

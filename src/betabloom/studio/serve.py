@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from betabloom.errors import BetabloomError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 __all__ = ["LOOPBACK", "serve"]
@@ -26,6 +26,7 @@ def serve(
     token: str = "",
     browser: bool = True,
     told: Callable[[str], None] = print,
+    names: Collection[str] = (),
 ) -> None:
     """Serve the page until the process is asked to stop.
 
@@ -37,6 +38,7 @@ def serve(
         token: What every request must carry.
         browser: Whether to open the page.
         told: Called with the address when the page can be opened.
+        names: Other names that it answers to, as "flowers.example.org", with a port unless it is the usual one.
 
     Raises:
         BetabloomError: The port is taken, or the extra is not installed.
@@ -52,8 +54,8 @@ def serve(
         token = secrets.token_urlsafe(16)
     listening = _listen(host, port)
     port = listening.getsockname()[1]
-    names = {f"{name}:{port}" for name in (*LOOPBACK[:2], "[::1]", host)}
-    app = create_app(Atelier(model), folder, names, token)
+    known = {f"{name}:{port}" for name in (*LOOPBACK[:2], "[::1]", host)} | set(names)
+    app = create_app(Atelier(model), folder, known, token)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  (compared, not bound)
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
     told(address)

@@ -40,7 +40,7 @@ def check_file(path: Path, expected: Mapping[str, Entry], digest: str, optional:
             name = min(name for name in found.keys() | known.keys() if found.get(name) != known.get(name))
             raise FormatError(f"{path} does not fit its settings, first at {name[:100]!r}.")
         if sha256(path) != digest:
-            raise FormatError(f"{path} is damaged: its hash is not the one that was noted for it.")
+            raise FormatError(f"{path} is damaged: its hash differs from the recorded one.")
     except FileNotFoundError:
         raise FormatError(f"{path} is missing.") from None
     except OSError as error:
@@ -54,7 +54,9 @@ def _header(path: Path) -> dict[str, Entry]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > LARGEST_HEADER:
-        raise FormatError(f"{path} is damaged: it is no safetensors file, or its header is of {length:,} bytes.")
+        raise FormatError(
+            f"{path} is damaged: it is not a safetensors file, or the length of its header is wrong: {length:,} bytes."
+        )
     try:
         with safe_open(path, "np") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118

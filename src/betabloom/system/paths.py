@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from betabloom.arguments import path_of
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def local_path(text: str | os.PathLike[str]) -> Path:
     Raises:
         UsageError: There is no such home folder, or the address is one of another machine.
     """
-    name = os.fspath(text)
+    name = str(path_of(text, "The place of pictures")) if not isinstance(text, str) else text
     if name.lower().startswith("file:"):
         return _of_address(name)
     try:

@@ -88,7 +88,7 @@ def failure(error: BaseException, environment: Mapping[str, str] = os.environ) -
     if environment.get(DEBUG):
         raise error
     what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return f"something went wrong that should not ({what}). Please report it, with what {DEBUG}=1 shows.", 1
+    return f"something unexpected went wrong ({what}). Please report it, with what is printed when {DEBUG}=1 is set.", 1
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

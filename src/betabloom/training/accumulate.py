@@ -11,11 +11,15 @@ from betabloom.errors import BetabloomError
 from betabloom.training.step import gradients
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from betabloom.training.state import Executor, Run
 
-__all__ = ["is_out_of_memory", "micro_batched"]
+    Part = Callable[[Run, Tensor, Tensor, float], tuple[Tensor, ...]]
+
+__all__ = ["in_parts", "is_out_of_memory", "micro_batched"]
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ def micro_batched(whole: Executor) -> Executor:
     def work(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         while True:
             try:
-                return whole(run, x, noise) if run.state.micro_batches == 1 else _in_parts(run, x, noise)
+                return whole(run, x, noise) if run.state.micro_batches == 1 else in_parts(run, x, noise, gradients)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -46,11 +50,12 @@ def micro_batched(whole: Executor) -> Executor:
     return work
 
 
-def _in_parts(run: Run, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+def in_parts(run: Run, x: Tensor, noise: Tensor, work: Part) -> tuple[Tensor, ...]:
+    """Add up the gradients and the values of the run's micro-batches, of which `work` takes one after the other."""
     sums: tuple[Tensor, ...] = ()
     size = -(-len(x) // run.state.micro_batches)
     for part, part_noise in zip(torch.split(x, size), torch.split(noise, size), strict=True):
-        values = gradients(run, part, part_noise, len(part) / len(x))
+        values = work(run, part, part_noise, len(part) / len(x))
         sums = tuple(a + b for a, b in zip(sums, values, strict=True)) if sums else values
     return sums
 

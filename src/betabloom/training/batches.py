@@ -19,13 +19,22 @@ __all__ = ["batch"]
 
 
 def batch(run: Run) -> tuple[Tensor, Tensor]:
-    """Pictures x (B, C, H, W) in [0, 1] and standard normal noise (B, l) of the step that comes."""
+    """Pictures x (B, C, H, W) in [0, 1] and standard normal noise (B, l) of the step that comes.
+
+    Of several processes each gets its places of the global batch, which is the same however many they are.
+    """
     d = run.task.config.data
-    draws, noise = _random(run)
+    draws, noise = (each[_own(run)] for each in _random(run))
     x = _pictures(run).to(run.task.device).permute(0, 3, 1, 2)
     x = mirror(x, draws) if d.flip else x  # as bytes, which takes half the time
     x = augment(x.float().div_(255), draws, False, d.shift, d.rotate, d.colour)
     return x.contiguous(memory_format=torch.channels_last), noise
+
+
+def _own(run: Run) -> slice:
+    """The places in the global batch that are this process's: every one of them where it is alone."""
+    group = run.task.group
+    return slice(group.rank, None, group.world) if group else slice(None)
 
 
 def _random(run: Run) -> tuple[Tensor, Tensor]:
@@ -51,7 +60,7 @@ def _pictures(run: Run) -> Tensor:
     places = np.arange(step * task.batch, (step + 1) * task.batch)
     epochs = np.unique(places // images)
     order = np.concatenate([_order(task.config.train.seed, int(epoch), images) for epoch in epochs])
-    chosen = order[places - epochs[0] * images]
+    chosen = order[places - epochs[0] * images][_own(run)]
     if isinstance(task.pictures, torch.Tensor):
         return task.pictures[torch.from_numpy(chosen).to(task.pictures.device, non_blocking=True)]
     return torch.from_numpy(task.pictures[task.train_rows[chosen]])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import statistics
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from betabloom.imaging import curves
 from betabloom.networks.spec import FAMILIES
@@ -57,9 +58,21 @@ def choose(task: Task, seconds: float) -> Task:
     `scale` get other widths: the networks of publications stay what they are.
 
     Arguments:
-        task: What is to be learned.
+        task: What is to be learned. Of several processes the first measures, and counts on their sharing the work.
         seconds: What is left of the budget.
     """
+    if not (group := task.group):
+        return _chosen(task, seconds)
+
+    def work() -> dict[str, Any]:
+        found = _chosen(dataclasses.replace(task, group=None), seconds * group.world).config
+        batch = -(-found.train.batch // group.world) * group.world
+        return {"widths": list(found.model.widths), "batch": batch}
+
+    return task.changed(group.decide(work))
+
+
+def _chosen(task: Task, seconds: float) -> Task:
     config = task.config
     family, asked = FAMILIES[config.model.family], config.train.batch
     if task.device.type == "cuda":  # it takes fewer pictures or channels hardly less time

@@ -144,8 +144,9 @@ def _not_finite(facts: RunFacts) -> Advice | None:
         return None
     return Advice(
         "not-finite",
-        f"The loss was not a finite number {times(facts.rollbacks)}, so the run went back to weights that had one and "
-        f"went on with a learning rate of {_step(facts, 3**facts.rollbacks)}; start with that.",
+        f"The loss was not a finite number {times(facts.rollbacks)}, so the run went back to "
+        f"earlier weights and continued with a learning rate of {_step(facts, 3**facts.rollbacks)}; "
+        "start with that.",
         f"--set learning_rate={_step(facts, 3**facts.rollbacks)}",
     )
 
@@ -159,7 +160,7 @@ def _too_few(facts: RunFacts) -> Advice | None:
     return Advice(
         "too-few-pictures",
         f"{facts.images:,} pictures are too few for this model, which can memorise them: it has "
-        f"{facts.parameters:,} weights and they have {numbers:,} numbers; add pictures or take a smaller network.",
+        f"{facts.parameters:,} weights and they have {numbers:,} numbers; add pictures or use a smaller network.",
         f"--set widths={','.join(map(str, widths))}",
     )
 
@@ -170,8 +171,8 @@ def _disk(facts: RunFacts) -> Advice | None:
         return None
     return Advice(
         "disk-full",
-        f"The disk is nearly full: {_mb(facts.disk)} are free and the next checkpoints need {_mb(needed)}; free "
-        f"some, for example what prepared pictures take.",
+        f"The disk is nearly full: {_mb(facts.disk)} are free and the next checkpoints need "
+        f"{_mb(needed)}; free some space, for example by removing prepared pictures.",
         "betabloom cache clear",
     )
 
@@ -235,7 +236,7 @@ def _overfitting(history: _History) -> Advice | None:
         f"The model memorises its pictures: held-out pictures have a distortion of {values[-1]:.0f}, those "
         f"learned from {history.last:.0f} nats per image; "
         + (
-            "stop where held-out pictures fared best."
+            "stop where the distortion of held-out pictures was lowest."
             if augmented
             else "vary the pictures while training, or add more."
         ),
@@ -313,10 +314,10 @@ def _vanishing(history: _History) -> Advice | None:
 def _lighter(settings: Mapping[str, Any]) -> tuple[str, str]:
     """How to let codes say more, in words and as options."""
     if settings["beta"] > 1:
-        return "weigh the rate less", "--beta 1"
+        return "give the rate a smaller weight", "--beta 1"
     if settings["likelihood"] in ("gaussian", "laplace"):
         return "let the likelihood find its own scale", "--set likelihood=gaussian-optimal"
-    return "grant every latent some nats", "--set regulariser=free-bits"
+    return "allow every latent some nats", "--set regulariser=free-bits"
 
 
 def _exploding(history: _History) -> Advice | None:
@@ -328,7 +329,7 @@ def _exploding(history: _History) -> Advice | None:
         "exploding-rate",
         f"The rate is exploding: at β = {newest['beta']:g} codes have {newest['rate']:,.0f} nats per image, "
         f"{newest['rate'] / settings['latents']:.0f} in every latent, far from the prior that new pictures are drawn "
-        f"from; weigh the rate more.",
+        f"from; give the rate a larger weight.",
         f"--beta {heavier:g}",
     )
 

@@ -33,7 +33,15 @@ if TYPE_CHECKING:
     from betabloom.vae.prior import Prior
     from betabloom.vae.vae import VAE
 
-__all__ = ["JUDGED_FROM", "SAMPLER_PICTURES", "finish", "finished_model", "fit_sampler", "interim_model"]
+__all__ = [
+    "JUDGED_FROM",
+    "SAMPLER_PICTURES",
+    "finish",
+    "finished_model",
+    "fit_sampler",
+    "interim_model",
+    "unfinished_model",
+]
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +90,12 @@ def interim_model(run: Run, codes: Tensor) -> Model:
     return Model(vae, run.task.config, run.task.store.pipeline, _facts(run), {"gaussian": density}, "gaussian")
 
 
+def unfinished_model(run: Run) -> Model:
+    """The averaged weights as a model without samplers: what all processes but the first have in the end."""
+    vae = run.state.averaged.requires_grad_(False).eval()
+    return Model(vae, run.task.config, run.task.store.pipeline, _facts(run), {}, "prior")
+
+
 def _facts(run: Run) -> dict[str, Any]:
     """What a model's directory says about its training."""
     task, state = run.task, run.state
@@ -95,6 +109,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "device": str(task.device),
         "precision": precision_name(task.dtype),
         "threads": torch.get_num_threads(),
+        "processes": task.group.world if task.group else 1,
         "versions": {"betabloom": __version__, "torch": torch.__version__, "numpy": np.__version__},
         "beta_normalised": normalised_beta(task.config.objective.beta, state.vae.latents, task.config.shape),
         "validation": {name: round(value, 4) for name, value in state.validated.items()},

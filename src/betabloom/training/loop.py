@@ -6,9 +6,10 @@ pictures, the step for noise and mirroring), so that a run that is resumed at an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from betabloom.config import Config
 from betabloom.errors import UsageError
@@ -17,7 +18,9 @@ from betabloom.system.signals import Interrupted, Stop, stop_requests
 from betabloom.training.budget import choose, counted, reserve
 from betabloom.training.checkpoints import resume_command
 from betabloom.training.checkup import checkup
-from betabloom.training.finish import finish, finished_model
+from betabloom.training.distributed import share_state
+from betabloom.training.finish import finish, finished_model, unfinished_model
+from betabloom.training.group import present_group
 from betabloom.training.recovery import average_anew, recover
 from betabloom.training.resume import restore, save, write_config
 from betabloom.training.run_folder import claimed, rewind_samples, why_stopped
@@ -80,13 +83,16 @@ def train(
     config = config or Config.preset()
     spent = counted(config.train.budget, spent)
     started = time.monotonic() - spent
+    if (group := present_group()) and group.rank:  # process 0 writes, and reads checkpoints
+        out, resume = None, False
     if resume and not out:
         raise UsageError("Name the folder of the run to go on with: train(pictures, config, out, resume=True)")
     config = config if resume else with_initial_model(with_picture_size(pictures, config))
     run = _chosen(make_task(pictures, config, out), spent, resume)
     if not out:
         _begin(run)
-        return _go(run, started, Stop(stop), progress)
+        with stop_requests(stop) if group else contextlib.nullcontext(Stop(stop)) as asked:
+            return _go(run, started, asked, progress)
     try:
         with claimed(out, resume), stop_requests(stop) as asked:
             if resume:
@@ -150,11 +156,13 @@ def _begin(run: Run) -> None:
 
 def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Model:
     """Train to the end of the plan, then make the model."""
-    out, state = run.task.out, run.state
+    out, state, group = run.task.out, run.state, run.task.group
     describe(run.task)
+    if group:
+        share_state(group, run)
     result = run.task.result or out
     if state.ended and out and result and (made := finished_model(run, result)):
-        log.info("%s is finished: it was trained to its end, step %d", out, state.step)
+        log.info("%s is finished: all its steps were taken, up to step %d", out, state.step)
         return made
     checkup(run)
     with tracked(run):
@@ -166,7 +174,9 @@ def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Mode
         if out:
             command = resume_command(out)
             stop.leave_at_once(f"Stopped after the last step, which is saved. To make the model, type: {command}")
-        log.info("the last step is done: the model is made")
+        if group and group.rank:
+            return unfinished_model(run)
+        log.info("all steps are done; the model is being written")
         return finish(run, channels_last(state.averaged.requires_grad_(False).eval()), result)
 
 
@@ -177,15 +187,14 @@ def _loop(run: Run, started: float, stop: Stop, progress: Progress | None) -> No
         before = state.plan.t
         train_step(run)
         state.step += 1
-        state.seconds = time.monotonic() - started
+        state.seconds, asked, late = _agreed(run, time.monotonic(), started, saved, stop.asked)
         state.plan.advance(state.step, state.seconds)
         recover(run)
         if state.step == 1 or state.step % LOG_EVERY == 0 or state.ended:
             _log_train(run)
         if _is_due(run, before):
             _validate(run)
-        asked = stop.asked
-        if out and (asked or state.ended or time.monotonic() - saved > CHECKPOINT_EVERY):
+        if run.tools.kept and (asked or state.ended or late):
             save(run)
             saved = time.monotonic()
         if progress:
@@ -193,6 +202,19 @@ def _loop(run: Run, started: float, stop: Stop, progress: Progress | None) -> No
         if asked and not state.ended:
             saying = f"and saved. To go on, type: {resume_command(out)}" if out else "without a folder to save it in."
             raise Interrupted(f"Stopped at step {state.step} {saying}")
+
+
+def _agreed(run: Run, now: float, started: float, saved: float, asked: bool) -> tuple[float, bool, bool]:
+    """Seconds since the start, whether anybody asked for a stop, and whether a checkpoint is due: the same for all.
+
+    There is one clock, that of process 0; a stop that is asked of any process stops all of them after the same step.
+    """
+    facts = now - started, asked, now - saved > CHECKPOINT_EVERY
+    if not (group := run.task.group):
+        return facts
+    clock = (facts[0], float(facts[2])) if group.rank == 0 else (0.0, 0.0)
+    seconds, late, requests = group.summed([*clock, float(asked or group.is_orphan)])
+    return seconds, requests > 0, late > 0
 
 
 def _is_due(run: Run, before: float) -> bool:
@@ -215,13 +237,19 @@ def _log_train(run: Run) -> None:
 
 def _validate(run: Run) -> None:
     """Validate, and learn from it how much of a time budget to keep for what comes after the last step."""
-    begun = time.monotonic()
-    if not validate(run):
+    begun, group = time.monotonic(), run.task.group
+    decide = group.decide if group else _here
+    if not decide(lambda: validate(run)):
         average_anew(run)
-        if not validate(run) and run.state.ended:
+        if not decide(lambda: validate(run)) and run.state.ended:
             fail(run)
     checkup(run)
     if run.tools.watch:
         run.tools.watch(run)
     if run.state.plan.budget and not run.state.ended:
-        run.state.plan.reserve = reserve(run, time.monotonic() - begun)
+        reserved = decide(lambda: (reserve(run, time.monotonic() - begun), run.tools.rehearsed))
+        run.state.plan.reserve, run.tools.rehearsed = reserved
+
+
+def _here(work: Callable[[], Any]) -> Any:
+    return work()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Work = Callable[[tuple[Tensor, Tensor]], None]
     Share = Callable[[Work, Sequence[tuple[Tensor, Tensor]]], None]
 
-__all__ = ["OPTIMISERS", "Muon", "make_optimiser", "memory", "orthogonal"]
+__all__ = ["OPTIMISERS", "Muon", "make_optimiser", "memory", "moments", "orthogonal", "restore_optimiser"]
 
 OPTIMISERS = ("muon", "adam")
 MUON_RATE = 20.0  # Muon's learning rate over Adam's: a matrix of singular values one has small entries
@@ -280,6 +280,27 @@ def memory(optimiser: Muon) -> dict[str, Tensor]:
         for number, (weight, kind) in enumerate(weights)
         for name in (("average",) if kind == "muon" else ("step", "exp_avg", "exp_avg_sq"))
     }
+
+
+def moments(optimiser: Muon) -> dict[str, Tensor]:
+    """What an optimiser remembers by now, by number and name."""
+    every = optimiser.state_dict()["state"]
+    return {f"{number}.{name}": value for number, of in every.items() for name, value in of.items()}
+
+
+def restore_optimiser(optimiser: Muon, tensors: dict[str, Tensor]) -> None:
+    """Put the optimiser's moments back, laid out in memory as their parameters are: fused kernels rely on it."""
+    fused = optimiser.defaults["fused"]
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    for name, value in tensors.items():
+        index, _, moment = name.partition(".")
+        like = weights[int(index)]
+        state = optimiser.state[like]
+        if moment == "step":
+            state[moment] = value.to(like.device if fused else "cpu", copy=True)  # or it would keep the file open
+        else:
+            held = state[moment] if moment in state else torch.empty_like(like, dtype=value.dtype)
+            state[moment] = held.copy_(value)
 
 
 def _hidden(vae: VAE) -> set[int]:

@@ -44,7 +44,9 @@ def recover(run: Run) -> None:
         return
     run.state.sums.count -= skipped_steps
     run.state.sums.skipped_steps.zero_()
-    _set_back(run, run.state.averaged, run.state.vae, "the loss was not a finite number: back to the averaged weights")
+    _set_back(
+        run, run.state.averaged, run.state.vae, "the loss was not a finite number: going back to the averaged weights"
+    )
 
 
 def average_anew(run: Run) -> None:
@@ -54,7 +56,10 @@ def average_anew(run: Run) -> None:
         BetabloomError: It has happened too often.
     """
     _set_back(
-        run, run.state.vae, run.state.averaged, "the loss of held-out pictures was not a finite number: averaging anew"
+        run,
+        run.state.vae,
+        run.state.averaged,
+        "the loss of held-out pictures was not a finite number: restarting the average",
     )
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
 
 from betabloom.config import FORMER_NAMES as FORMER_SETTINGS
 from betabloom.errors import FormatError, UsageError
 from betabloom.system.atomic import sync, write_text
 from betabloom.training.checkpoints import latest_checkpoint, resume_command, save_checkpoint
-from betabloom.training.optimiser import memory
+from betabloom.training.optimiser import memory, moments, restore_optimiser
 from betabloom.training.plan import Plan
 from betabloom.training.run_folder import rewind_metrics, rewind_samples, run_config
 from betabloom.training.setup import planned_steps
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from betabloom.config import Config
-    from betabloom.training.optimiser import Muon
     from betabloom.training.state import Run, Task
 
 __all__ = ["changed_config", "restore", "save", "write_config"]
@@ -59,15 +57,24 @@ def changed_config(out: Path, changes: Mapping[str, Any]) -> Config:
 
 
 def save(run: Run) -> None:
-    """Write a checkpoint: all that a resumed run needs to be the uninterrupted one."""
+    """Write a checkpoint: all that a resumed run needs to be the uninterrupted one; of a group, all have to call it."""
     task, state = run.task, run.state
-    assert task.out is not None  # noqa: S101  (for the type checker; callers checked)
     tensors = state.weights()
-    for index, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-    numbers = {**state.numbers(), "config": task.config.to_dict(), "store": task.store.fingerprint}
+    tensors |= {f"optimiser.{name}": value for name, value in moments(state.optimiser).items()}
+    numbers = {**state.numbers(), "config": task.config.to_dict(), "store": task.store.fingerprint, **_shared(run)}
+    if not task.out:
+        return  # process 0 writes
     sync(task.out / "metrics.jsonl")
     save_checkpoint(task.out / "checkpoints", state.step, tensors, numbers)
+
+
+def _shared(run: Run) -> dict[str, Any]:
+    """What a checkpoint holds of several processes: how many they are, and where the stream of each is."""
+    if not (group := run.task.group):
+        return {}
+    positions = group.collect(run.state.feed.position) if run.state.feed else []
+    lanes = {lane: position for each in positions for lane, position in each["lanes"].items()}
+    return {"processes": group.world, **({"stream": {**positions[0], "lanes": lanes}} if positions else {})}
 
 
 def restore(run: Run) -> None:
@@ -79,9 +86,9 @@ def restore(run: Run) -> None:
     """
     task, state = run.task, run.state
     assert task.out is not None  # noqa: S101
-    moments = {f"optimiser.{name}": value for name, value in memory(state.optimiser).items()}
-    expected = state.weights() | moments
-    found = latest_checkpoint(task.out / "checkpoints", expected, moments, lambda numbers: _check_same(task, numbers))
+    optional = {f"optimiser.{name}": value for name, value in memory(state.optimiser).items()}
+    expected = state.weights() | optional
+    found = latest_checkpoint(task.out / "checkpoints", expected, optional, lambda numbers: _check_same(task, numbers))
     if found is None and (task.out / "config.yaml").exists():
         log.warning("%s was stopped before its first checkpoint: it starts from the beginning", task.out)
         return
@@ -95,19 +102,29 @@ def restore(run: Run) -> None:
         lines = int(numbers["records"])
         for name, value in state.weights().items():
             value.copy_(tensors[name])
-        _restore_optimiser(state.optimiser, _part(tensors, "optimiser."))
+        restore_optimiser(state.optimiser, _part(tensors, "optimiser."))
         state.set_numbers(numbers)
         _restore_feed(run, numbers)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FormatError(f"The checkpoint in {task.out} does not fit its settings: {error}") from error
+    _say_processes(run, int(numbers.get("processes", 1)))
     state.records = rewind_metrics(task.out / "metrics.jsonl", lines)
     rewind_samples(task.out / "samples", state.step)
     _extend(run)
 
 
+def _say_processes(run: Run, before: int) -> None:
+    now = run.task.group.world if run.task.group else 1
+    if now != before:
+        log.info("the run was trained by %d processes and goes on with %d: the batches are the same", before, now)
+
+
 def _restore_feed(run: Run, numbers: Mapping[str, Any]) -> None:
     """Have a stream go on where it was; older checkpoints do not say where, so that all before is read again."""
     if not (feed := run.state.feed):
+        return
+    if run.task.group:
+        run.tools.stream = numbers["stream"]  # of all processes, which go there together
         return
     if "stream" in numbers:
         feed.go_to(numbers["stream"])
@@ -136,7 +153,7 @@ def _extend(run: Run) -> None:
     plan.first = (0, 0.0)
     state.plan = plan
     write_config(run.task)
-    log.info("the run goes on for longer, from step %d", state.step)
+    log.info("continuing the run for longer, from step %d", state.step)
 
 
 def write_config(task: Task) -> None:
@@ -159,21 +176,6 @@ def _check_same(task: Task, numbers: Mapping[str, Any]) -> None:
                     f"The setting {name} was {value} when the run in {task.out} was stopped, and is "
                     f"{now[section][name]} in its config.yaml. Put it back, or start a new run."
                 )
-
-
-def _restore_optimiser(optimiser: Muon, tensors: dict[str, Tensor]) -> None:
-    """Put the optimiser's moments back, laid out in memory as their parameters are: fused kernels rely on it."""
-    fused = optimiser.defaults["fused"]
-    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
-    for name, value in tensors.items():
-        index, _, moment = name.partition(".")
-        like = weights[int(index)]
-        state = optimiser.state[like]
-        if moment == "step":
-            state[moment] = value.to(like.device if fused else "cpu", copy=True)  # or it would keep the file open
-        else:
-            held = state[moment] if moment in state else torch.empty_like(like, dtype=value.dtype)
-            state[moment] = held.copy_(value)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

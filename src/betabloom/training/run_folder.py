@@ -79,7 +79,7 @@ def run_config(out: Path) -> Config:
     path = out / "config.yaml"
     try:
         if path.stat().st_size > LARGEST_SETTINGS:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes, and settings some thousand")
+            raise ValueError(f"it has {path.stat().st_size:,} bytes; settings have a few thousand")
         return Config.from_dict(yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainYaml))  # noqa: S506
     except (FileNotFoundError, NotADirectoryError):
         what = f"{out} is not a run directory: it has no config.yaml." if out.exists() else f"There is no run {out}."
@@ -93,7 +93,7 @@ class _PlainYaml(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("settings do not refer to one another with *")
+            raise yaml.YAMLError("settings cannot refer to one another with *")
         return super().compose_node(parent, index)
 
 
@@ -112,7 +112,7 @@ def why_stopped(out: Path, step: int, error: OSError) -> BetabloomError:
     if not (out / "config.yaml").exists():
         return BetabloomError(f"No run can be put in {out}: {reason}. Choose another folder with -o.")
     saved = checkpoints_in(out / "checkpoints")
-    intact = f" What it was at step {step_of(saved[0])} is saved." if saved else ""
+    intact = f" It is saved as it was at step {step_of(saved[0])}." if saved else ""
     return BetabloomError(
         f"Training stopped at step {step}: {reason}.{intact} To go on after that: {resume_command(out)}"
     )
@@ -123,7 +123,7 @@ def rewind_metrics(path: Path, count: int) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     records = _records(text.splitlines()[:count])
     if len(records) < count:
-        log.warning("%s is damaged: %d of %d lines are left", path, len(records), count)
+        log.warning("%s is damaged: %d of %d lines can be read", path, len(records), count)
     write_text(path, "".join(json.dumps(entry) + "\n" for entry in records))
     return records
 

@@ -16,6 +16,8 @@ from betabloom.errors import UsageError
 from betabloom.system.hardware import choose_device, choose_precision, keep_memory
 from betabloom.training.accumulate import micro_batched
 from betabloom.training.cuda_graph import GraphedStep
+from betabloom.training.distributed import distributed
+from betabloom.training.group import present_group
 from betabloom.training.optimiser import make_optimiser
 from betabloom.training.plan import Plan
 from betabloom.training.side_by_side import side_by_side
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
     from betabloom.config import Config
     from betabloom.data import Streamed
+    from betabloom.data.store.lanes import LanedBatches
+    from betabloom.data.store.passes import StreamBatches
     from betabloom.vae.vae import VAE
 
 __all__ = [
@@ -87,7 +91,8 @@ def make_task(pictures: Store | Streamed, config: Config, out: Path | None) -> T
     check_trackers(config.train.log)
     stream = None if isinstance(pictures, Store) else pictures
     store = pictures if isinstance(pictures, Store) else pictures.store
-    device = choose_device(config.train.device)
+    group = present_group()
+    device = group.device(config.train.device) if group else choose_device(config.train.device)
     config = with_picture_size(pictures, config)
     train_rows, validation_rows = store.split("all" if stream else config.data.split, config.data.holdout)
     held_out = validation_rows if len(validation_rows) else train_rows
@@ -102,28 +107,30 @@ def make_task(pictures: Store | Streamed, config: Config, out: Path | None) -> T
         dtype=choose_precision(config.train.precision, device),
         objective=Objective(_beta(config), make_regulariser(config.objective, 0 if stream else len(train_rows))),
         out=out,
+        group=group,
     )
 
 
 def set_up(task: Task) -> Run:
     """Make the untrained model of a task, its optimiser, its plan, and the tools that fit this machine."""
     t = task.config.train
-    task = task.changed({"batch": t.batch or usual_batch(task.device)})
+    group = task.group
+    task = task.changed({"batch": t.batch or usual_batch(task.device, group.world if group else 1)})
     keep_memory()
     vae = initial_vae(task.config)
     vae.to(device=task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(vae).requires_grad_(False).eval() if t.ema else vae
     vae.decoder.requires_grad_(not t.keep_decoder)
-    team = thread_team(vae, task.batch, task.device)
+    team = None if group else thread_team(vae, task.batch, task.device)
     fused = task.device.type in ("cpu", "cuda")
     optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, team.share if team else None)
     if optimiser.has_large_layers:
         keep_memory(below=LARGE_BUFFER)
     plan = Plan(planned_steps(task), task.budget)
-    feed = task.stream.batches(task.batch, t.seed, task.config.data.holdout) if task.stream else None
-    state = State(vae, averaged, optimiser, plan, Sums(task.device), feed)
-    run = Run(task, state, Tools(micro_batched(side_by_side(team) if team else gradients), team))
-    if task.device.type == "cuda":
+    state = State(vae, averaged, optimiser, plan, Sums(task.device), _feed(task), micro_batches=t.micro_batches)
+    alone = micro_batched(side_by_side(team) if team else gradients)
+    run = Run(task, state, Tools(distributed(group) if group else alone, team, kept=bool(task.out)))
+    if task.device.type == "cuda" and not group:
         run.tools.graphed_step = GraphedStep(run, update)
     return run
 
@@ -135,9 +142,20 @@ def initial_vae(config: Config) -> VAE:
         return make_vae(config)
 
 
-def usual_batch(device: torch.device) -> int:
-    """Pictures in a step where nobody says how many."""
-    return BATCH_ON_GPU if device.type == "cuda" else BATCH
+def _feed(task: Task) -> StreamBatches | LanedBatches | None:
+    """Batches of the stream that pictures come from, if they do: of several processes, this one's part of each."""
+    if not task.stream:
+        return None
+    t, group = task.config.train, task.group
+    world = group.world if group else 1
+    part = (group.rank, world) if group else (0, 1)
+    return task.stream.batches(task.batch, t.seed, task.config.data.holdout, lanes=t.lanes or world, part=part)
+
+
+def usual_batch(device: torch.device, processes: int = 1) -> int:
+    """Pictures in a step where nobody says how many: as many for each process."""
+    usual = BATCH_ON_GPU if device.type == "cuda" else BATCH
+    return -(-usual // processes) * processes
 
 
 def _beta(config: Config) -> Callable[[float], float]:

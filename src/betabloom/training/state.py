@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from betabloom.config import Config
     from betabloom.data import Store, Streamed
-    from betabloom.data.store.streaming import StreamBatches
+    from betabloom.data.store.lanes import LanedBatches
+    from betabloom.data.store.passes import StreamBatches
+    from betabloom.training.group import Group
     from betabloom.training.optimiser import Muon
     from betabloom.training.threads import ThreadTeam
     from betabloom.vae.vae import VAE
@@ -93,6 +95,7 @@ class Task:
         out: The run directory; None keeps everything in memory.
         share: Part of the steps or of the time of the settings that this training takes: the rest is for other stages.
         result: Where the model and its curves go, if not to the run directory.
+        group: The processes that train together; None for one.
     """
 
     config: Config
@@ -107,6 +110,7 @@ class Task:
     out: Path | None
     share: float = 1.0
     result: Path | None = None
+    group: Group | None = None
 
     def changed(self, settings: Mapping[str, Any]) -> Task:
         """The same task with other settings of the network or of a step; pictures and objective are shared."""
@@ -119,7 +123,7 @@ class Task:
 
     @property
     def batch(self) -> int:
-        """Pictures in a step: the setting, or all there are if they are fewer."""
+        """Pictures in a step, of all processes: the setting, or all there are if they are fewer."""
         return self.config.train.batch if self.stream else min(self.config.train.batch, len(self.train_rows))
 
 
@@ -147,7 +151,7 @@ class State:
     optimiser: Muon
     plan: Plan
     sums: Sums
-    feed: StreamBatches | None = None
+    feed: StreamBatches | LanedBatches | None = None
     step: int = 0
     seconds: float = 0.0
     micro_batches: int = 1
@@ -202,6 +206,8 @@ class Tools:
         reported: Illnesses that the log has named.
         watch: Called after each validation.
         rehearsed: Seconds that what comes after the last step will take, once they are measured.
+        kept: Whether the run has a directory, which process 0 writes.
+        stream: Where a stream of several processes goes on, from a checkpoint.
     """
 
     gradients: Executor
@@ -211,6 +217,8 @@ class Tools:
     reported: set[str] = field(default_factory=set)
     rehearsed: float | None = None
     watch: Callable[[Run], None] | None = None
+    kept: bool = False
+    stream: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,10 @@ def open_trackers(names: str, out: Path, settings: Mapping[str, Any], past: Sequ
 def _warn(name: str, error: Exception) -> None:
     reason = (str(error).splitlines() or [""])[0][:200]
     log.warning(
-        "%s cannot be written to and is left out (%s: %s); metrics.jsonl goes on", name, type(error).__name__, reason
+        "Logging to %s failed and has stopped (%s: %s); metrics.jsonl is still written",
+        name,
+        type(error).__name__,
+        reason,
     )
 
 

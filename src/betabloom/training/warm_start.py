@@ -45,12 +45,12 @@ def with_initial_model(config: Config) -> Config:
     """
     if not config.train.init_from:
         if config.train.keep_decoder:
-            raise UsageError("'keep_decoder' keeps the decoder of a model to start from. Name one: --from flowers64")
+            raise UsageError("'keep_decoder' needs a model to start from. Name one: --from flowers64")
         return config
     about = read_description(config.train.init_from)
     more, widths = _levels(config, about.config), _widths(about.config)
     if more and config.train.keep_decoder:
-        raise UsageError("The decoder that is kept draws pictures of its own size: leave out --size.")
+        raise UsageError("The decoder that is kept draws pictures of its own size. Leave out --size.")
     network = {**about.config.to_dict()["model"], "widths": (*[widths[0]] * more, *widths)}
     path = Path(config.train.init_from)
     name = str(path.resolve()) if path.exists() else config.train.init_from
@@ -95,7 +95,7 @@ def warm_start(vae: VAE, config: Config) -> None:
         if model.config.model.prior == "vamp":  # its components are pictures
             given["prior.logits"] = F.interpolate(given["prior.logits"], scale_factor=2**more)
     if not all(_fits(name, value, mine) for name, value in given.items()):
-        raise UsageError(f"{config.train.init_from} is not the model any more that this training was to start from.")
+        raise UsageError(f"{config.train.init_from} has changed since this training was started from it.")
     for name, value in given.items():
         mine[name].copy_(value)
 

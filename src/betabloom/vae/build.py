@@ -83,6 +83,9 @@ def build_vae(
         enlargers: Channels of the networks after the decoder that each double the size of what it draws.
         head: Channels of the layer at full size after the decoder; 0 for none.
 
+    Returns:
+        The VAE, with random weights.
+
     Raises:
         UsageError: A name is unknown or a value impossible.
     """

@@ -8,7 +8,7 @@ are made together, picture i is the same within one grey level; with equal calls
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -99,7 +99,7 @@ def draw(
     noise, choice = base_noise(seed, n, vae.latents, start)
     device, density = _device(vae), density or vae.prior
     parts = [
-        density.sample(temperature * noise[rows].to(device), choice[rows].to(device)).cpu()
+        density.sample(float(temperature) * noise[rows].to(device), choice[rows].to(device)).cpu()
         for rows in _batches(n, BATCH)
     ]
     return torch.cat(parts).numpy()
@@ -129,7 +129,7 @@ def decode(vae: VAE, codes: Codes, precision: str = "fp32") -> Pictures:
     Raises:
         UsageError: There are no codes, they have another shape, or not all are finite.
     """
-    codes = np.asarray(codes)
+    codes = _numbers(codes)
     if codes.ndim != 2 or codes.shape[1] != vae.latents or not len(codes) or codes.dtype.kind not in "fiu":
         kind = "" if codes.dtype.kind in "fiu" else f" of {codes.dtype}"
         raise UsageError(f"This model decodes codes of shape (N, {vae.latents}), not {codes.shape}{kind}.")
@@ -142,6 +142,13 @@ def decode(vae: VAE, codes: Codes, precision: str = "fp32") -> Pictures:
     filled = torch.cat([z, z[-1:].expand(-len(z) % size, -1)])  # another size of batch is added up in another order
     drawn = [to_pictures(vae.likelihood.mean(draw(filled[rows]))) for rows in _batches(len(filled), size)]
     return np.concatenate(drawn)[: len(z)]
+
+
+def _numbers(codes: Any) -> np.ndarray:
+    try:
+        return np.asarray(codes)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UsageError("Codes should be an array of numbers, with as many in each row.") from error
 
 
 def reconstruct(vae: VAE, pictures: Pictures) -> Pictures:

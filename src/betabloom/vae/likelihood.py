@@ -72,7 +72,19 @@ class Likelihood(nn.Module, abc.ABC):
 
     def distortion(self, output: Tensor, x: Tensor) -> Tensor:
         """−log p(x|η), summed over pixels and channels: nats per image, shape (B,)."""
+        return self.distortion_of(self.misfit(output, x), math.prod(x.shape[1:]))
+
+    def misfit(self, output: Tensor, x: Tensor) -> Tensor:
+        """One number for each picture, shape (B,), of which `distortion_of` makes the distortion of a batch.
+
+        Where a batch is spread over several processes, each makes the misfits of its own pictures, and only these
+        numbers travel.
+        """
         return -self.log_prob(output, x).sum((1, 2, 3))
+
+    def distortion_of(self, misfit: Tensor, pixels: int) -> Tensor:
+        """The distortion (B,) of a batch from all its misfits (B,); `pixels` counts pixels × channels of a picture."""
+        return misfit
 
     def floor(self, x: Tensor) -> Tensor | None:
         """Smallest distortion that any output can reach on x, shape (B,), where that is not 0 and has a closed form.
@@ -186,12 +198,14 @@ class _Normal(_LocationScale):
         log_var = self._log_variance(error)
         return -0.5 * (LOG_2PI + log_var + error * torch.exp(-log_var))
 
-    def distortion(self, output: Tensor, x: Tensor) -> Tensor:
-        """½ N (log 2π + log σ²) + Σ (x − μ)² / 2σ²: the sum over N pixels and channels first, which is quicker."""
-        error = F.mse_loss(self.location(output), x, reduction="none").sum((1, 2, 3))
-        pixels = math.prod(x.shape[1:])
-        log_var = self._log_variance(error / pixels)
-        return 0.5 * (pixels * (LOG_2PI + log_var) + error * torch.exp(-log_var))
+    def misfit(self, output: Tensor, x: Tensor) -> Tensor:
+        """Σ (x − μ)², shape (B,): the sum over pixels and channels first, which is quicker."""
+        return F.mse_loss(self.location(output), x, reduction="none").sum((1, 2, 3))
+
+    def distortion_of(self, misfit: Tensor, pixels: int) -> Tensor:
+        """½ N (log 2π + log σ²) + Σ (x − μ)² / 2σ² for N pixels and channels."""
+        log_var = self._log_variance(misfit / pixels)
+        return 0.5 * (pixels * (LOG_2PI + log_var) + misfit * torch.exp(-log_var))
 
     def sample(self, output: Tensor, uniform: Tensor) -> Tensor:
         return self.location(output) + torch.exp(self.log_scale) * math.sqrt(2) * torch.erfinv(2 * uniform - 1)

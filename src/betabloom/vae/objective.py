@@ -192,7 +192,9 @@ class JensenShannon:
 
 def _total_correlation(settings: ObjectiveConfig, images: int) -> Regulariser:
     if not images:
-        raise UsageError("The total-correlation objective needs the number of pictures, which a stream does not tell.")
+        raise UsageError(
+            "The total-correlation objective needs the number of pictures, which is not known for a stream."
+        )
     return TotalCorrelation(images)
 
 
@@ -235,5 +237,14 @@ class Objective:
 
 
 def normalised_beta(beta: float, latents: int, shape: tuple[int, int, int]) -> float:
-    """β_norm = β · l / (C·H·W), comparable between picture sizes and numbers of latents."""
+    """β_norm = β · l / (C·H·W), comparable between picture sizes and numbers of latents.
+
+    Arguments:
+        beta: β ≥ 0.
+        latents: Number of latent dimensions l.
+        shape: Of the pictures, (C, H, W).
+
+    Returns:
+        β_norm.
+    """
     return beta * latents / math.prod(shape)

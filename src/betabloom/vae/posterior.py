@@ -68,7 +68,16 @@ class Posterior(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def of(cls, mean: Tensor, log_var: Tensor, *others: Tensor) -> Posterior:
-        """Make it from what the heads say, each (B, outputs)."""
+        """Make it from what the heads say, each (B, outputs).
+
+        Arguments:
+            mean: μ.
+            log_var: log σ².
+            others: What further heads say, in the order of `heads`.
+
+        Returns:
+            The posteriors of B pictures.
+        """
 
     @abc.abstractmethod
     def sample(self, noise: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from betabloom.vae.objective import Terms
 from betabloom.vae.posterior import DiagonalNormal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from betabloom.networks.build import Decoder, Encoder
     from betabloom.networks.spec import Shape
     from betabloom.vae.likelihood import Likelihood
@@ -79,13 +81,37 @@ class VAE(nn.Module):
         return (*heads, self.decoder(self.posterior.of(*heads).sample(noise)))
 
     def terms(self, x: Tensor, noise: Tensor, *outputs: Tensor) -> Terms:
-        """The rest of it, which may compare the pictures of a batch; `outputs`: what `networks` returned."""
+        """The rest of it, which may compare the pictures of a batch; `outputs`: what `networks` returned.
+
+        Arguments:
+            x: Pictures (B, C, H, W) in [0, 1].
+            noise: Standard normal (B, l).
+            outputs: What `networks` returned for them.
+
+        Returns:
+            Distortion and rate of each picture, and what regularisers need.
+        """
         *heads, output = outputs
+        misfit = self.likelihood.misfit(output, x)
+        return self.terms_of(noise, heads, misfit, self.likelihood.floor(x), math.prod(x.shape[1:]))
+
+    def terms_of(
+        self, noise: Tensor, heads: Sequence[Tensor], misfit: Tensor, floor: Tensor | None, pixels: int
+    ) -> Terms:
+        """The terms from a few numbers a picture, which is what travels between processes.
+
+        Arguments:
+            noise: Standard normal (B, l).
+            heads: What the encoder made of the pictures.
+            misfit: See `Likelihood.misfit`, shape (B,).
+            floor: See `Likelihood.floor`, shape (B,) or None.
+            pixels: Pixels × channels of a picture.
+        """
         posterior = self.posterior.of(*heads)
         z = posterior.sample(noise)
         rate, per_dimension = self._rate(posterior, z)
-        distortion = self.likelihood.distortion(output, x)
-        return Terms(distortion, rate, per_dimension, self.likelihood.floor(x), posterior, z, self.prior)
+        distortion = self.likelihood.distortion_of(misfit, pixels)
+        return Terms(distortion, rate, per_dimension, floor, posterior, z, self.prior)
 
     def _rate(self, posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor | None]:
         if not posterior.has_density:

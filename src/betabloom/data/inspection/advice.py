@@ -59,8 +59,8 @@ def _on_levels(report: Report) -> Iterator[str]:
             guess = f"0,{full}"
     what = "they may have fewer bits than their files" if bits else "they may be masks or sprites"
     yield (
-        f"All pictures are nearly black: the brightest level is {report.levels[1]} of 255. If that is not meant, "
-        f"{what}: use `--levels {guess}` or `--levels auto`."
+        f"All pictures are nearly black: the brightest level is {report.levels[1]} of 255. If "
+        f"that is not intended, {what}: use `--levels {guess}` or `--levels auto`."
     )
 
 

@@ -18,14 +18,16 @@ from betabloom.data.inspection.advice import advice_on
 from betabloom.data.inspection.duplicates import Look, exact_groups, look_at, near_groups
 from betabloom.data.inspection.report import Report
 from betabloom.data.pictures.decode import PictureFacts
+from betabloom.data.sources.locate import open_source
+from betabloom.data.sources.source import Source
 from betabloom.errors import PictureError, UsageError
 from betabloom.system.atomic import write_text
 from betabloom.system.cores import cores
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
 
-    from betabloom.data.sources.source import Source
     from betabloom.data.store.store import Store
     from betabloom.system.console import Progress
 
@@ -48,7 +50,7 @@ class _Finding:
 
 
 def inspect(
-    source: Source,
+    source: Source | str | os.PathLike[str],
     size: int | tuple[int, int] = 64,
     *,
     quick: bool = False,
@@ -58,7 +60,7 @@ def inspect(
     """Look at the pictures of a source.
 
     Arguments:
-        source: The pictures; they are only read.
+        source: The pictures, or what `open_source` takes; they are only read.
         size: Side, or (height, width), of the pictures to train on: the advice depends on it.
         quick: Read only headers, and of at most 4,000 pictures, evenly spread, which takes half a second. Otherwise
             every picture is decoded, which finds damage inside, and compared with all others.
@@ -67,7 +69,18 @@ def inspect(
 
     Returns:
         What was found: `print(report.text())` for people, `report.to_dict()` for programs.
+
+    Raises:
+        UsageError: The size is not a positive number of pixels.
+
+    Examples:
+        >>> from betabloom import data
+        >>> report = data.inspect(data.open_source("drawn:20"), size=64)
+        >>> report.total, report.usable
+        (20, 20)
     """
+    if not isinstance(source, Source):
+        source = open_source(source)
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise UsageError(f"'size' should be a number of pixels, not {size!r}")

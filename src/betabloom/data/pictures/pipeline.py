@@ -16,13 +16,13 @@ The steps are the functions of `ops`; `steps.OPS` says which parameters each tak
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from betabloom.arguments import path_of
 from betabloom.data.pictures.decode import decode, upright
 from betabloom.data.pictures.reading import DEFAULT, Reading
 from betabloom.data.pictures.recipe import NAMED, inline, named_steps, parse
@@ -30,6 +30,7 @@ from betabloom.data.pictures.steps import OPS, checked, final_size
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
@@ -77,6 +78,9 @@ class Pipeline:
             size: (height, width) in pixels.
             channels: 3 for colour, 1 for grey, 4 for colour with transparency.
 
+        Returns:
+            The pipeline.
+
         Raises:
             UsageError: There is no such pipeline, or the size or the channels cannot be.
         """
@@ -104,7 +108,7 @@ class Pipeline:
         Raises:
             UsageError: There is no such name or file, or a step in it cannot be.
         """
-        name, steps = parse(os.fspath(text), size, channels)
+        name, steps = parse(str(path_of(text, "A pipeline")) if not isinstance(text, str) else text, size, channels)
         return cls(name, steps)
 
     @classmethod
@@ -184,7 +188,10 @@ class Pipeline:
 
         Raises:
             PictureError: A step cannot be applied to this picture, for example a crop larger than it.
+            UsageError: It is no picture.
         """
+        if not isinstance(image, Image.Image):
+            raise UsageError(f"A pipeline prepares a picture of PIL, not {type(image).__name__}: see `prepare_few`.")
         clear = self.channels == 4
         picture: Any = image if "extent" in image.info else upright(image, alpha=clear)  # `decode` has done that if so
         if picture.mode not in ("RGB", "RGBa"):

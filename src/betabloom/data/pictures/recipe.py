@@ -104,7 +104,9 @@ def _step(written: Any, target: Size | None, where: str) -> Step:
     if name in _SIZED:
         parameters = ["size", *parameters]
     if len(positional) > len(parameters):
-        raise UsageError(f"{where}: '{name}' takes {', '.join(parameters) or 'no value'}, and {len(positional)} came")
+        raise UsageError(
+            f"{where}: '{name}' takes {', '.join(parameters) or 'no value'}, and {len(positional)} were given"
+        )
     values = {**dict(zip(parameters, positional, strict=False)), **values}
     return checked({"op": name, **_converted(name, values, target, where)}, where)
 
@@ -160,7 +162,7 @@ def _share(text: str, where: str) -> float:
 
 def _known(target: Size | None, where: str) -> Size:
     if target is None:
-        raise UsageError(f"{where}: which size is meant follows from the target's, which is not given; write pixels")
+        raise UsageError(f"{where}: a size in percent needs a target size, which is not given; write pixels")
     return target
 
 
@@ -189,7 +191,7 @@ def _in_channels(steps: list[Step], channels: int) -> list[Step]:
 
 def _first(channels: int) -> str:
     """Return the step that makes so many channels of three."""
-    if channels not in _CHANNELS:
+    if channels not in tuple(_CHANNELS):
         raise UsageError(f"'channels' should be 3 (colour), 1 (grey) or 4 (with transparency), not {channels!r}")
     return _CHANNELS[channels]
 

@@ -104,7 +104,7 @@ class Archive(Encoded):
                         others["replaced by a later one of the same name"] += 1
                     found[name] = member
         except (tarfile.TarError, zipfile.BadZipFile) as error:
-            raise SourceError(f"'{self.path}' is damaged, or no archive: {error}") from error
+            raise SourceError(f"'{self.path}' is damaged or not an archive: {error}") from error
         except Exception as error:  # readers of damaged archives raise anything
             raise SourceError(f"'{self.path}' cannot be read: {error or type(error).__name__}") from error
         return _resolved(found, others)

@@ -158,9 +158,14 @@ def _memory() -> int:
 
 def _numpy(array: Any, name: str) -> np.ndarray:
     """Return an array of a torch tensor, without importing torch, or of what NumPy understands."""
-    if hasattr(array, "detach"):
+    if hasattr(array, "detach") and hasattr(array, "cpu"):
         array = array.detach().cpu().numpy()
-    result = np.asarray(array)
+    try:
+        result = np.asarray(array)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"'{name}' should be one array, with pictures of one size: {error}") from error
+    if result.dtype.kind == "c":
+        raise UsageError(f"'{name}' should be real numbers, not {result.dtype}")
     if result.dtype.hasobject:
         raise UsageError(f"'{name}' should be numbers, not Python objects (are its pictures of different sizes?)")
     return result

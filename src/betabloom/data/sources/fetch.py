@@ -213,7 +213,9 @@ class _Download:
         found = _md5_of(self.part)
         if found != self.checksum:
             self.part.unlink()
-            raise _TransientError(f"what came is damaged or another file (MD5 {found}, expected {self.checksum})")
+            raise _TransientError(
+                f"the downloaded file is damaged or a different one (MD5 {found}, expected {self.checksum})"
+            )
         self.part.replace(self.path)
 
 

@@ -81,10 +81,19 @@ def open_source(
         progress: Called as progress(done, total, text) during a download, in bytes; total is 0 if it is unknown.
         options: How pictures are read: background, min_size, levels, pages, exclude. See `Reading`.
 
+    Returns:
+        The source; nothing is decoded yet.
+
     Raises:
         SourceError: Nothing usable is there; the message names what to type.
         UsageError: An option has no such value, or an extra package is missing.
         FetchError: The download failed.
+
+    Examples:
+        >>> from betabloom import data
+        >>> source = data.open_source("drawn:20")
+        >>> len(source), source.names[0]
+        (20, 'drawn-0000000')
     """
     reading = Reading(**options)
     place = _place(spec)
@@ -98,7 +107,7 @@ def open_source(
             return source
     text = str(place)
     if is_stream(text):
-        raise SourceError(f"'{text}' is read as a stream, which this does not work on; name one .tar file or a folder")
+        raise SourceError(f"'{text}' is read as a stream, which does not work here; name one .tar file or a folder")
     if not isinstance(place, str | Path):
         raise UsageError(f"pictures should be a path, an array or a list of pictures, not {type(spec).__name__}")
     raise SourceError(f"there is no folder or file '{text}'. {_CHOICES}")
@@ -111,6 +120,10 @@ def open_pictures(given: Sequence[str | os.PathLike[str]], **options: Unpack[Rea
         SourceError: Nothing usable is there; the message names what to type.
         UsageError: An option has no such value, or an extra package is missing.
     """
+    if not isinstance(given, list | tuple) or not all(isinstance(each, str | os.PathLike) for each in given):
+        return open_source(given, **options)
+    if not given:
+        raise UsageError("There are no pictures in an empty list.")
     if len(given) == 1:
         path = _place(given[0])
         if not (isinstance(path, Path) and path.is_file() and _is_picture(path)):
@@ -207,7 +220,10 @@ def _drawn(place: str, request: Request) -> Source:
 
 def _noting_folder(source: Source, word: str) -> Source:
     if Path(word).exists():
-        source.notes = [*source.notes, f"'{word}' names a source of betabloom; type ./{word} for what lies there"]
+        source.notes = [
+            *source.notes,
+            f"'{word}' is a built-in source; type ./{word} for the file or folder of that name",
+        ]
     return source
 
 

@@ -1,9 +1,11 @@
-"""WebDataset shards: .tar files, local or on the web, whose members with one stem belong together.
+"""Shards, local or on the web: Parquet and Arrow files, and the .tar files of WebDataset.
+
+Members of a .tar file with one stem belong together:
 
     flower-000.tar: rose1.jpg rose1.cls rose2.jpg rose2.cls …
 
-They are read from front to back with the standard library. Of each example only the picture and, as text, the class
-index are read; nothing is unpickled.
+Such files are read from front to back with the standard library. Of each example only the picture and, as text, the
+class index are read; nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -20,15 +22,16 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from betabloom.data.sources import columnar
 from betabloom.data.sources.beside import ignored_as
 from betabloom.data.sources.encoded import natural
 from betabloom.data.sources.source import Skipped, Stream
 from betabloom.data.sources.tar import MAX_BYTES, open_tar
-from betabloom.errors import SourceError
+from betabloom.errors import SourceError, UsageError
 from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import BinaryIO
 
     from typing_extensions import Unpack
@@ -47,7 +50,7 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 class Shards(Stream):
-    """A stream of the pictures in .tar shards.
+    """A stream of the pictures in .tar, .parquet or .arrow shards.
 
     Arguments:
         places: Paths and web addresses, or one text: a glob pattern ("flowers/*.tar"), a range
@@ -71,8 +74,11 @@ class Shards(Stream):
         self._part = (0, 1)
 
     def shard(self, rank: int, world: int) -> Shards:
-        """Return every `world`-th shard, or every `world`-th picture where there are fewer shards than that."""
-        if len(self.places) >= world:
+        """Return every `world`-th shard, or every `world`-th picture where shards do not divide so.
+
+        Then every process reads all shards; still each picture is decoded by one.
+        """
+        if len(self.places) % world == 0:
             return self._with(self.places[rank::world])
         part = self._with(self.places)
         part._part = (rank, world)
@@ -89,21 +95,43 @@ class Shards(Stream):
 
     def files(self) -> Iterator[tuple[str, BinaryIO, int | None]]:
         """Yield the pictures of one shard after the other; a damaged or missing shard is noted and left."""
+        return ((name, file, label) for _, name, file, label in self._all())
+
+    def numbered(self, first: int = 0, wanted: Collection[int] = ()) -> Iterator[tuple[int, str, BinaryIO]]:
+        """As of every stream; shards whose number of pictures is known (`counts`) are not opened to be passed by."""
+        for number, name, file, _ in self._all(first, wanted):
+            if number >= first or number in wanted:
+                yield number, name, file
+
+    def _all(self, first: int = 0, wanted: Collection[int] = ()) -> Iterator[tuple[int, str, BinaryIO, int | None]]:
         number, (rank, world) = 0, self._part
-        for place in self.places:
+        for index, place in enumerate(self.places):
+            known = self.counts[index] if index < len(self.counts) else None
+            if (
+                known is not None
+                and number + known <= first
+                and not any(number <= each < number + known for each in wanted)
+            ):
+                number += known
+                continue
+            begun = number
             try:
-                for name, content, label in _examples(place, self.reading, self.skipped):
+                for name, content, label in _read(place, self.reading, self.skipped):
                     if number % world == rank:
-                        yield f"{place}/{name}", io.BytesIO(content), label
+                        yield number, f"{place}/{name}", io.BytesIO(content), label
                     number += 1
             except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
+                if isinstance(error, UsageError):
+                    raise
                 self.skipped.add(place, f"the shard cannot be read to its end: {error or type(error).__name__}")
+            if known is None:
+                self.counts.append(number - begun)
 
 
 def is_pattern(text: str) -> bool:
-    """Tell whether a text names shards: a pattern, a range, a list, or a web address of a .tar file."""
-    tar = ".tar" in text or ".tgz" in text
-    return tar and ("::" in text or _is_address(text) or any(sign in text for sign in "*?{"))
+    """Tell whether a text names shards: a pattern, a range, a list, or a web address of a shard."""
+    named = any(suffix in text for suffix in (".tar", ".tgz", *columnar.SUFFIXES))
+    return named and ("::" in text or _is_address(text) or any(sign in text for sign in "*?{"))
 
 
 def expand(text: str) -> list[str]:
@@ -145,6 +173,15 @@ def _opened(place: str) -> Iterator[tuple[BinaryIO, int | None]]:
     else:
         with Path(place).open("rb") as file:
             yield file, Path(place).stat().st_size
+
+
+def _read(place: str, reading: Reading, skipped: Skipped) -> Iterator[tuple[str, bytes, int | None]]:
+    """The pictures of one shard."""
+    if not place.split("?")[0].endswith(columnar.SUFFIXES):
+        yield from _examples(place, reading, skipped)
+        return
+    with _opened(place) as (file, size):
+        yield from columnar.rows(columnar.seekable(file) if size is None else file, place, reading, skipped)
 
 
 class _Example:

@@ -18,7 +18,7 @@ from betabloom.data.pictures.reading import Reading
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -132,18 +132,28 @@ class Stream(abc.ABC):
         name: What a person calls it.
         label_names: The name of each class, or None.
         skipped: What could not be used so far; the parts of a stream share it.
+        counts: How many pictures the first of its shards hold, as far as they were read: what is known need not be read
+            again to be passed by.
     """
 
     name: str
     label_names: Sequence[str] | None = None
+    counts: list[int]
 
     def __init__(self, **options: Unpack[ReadingOptions]) -> None:
+        self.counts = []
         self.skipped = Skipped()
         self.reading = Reading(**options)
 
     @abc.abstractmethod
     def files(self) -> Iterator[tuple[str, Path | BinaryIO, int | None]]:
         """Begin anew and yield (name, encoded picture, class index or None) in a fixed order."""
+
+    def numbered(self, first: int = 0, wanted: Collection[int] = ()) -> Iterator[tuple[int, str, Path | BinaryIO]]:
+        """Yield (number, name, encoded picture) of what `files` yields: from number `first` on, and `wanted` before."""
+        for number, (name, file, _) in enumerate(self.files()):
+            if number >= first or number in wanted:
+                yield number, name, file
 
     @abc.abstractmethod
     def shard(self, rank: int, world: int) -> Stream:
@@ -157,6 +167,14 @@ class Stream(abc.ABC):
         self, file: Path | BinaryIO, at_least: tuple[int, int] | None = None, *, alpha: bool = False
     ) -> Image.Image:
         """Decode what `files` yields, as `Source.read_reduced` does, or with `alpha` as `read_transparent`.
+
+        Arguments:
+            file: What `files` yields.
+            at_least: (height, width) that is enough; a JPEG may be decoded at a reduced size above it.
+            alpha: Keep the opacity, as a fourth channel.
+
+        Returns:
+            The picture, upright.
 
         Raises:
             PictureError: It cannot be read; the message is the reason.

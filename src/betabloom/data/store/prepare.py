@@ -21,10 +21,13 @@ import numpy as np
 import PIL
 
 from betabloom.data.sources.encoded import Encoded, stamp_of
+from betabloom.data.sources.locate import open_source
+from betabloom.data.sources.source import Source
 from betabloom.data.store.cache import cache_folder, lock_of, part_of, remove, sweep
 from betabloom.data.store.partial import Partial, Skip
 from betabloom.data.store.pieces import in_order, piece_size, prepare_one
 from betabloom.data.store.processes import preparing_with
+from betabloom.data.store.spread import Spread, spread_pieces
 from betabloom.data.store.store import (
     FORMAT,
     Store,
@@ -40,10 +43,11 @@ from betabloom.system.cores import cores
 from betabloom.system.locks import locked
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     from betabloom.data.pictures.pipeline import Pipeline
-    from betabloom.data.sources.source import Source
+    from betabloom.data.store.pieces import Prepared
     from betabloom.system.console import Progress
 
 __all__ = ["cache_folder", "prepare"]
@@ -55,12 +59,13 @@ _log = logging.getLogger(__name__)
 
 
 def prepare(
-    source: Source,
+    source: Source | str | os.PathLike[str],
     pipeline: Pipeline,
     *,
     cache: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> Store:
     """Prepare all pictures of a source once; later calls with the same source and pipeline open the result at once.
 
@@ -73,6 +78,7 @@ def prepare(
         workers: Threads, and for many files processes; as many as this process may use processors, up to 16, if left
             out. The result does not depend on it.
         progress: Called as progress(done, total, text), in pictures.
+        spread: Other processes, or a cluster, that prepare in place of `workers`.
 
     Returns:
         The store. Pictures that cannot be read are left out and named in its `skipped`.
@@ -81,6 +87,8 @@ def prepare(
         SourceError: Not one picture can be used, or the source is gone.
         BetabloomError: The result cannot be written.
     """
+    if not isinstance(source, Source):
+        source = open_source(source)
     stores = (cache_folder() if cache is None else Path(cache)) / "stores"
     final = stores / _key(source, pipeline)
     with warnings.catch_warnings():
@@ -91,7 +99,7 @@ def prepare(
         try:
             stores.mkdir(parents=True, exist_ok=True)
             with locked(lock_of(final), lambda: _log.info("waiting: another process prepares the same pictures")):
-                return _prepare(final, source, pipeline, workers or cores(_MOST), progress)
+                return _prepare(final, source, pipeline, workers or cores(_MOST), progress, spread)
         except OSError as error:
             raise BetabloomError(
                 f"the prepared pictures cannot be written to '{stores}' ({error.strerror or error}): make room there, "
@@ -138,6 +146,7 @@ def _prepare(
     pipeline: Pipeline,
     workers: int,
     progress: Progress | None,
+    spread: Spread | None,
 ) -> Store:
     """Prepare what is not yet prepared, and give the whole its final name; the lock is held."""
     ready = _ready(final, source)
@@ -150,13 +159,12 @@ def _prepare(
     plan["state"] = before
     with Partial(part, plan, shape, lambda skips: _same_skips(source, pipeline, skips)) as partial:
         if partial.seen:
-            _log.info("going on with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
+            _log.info("continuing with picture %s of %s", f"{partial.seen + 1:,}", f"{len(source):,}")
         left = range(partial.seen, len(source))
-        with preparing_with(source, pipeline, workers, len(left), part / "large.lock") as prepare_piece:
-            for piece, pictures in in_order(prepare_piece, left, piece_size(pipeline), workers):
-                partial.append(piece, pictures)
-                if progress is not None:
-                    progress(partial.seen, len(source), "")
+        for piece, pictures in _pieces(source, pipeline, workers, left, part, spread):
+            partial.append(piece, pictures)
+            if progress is not None:
+                progress(partial.seen, len(source), "")
         nothing = None if partial.kept else _nothing_usable(source, partial)
         if nothing is None:
             partial.finish_pictures()
@@ -166,6 +174,17 @@ def _prepare(
         raise nothing
     _publish(part, final)
     return open_store(final)
+
+
+def _pieces(
+    source: Source, pipeline: Pipeline, workers: int, left: range, part: Path, spread: Spread | None
+) -> Iterator[Prepared]:
+    """What is left of the source, prepared in order."""
+    if spread:
+        yield from spread_pieces(spread, source, pipeline, left, part)
+        return
+    with preparing_with(source, pipeline, workers, len(left), part / "large.lock") as prepare_piece:
+        yield from in_order(prepare_piece, left, piece_size(pipeline), workers)
 
 
 def _same_skips(source: Source, pipeline: Pipeline, skips: list[Skip]) -> bool:
@@ -216,7 +235,8 @@ def _changed(source: Source, before: str) -> bool:
         if _state_now(source) == before:
             return False
     _log.warning(
-        "'%s' changed while its pictures were prepared: they are used as they were found, and prepared anew next time",
+        "'%s' changed while its pictures were prepared: they are used as they were read, and "
+        "will be prepared again next time",
         source.name,
     )
     return True

@@ -113,6 +113,9 @@ class Store:
             source_name: What a person calls the source.
             pipeline: What prepared them; `square` of their size if left out.
 
+        Returns:
+            The store; nothing is written to disk.
+
         Raises:
             UsageError: The array is of another type or shape, or the lengths differ.
         """

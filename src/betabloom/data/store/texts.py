@@ -41,7 +41,7 @@ def write_texts(path: Path, texts: Iterable[str], count: int) -> None:
             blob.write(b"".join(chunk))
             end = int(ends[-1])
     if written != count:
-        raise ValueError(f"{count} texts were announced, and {'more' if written > count else written} came")
+        raise ValueError(f"{count} texts were announced, and {'more' if written > count else written} were given")
 
 
 class Texts(Sequence[str]):

@@ -63,7 +63,7 @@ def sample_of(codes: Array, factors: Array, kinds: Sequence[str] | None = None) 
     if len(codes) < FEWEST:
         raise UsageError(f"At least {FEWEST} pictures are needed, not {len(codes)}.")
     if not (np.isfinite(codes).all() and np.isfinite(factors).all()):
-        raise UsageError("There are codes or factors that are not finite numbers.")
+        raise UsageError("Codes or factors are not finite: they contain NaN or infinite values.")
     kinds = tuple(kinds) if kinds is not None else tuple(map(_kind, factors.T))
     if len(kinds) != factors.shape[1] or not set(kinds) <= set(KINDS):
         raise UsageError(
@@ -71,7 +71,7 @@ def sample_of(codes: Array, factors: Array, kinds: Sequence[str] | None = None) 
         )
     vary = [column for column in range(factors.shape[1]) if np.ptp(factors[:, column]) > 0]
     if len(vary) < 2:
-        raise UsageError("At least two factors must vary, or nothing can be told apart.")
+        raise UsageError("At least two factors must vary; with fewer there is nothing to disentangle.")
     return Sample(codes, factors[:, vary], tuple(kinds[column] for column in vary))
 
 

@@ -13,7 +13,7 @@
   const stored = unpackCodes(wholeNumbers(await inflated(text("codes"))));
   const centre = meanOf(stored);
   const near = []; // neighbours of a stored code, found when they are asked for
-  const kept = [];
+  const kept = (facts.kept ?? []).map((code) => Float32Array.from(code));
   let chosen = null; // { base, offsets, tile }
   let past = [];
 
@@ -141,7 +141,7 @@
     redraw();
   }
   function showSliders() {
-    sliders.forEach(({ input }, d) => (input.value = chosen.offsets[d]));
+    sliders.forEach(({ input }, d) => input.show(chosen.offsets[d]));
   }
   const sliders = facts.directions.map(({ name }, d) => {
     const input = addSlider($("sliders"), name, d + 1, (value) => {
@@ -299,6 +299,7 @@
   $("title").textContent = facts.title || "betabloom";
   document.title = `${facts.title || "Pictures"} · betabloom`;
   fresh();
+  showKept();
   document.documentElement.dataset.first = String(Math.round(performance.now())); // ms since the page was opened
   $("status").textContent = `${network.shape[2]}×${network.shape[1]} pixels, ${LATENTS} numbers a picture. Click one.`;
   opened();

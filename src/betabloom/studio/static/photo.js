@@ -1,0 +1,54 @@
+// A photo, or a picture that betabloom made.
+import { $, ask, made, say, trying } from "./api.js";
+import { remember } from "./history.js";
+import { s, steered } from "./state.js";
+import { choose, follow, pick } from "./steer.js";
+import { fill, tile } from "./wall.js";
+
+const GHOSTS = 6;
+const OURS = ["image/png", "image/webp", "image/gif"];
+
+async function restored(file) {
+  const refused = (error) => (/not a picture that betabloom/.test(error.message) ? null : Promise.reject(error));
+  const found = OURS.includes(file.type) ? await ask("api/restore", file).catch(refused) : null;
+  if (!found) return false;
+  fill(found, () => null);
+  pick(found.codes[0], found.pictures[0], null, $("wall").firstElementChild, found.usual[0]);
+  say("Here is what this picture was made of.");
+  return true;
+}
+export const take = (view) =>
+  trying(async (file) => {
+    view("explore");
+    if (await restored(file)) return;
+    say("Looking at your photo …");
+    const { code, nats, sigma, picture, reconstruction } = await ask("api/encode", file);
+    const order = nats.map((_, k) => k).sort((a, b) => nats[b] - nats[a]);
+    const total = nats.reduce((a, b) => a + b, 0);
+    const photo = { picture, nats, sigma, order, total };
+    $("nats").value = 100;
+    choose({ base: code, offsets: s.model.directions.map(() => 0), origin: null, photo, share: 100 }, reconstruction);
+    showNats();
+    await follow();
+    remember(reconstruction);
+    await ghosts();
+    say("Your photo as the model sees it. Move the sliders.");
+  });
+export function showNats() {
+  const { share, photo } = s.chosen;
+  $("nats-kept").textContent = `${(((share ?? 100) / 100) * photo.total).toFixed(0)} of ${photo.total.toFixed(0)} nats`;
+}
+export function limitNats() {
+  s.chosen.share = Number($("nats").value);
+  showNats();
+  follow();
+}
+const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+/** Pictures of codes that the posterior draws for the photo. */
+async function ghosts() {
+  const { photo } = s.chosen;
+  const code = steered();
+  const drawn = Array.from({ length: GHOSTS }, () => code.map((x, k) => x + photo.sigma[k] * normal()));
+  const { pictures, usual } = await ask("api/decode", { codes: drawn });
+  $("ghosts").replaceChildren(...pictures.map((each, i) => tile(each, `Draw ${i + 1} of the posterior`, () => pick(drawn[i], each, null, null, usual[i]))));
+}
