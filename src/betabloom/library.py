@@ -14,6 +14,7 @@ from betabloom.system import console
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from typing_extensions import Unpack
 
@@ -146,7 +147,7 @@ def resume(
     config = changed_config(folder, changes)
     store = _prepared(config.data.source if pictures is None else pictures, config, progress)
     if config.train.stages:
-        return _in_stages(store, config, Path(out), progress, stop, again=True)
+        return _in_stages(store, config, folder, progress, stop, again=True)
     with _shown("training", "steps", progress) as report:
         return loop.train(store, config, folder, resume=True, progress=report, stop=stop)
 
