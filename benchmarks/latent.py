@@ -1,11 +1,12 @@
 """The latent space as a tool: seconds of its commands, and bytes and quality of compressed pictures.
 
-    python benchmarks/latent.py [--pictures FOLDER] [-n 200]
+    python benchmarks/latent.py [--pictures FOLDER] [-n 200] [--encode 10000]
 
 Each command runs `--runs` times in a process of its own, from the start to the file; the medians count, of the time and
 of what the processor's cores worked. With --pictures, pictures are compressed with the bundled model, and as WebP and
 JPEG of the quality that takes nearest to as many bytes. PSNR is of the mean squared error over all pictures, SSIM of
-grey in windows of 8×8 pixels. Prints JSON.
+grey in windows of 8×8 pixels. With --encode N, N pictures are encoded from memory and from files of 256×256 pixels,
+by betabloom and by the loop that one would write with PyTorch (a DataLoader, fp32, eager). Prints JSON.
 """
 
 from __future__ import annotations
@@ -20,9 +21,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from betabloom.model.model import Model
 
 COMMANDS = {
     "traverse 10×11": ["traverse", "seed:7", "-o", "t.png"],
@@ -36,10 +43,13 @@ def main() -> None:
     options.add_argument("--pictures", help="a folder of pictures that the model was not trained on")
     options.add_argument("-n", type=int, default=200)
     options.add_argument("--runs", type=int, default=5)
+    options.add_argument("--encode", type=int, default=0, metavar="N")
     given = options.parse_args()
     result: dict[str, object] = {"seconds": {name: seconds(words, given.runs) for name, words in COMMANDS.items()}}
     if given.pictures:
         result["compression"] = compression(given.pictures, given.n)
+    if given.encode:
+        result["encoding"] = encoding(given.encode)
     print(json.dumps(result, indent=1, ensure_ascii=False))
 
 
@@ -55,6 +65,60 @@ def seconds(words: list[str], runs: int) -> dict[str, float]:
             taken.append(time.perf_counter() - begun)
             worked.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return {"elapsed": round(statistics.median(taken), 3), "cores": round(statistics.median(worked), 3)}
+
+
+def encoding(n: int) -> dict[str, dict[str, float]]:
+    """Pictures in a second that are encoded, from memory and from files; the codes are compared too."""
+    import betabloom
+    from betabloom.model.prepared import load_pictures
+
+    model = betabloom.load()
+    few = model.generate(256, seed=1)
+    pictures = np.resize(few, (n, *few.shape[1:]))
+    result = {"from memory": rates(n, lambda: model.encode(pictures)[0], lambda: plain_loop(model, pictures))}
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(min(n, 2000)):
+            Image.fromarray(few[i % len(few)]).resize((256, 256)).save(Path(folder) / f"{i:05}.jpg", quality=90)
+        files = sorted(Path(folder).iterdir())
+        result["from files"] = rates(
+            len(files), lambda: model.encode(load_pictures(model, [folder])[0])[0], lambda: plain_loop(model, files)
+        )
+    return result
+
+
+def rates(n: int, ours: Callable[[], np.ndarray], plain: Callable[[], np.ndarray]) -> dict[str, float]:
+    """Pictures in a second of both, how many times as fast the first is, and how far codes are apart."""
+    seconds, codes = [], []
+    for encode in (ours, plain):
+        begun = time.perf_counter()
+        codes.append(encode())
+        seconds.append(time.perf_counter() - begun)
+    apart = float(np.abs(codes[0] - codes[1]).max())
+    found = {"betabloom": n / seconds[0], "plain": n / seconds[1], "times": seconds[1] / seconds[0], "apart": apart}
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def plain_loop(model: Model, pictures: Sequence[np.ndarray] | Sequence[Path]) -> np.ndarray:
+    """What one would write: a DataLoader over arrays or files, and the encoder as it is."""
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+
+    height, width = model.config.shape[1:]
+
+    class Pictures(Dataset):
+        def __len__(self) -> int:
+            return len(pictures)
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            picture = pictures[index]
+            if isinstance(picture, Path):
+                picture = np.asarray(
+                    Image.open(picture).convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+                )
+            return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+
+    with torch.no_grad():
+        return torch.cat([model.vae.encode(batch).mean for batch in DataLoader(Pictures(), batch_size=64)]).numpy()
 
 
 def compression(folder: str, n: int) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import betabloom
+from betabloom.version import __version__
 
 ROOT = Path(__file__).parents[2]
 DOCS, TOOLS = ROOT / "docs", ROOT / "tools"
@@ -58,6 +59,13 @@ def test_every_source_is_in_the_list_and_every_entry_is_whole() -> None:
     for entry in entries.values():
         assert {"title", "author", "issued"} <= set(entry)
         assert "container-title" in entry or "publisher" in entry
+
+
+def test_the_citation_has_the_version_and_promises_name_tests_that_exist() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    promises = re.findall(r"^\| .* \| (`tests/.*`) \|$", TEXT[ROOT / "SECURITY.md"], re.MULTILINE)
+    assert len(promises) > 5
+    assert all((ROOT / path).exists() for promise in promises for path in re.findall(r"`([^`]+)`", promise))
 
 
 def test_errata_that_are_named_exist() -> None:
@@ -183,6 +191,18 @@ def test_measurements_are_those_of_the_atlas_and_of_the_card() -> None:
     card = (ROOT / "src/betabloom/bundled/flowers64/README.md").read_text(encoding="utf-8")
     for value in re.findall(r"\| ([\d.]+ \[[\d.]+, [\d.]+\]) \|$", TEXT[BOOK / "05-priors.md"], re.MULTILINE):
         assert f"| {value} |" in card
+
+
+@pytest.mark.slow
+def test_the_api_has_every_public_name_and_no_empty_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS / "book"))
+    import api
+
+    pages = api.api_pages()
+    assert set(re.findall(r"^## (\w+)$", pages["betabloom"], re.MULTILINE)) == set(betabloom.__all__)
+    assert all("\n## " in pages[room] for room in api.ROOMS)
+    assert "**Arguments**" in pages["betabloom"]
+    assert all("object at 0x" not in text for text in pages.values())
 
 
 @pytest.mark.slow

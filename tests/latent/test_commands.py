@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 from betabloom import data
 from betabloom.cli import main
+from betabloom.model.code_tables import holds_codes
 from betabloom.model.codes import Codes, save_codes
 
 
@@ -46,7 +48,7 @@ def run(place, monkeypatch, capsys, *words):
         (["morph", "run", "seed:1", "seed:2", "--way", "crooked"], "slerp or linear"),
         (["morph", "run", "seed:1", "seed:2", "-o", "m.avi"], "-o m.webp, not m.avi"),
         (["morph", "run", "seed:1", "nowhere.jpg"], "There is no file nowhere.jpg"),
-        (["morph", "run", "seed:1", "seed:2", "--fps", "0"], "frames in a second"),
+        (["morph", "run", "seed:1", "seed:2", "--fps", "0"], "frames a second"),
         (["mix", "run", "seed:1"], "Two pictures can be mixed, not 1"),
         (["mix", "run", "seed:1", "seed:2", "--share", "2"], "'share' must lie"),
         (["traverse", "run", "seed:1", "seed:2"], "starts from one picture, not from 2"),
@@ -95,3 +97,22 @@ def test_the_input_is_never_overwritten_and_results_get_new_names(place, monkeyp
         main.run(["more-like", "run", "seed:1", "-n", "2"])
     assert (place / "more-like.png").is_file()
     assert (place / "more-like-2.png").is_file()
+
+
+def test_tables_of_codes_are_points_and_tables_of_pictures_are_not(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    for name in ("codes.csv", "codes.npz"):
+        main.run(["embed", "run", "one-class", "-o", name])
+    capsys.readouterr()
+    found = []
+    for among in ("codes.csv", "codes.npz", "one-class"):
+        main.run(["similar", "run", "one-class/a/2.png", "--among", among, "-o", f"{among}.png", "--json"])
+        found.append([each["cosine"] for each in json.loads(capsys.readouterr().out)["pictures"]])
+    assert found[0] == pytest.approx(found[2], abs=1e-3)
+    assert found[1] == found[2]
+    (place / "table.csv").write_text("file\none-class/a/0.png\n")
+    (place / "short.csv").write_text("name,z0,z1\na,0,1\n")
+    assert run(place, monkeypatch, capsys, "morph", "run", "short.csv", "seed:1") == (
+        2, "betabloom: short.csv has codes of 2 numbers, and this model of 6.\n",
+    )  # fmt: skip
+    assert not holds_codes("table.csv")

@@ -14,14 +14,20 @@ ROOMS = {
     "betabloom": "What `import betabloom` offers",
     "betabloom.data": "Pictures: sources, pipelines, stores",
     "betabloom.vae": "The mathematics: posterior, likelihood, prior, objective",
-    "betabloom.networks": "Networks as descriptions, and what executes them",
+    "betabloom.networks.spec": "Networks as descriptions",
     "betabloom.samplers": "Densities fitted to codes",
     "betabloom.metrics": "Measures",
     "betabloom.metrics.disentanglement": "Scores of disentanglement",
     "betabloom.latent": "The latent space as a tool",
-    "betabloom.training": "Training",
-    "betabloom.refine": "Improving a finished model",
-    "betabloom.imaging": "Pictures out",
+    "betabloom.refine.sharpen": "A finished model: sharper",
+    "betabloom.refine.enlarge": "A finished model: larger",
+    "betabloom.refine.refit": "A finished model: the manner of other pictures",
+    "betabloom.generate.request": "A request for pictures",
+    "betabloom.reports.evaluate": "The evaluation of a model",
+    "betabloom.reports.share": "A model as one HTML file",
+    "betabloom.imaging.sheets": "Sheets of pictures",
+    "betabloom.imaging.animation": "Animations",
+    "betabloom.export": "ONNX, torch.export, MLflow, the Hub",
 }
 
 
@@ -67,6 +73,7 @@ def _signature(name: str, thing: Any) -> str:
         return name
     listed = [re.sub(r"<(\w+[\w.]*) object at 0x[0-9a-f]+>", r"\1(…)", str(p)) for p in signature.parameters.values()]
     listed = [re.sub(r"'([\w\[\]|., ]+)'", r"\1", each, count=1) if ": '" in each else each for each in listed]
+    listed = [] if [each.split(":")[0] for each in listed] == ["*args", "**kwargs"] else listed  # torch.nn.Module's own
     returned = signature.return_annotation
     arrow = "" if returned is inspect.Signature.empty else f" -> {str(returned).strip(chr(39))}"
     line = f"{name}({', '.join(listed)}){arrow}"

@@ -21,7 +21,7 @@ from betabloom.cli.options import (
 from betabloom.cli.pictures import load_model, model_and_pictures, record_of, write_pictures
 from betabloom.errors import UsageError
 
-__all__ = ["decode", "encode", "reconstruct", "vary"]
+__all__ = ["decode", "embed", "encode", "reconstruct", "vary"]
 
 Given = Annotated[
     list[str],
@@ -131,13 +131,35 @@ def encode(
       betabloom encode runs/photos flowers102 --split test -o codes.npz
       betabloom encode runs/photos photos -o codes/ --processes 16    # Parquet files, for millions
     """
+    _write_codes(given, split, common, spread, "codes.npz")
+
+
+def embed(
+    given: Given,
+    split: Split = None,
+    *,
+    common: CommonOptions,
+    spread: SpreadOptions,
+) -> None:
+    """Write pictures as rows of numbers for other programs: a table with names and labels (Parquet, CSV or NPZ).
+
+    The numbers are the codes that `encode` writes, z0, z1 … and log_var0 …; `similar --among` reads the table.
+
+    Examples:
+      betabloom embed photos -o codes.parquet
+    """
+    _write_codes(given, split, common, spread, "codes.parquet")
+
+
+def _write_codes(given: list[str], split: str | None, common: CommonOptions, spread: SpreadOptions, usual: str) -> None:
+    """Encode pictures and write their codes, to a file of the usual name if no other was asked for."""
     from betabloom.model.code_tables import SUFFIXES, write_codes
     from betabloom.model.codes import Codes
     from betabloom.model.prepared import load_pictures
 
     model, pictures = model_and_pictures(given)
     loaded = load_model(model, common.device)
-    path = free_path(common.out, "codes.npz", common.force, SUFFIXES, folder=True)
+    path = free_path(common.out, usual, common.force, SUFFIXES, folder=True)
     refuse_overwriting_input(path, pictures)
     if spread.asked or not path.suffix:
         n = _encode_in_parts(model, pictures, path, split, common.device, spread)

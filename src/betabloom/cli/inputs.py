@@ -31,7 +31,7 @@ __all__ = [
 
 Points = Annotated[
     list[str] | None,
-    Argument("Picture files, code files (.npz), seeds (seed:7, seed:7/3).", "[MODEL] POINTS"),
+    Argument("Picture files, code files (.npz, .csv, .parquet), seeds (seed:7, seed:7/3).", "[MODEL] POINTS"),
 ]
 NewSeed = Annotated[
     int | None, Option("--seed", minimum=0, help="Same seed, same result; without it a new one each time.")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["directions", "map_"]
 KINDS = ("all", "pca", "sefa", "property", "attribute")
+DATA = (".csv", ".json")  # endings of a map that is not a picture
 
 
 def directions(
@@ -113,18 +114,18 @@ def map_(
     from betabloom.latent.maps import map_rows, picture_map, project
 
     path, given = split_model(points)
-    target = free_result(common.out, "map.png", [*IMAGES, ".csv", ".json"], common.force, given)
+    target = free_result(common.out, "map.png", [*IMAGES, *DATA], common.force, given)
     seed = chosen_seed(seed)
     model = open_generator(path, common.device)
     pictures, codes, names, labels = _material(model, given, n, seed)
     places = project(codes, method, seed)
     facts = {"verb": "map", "points": given, "seed": seed, "method": method, "layout": layout, "n": len(codes)}
-    if target.suffix.lower() == ".png":
+    if target.suffix.lower() in DATA:
+        _write_rows(map_rows(names, places, labels), target, record_of(model, path, facts))
+    else:
         from betabloom.imaging.output import save_image
 
         save_image(picture_map(pictures, places, layout), target, record_of(model, path, facts))
-    else:
-        _write_rows(map_rows(names, places, labels), target, record_of(model, path, facts))
     print_result(
         common.as_json, f"Map of {len(codes)} pictures: {target}",
         made=str(target), n=len(codes), method=method, seed=seed,

@@ -44,6 +44,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "denoise": "restore.denoise",
         "anomaly": "restore.anomaly",
         "similar": "restore.similar",
+        "embed": "codes.embed",
         "compress": "restore.compress",
         "decompress": "restore.decompress",
     },

@@ -15,9 +15,9 @@ from betabloom.cli.inputs import (
     split_model,
     write_sheet,
 )
-from betabloom.cli.options import IMAGES, CommonOptions, aligned, print_lines, print_result
+from betabloom.cli.options import IMAGES, CommonOptions, aligned, counted, print_lines, print_result
 from betabloom.cli.pictures import load_model
-from betabloom.errors import UsageError
+from betabloom.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,7 +166,9 @@ SHOWN = 16  # pictures whose heat maps are shown
 
 def similar(
     points: Points = None,
-    among: Annotated[str | None, Option(metavar="SOURCE", help="Where to look: pictures or a code file.")] = None,
+    among: Annotated[
+        str | None, Option(metavar="SOURCE", help="Where to look: pictures, or what `embed` wrote of them.")
+    ] = None,
     n: Annotated[int, Option("-n", minimum=1, help="How many to find.")] = 8,
     *,
     common: CommonOptions,
@@ -176,17 +178,18 @@ def similar(
 
     from betabloom.latent.neighbours import most_similar
     from betabloom.latent.points import points_of
+    from betabloom.model.code_tables import holds_codes
     from betabloom.model.prepared import load_pictures
 
     path, given = split_model(points)
     if among is None:
-        raise UsageError("Say where to look, with --among SOURCE: a folder of pictures or a code file (.npz).")
+        raise UsageError("Say where to look, with --among SOURCE: a folder of pictures, or codes that `embed` wrote.")
     target = free_result(common.out, "similar.png", IMAGES, common.force, [*given, among])
     model = open_generator(path, common.device)
     asked = points_of(model, given)
     if len(asked.names) != 1:
         raise UsageError(f"Pictures like one picture are found, not like {len(asked.names)}.")
-    if Path(among).is_file() and Path(among).suffix.lower() == ".npz":
+    if holds_codes(among):
         others = points_of(model, [among])
         names, codes, pictures = others.names, others.codes, None
     else:
@@ -228,9 +231,9 @@ def compress(
     data = compression.compress(model, pictures, fineness)
     with replacing_file(target, synced=False) as part:
         part.write_bytes(data)
-    each = len(data) / len(names)
+    each, what = len(data) / len(names), counted(len(names), "picture")
     print_result(
-        common.as_json, f"{len(names)} pictures in {len(data):,} bytes, {each:.0f} each: {target}", made=str(target),
+        common.as_json, f"{what} in {len(data):,} bytes, {each:.0f} each: {target}", made=str(target),
         n=len(names), bytes=len(data), bytes_each=round(each, 2), model=model.fingerprint,
     )  # fmt: skip
 
@@ -250,6 +253,10 @@ def decompress(
         raise UsageError(f"There is no file {given[0]}.")
     target = free_result(common.out, "decompressed.png", IMAGES, common.force, given)
     model = open_generator(path, common.device)
-    pictures = compression.decompress(model, Path(given[0]).read_bytes())
+    try:
+        pictures = compression.decompress(model, Path(given[0]).read_bytes())
+    except FormatError as error:
+        raise FormatError(f"{given[0]}: {error}") from error
     write_sheet(pictures, target, model, path, {"verb": "decompress", "points": given})
-    print_result(common.as_json, f"{len(pictures)} pictures: {target}", made=str(target), n=len(pictures))
+    what = counted(len(pictures), "picture")
+    print_result(common.as_json, f"{what}: {target}", made=str(target), n=len(pictures))

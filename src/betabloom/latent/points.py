@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from betabloom.errors import PictureError, UsageError
-from betabloom.model.codes import load_codes
+from betabloom.model.code_tables import holds_codes, read_codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,10 +45,12 @@ def points_of(model: Generator, given: Sequence[str]) -> Points:
 
     Arguments:
         model: The model that the codes are for.
-        given: Each a picture file, a code file of this model, or "seed:S" or "seed:S/I", picture I of seed S.
+        given: Each a picture file, a code file of this model (see `betabloom.model.code_tables`), or "seed:S" or
+            "seed:S/I", picture I of seed S.
 
     Raises:
         UsageError: There is no such file, or a code file is of another model.
+        FormatError: A code file holds no codes.
         PictureError: A picture cannot be read.
     """
     found = [_one(model, each) for each in given]
@@ -62,14 +64,22 @@ def _one(model: Generator, given: str) -> Points:
         return Points(model.draw(1, int(match[1]), start=int(match[2] or 0)), [given])
     path = Path(given)
     if not path.is_file():
-        raise UsageError(f"There is no file {given}. Give picture files, code files (.npz) or seeds (seed:7).")
-    if path.suffix.lower() == ".npz":
-        stored = load_codes(path)
-        if stored.model != model.fingerprint:
-            raise UsageError(f"{given} was written by model {stored.model}, and this model is {model.fingerprint}.")
-        return Points(stored.mean.astype(np.float32), list(stored.names))
+        raise UsageError(
+            f"There is no file {given}. Give picture files, code files (.npz, .csv, .parquet) or seeds (seed:7)."
+        )
+    if holds_codes(path):
+        return _from_codes(model, given)
     try:
         picture = model.pipeline.load(path)
     except PictureError as error:
         raise PictureError(f"{given}: {error}") from error
     return Points(model.encode(picture[None])[0], [given])
+
+
+def _from_codes(model: Generator, given: str) -> Points:
+    stored = read_codes(given)
+    if stored.model and stored.model != model.fingerprint:
+        raise UsageError(f"{given} was written by model {stored.model}, and this model is {model.fingerprint}.")
+    if (latents := stored.mean.shape[1]) != model.config.model.latents:
+        raise UsageError(f"{given} has codes of {latents} numbers, and this model of {model.config.model.latents}.")
+    return Points(stored.mean.astype(np.float32), list(stored.names))

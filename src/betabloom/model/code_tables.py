@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-__all__ = ["SUFFIXES", "codes_from_array", "read_codes", "write_codes"]
+__all__ = ["SUFFIXES", "codes_from_array", "holds_codes", "read_codes", "write_codes"]
 
 SUFFIXES = (".npz", ".csv", ".parquet")
 MISSING = "Parquet files need one more package: type pip install 'betabloom[hf]'"
@@ -87,6 +87,21 @@ def read_codes(path: str | os.PathLike[str]) -> Codes:
     if kind == ".npy" or (kind == ".npz" and not _is_ours(path)):
         return _from_numpy(path)
     return load_codes(path)
+
+
+def holds_codes(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one of codes, by its ending, or a table with a column z0 rather than a table of pictures."""
+    path = Path(path)
+    kind = path.suffix.lower()
+    if not path.is_file() or kind not in SUFFIXES:
+        return False
+    try:
+        if kind == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                return "z0" in (name.strip() for name in next(csv.reader(file), []))
+        return kind == ".npz" or "z0" in _parquet().read_schema(path).names
+    except (ValueError, csv.Error, OSError):  # damaged, or a table in another encoding
+        return False
 
 
 def codes_from_array(array: Any, names: Sequence[str] | None = None, model: str = "") -> Codes:
