@@ -233,7 +233,7 @@ def _config(preset: str, source: str | None, changes: dict[str, Any]) -> Config:
 
 
 def _trained(
-    store: Store | Streamed, config: Config, folder: Path, resume: bool, report: Progress, spent: float
+    store: Store | Streamed, config: Config, folder: Path, resume: bool, report: Progress | None, spent: float
 ) -> Model:
     """Train, in stages where the settings say so."""
     from betabloom.data import Store
