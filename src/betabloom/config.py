@@ -364,7 +364,7 @@ def _convert(name: str, value: Any) -> Any:
 
 
 def _time_limit(text: str) -> float:
-    """Seconds of a time limit that a person typed; 0 would mean that there is none, which nobody means by "0s"."""
+    """Seconds of a time limit as it is typed; "0s" is refused, since 0 stands for no limit."""
     seconds = parse_duration(text)
     if seconds == 0:
         raise UsageError("A budget of 0 seconds leaves no time to train. Give more time, or leave it out for no limit.")

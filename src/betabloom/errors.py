@@ -31,7 +31,7 @@ class PictureError(BetabloomError):
 
 
 class FetchError(BetabloomError):
-    """A download failed, or what came does not have the expected checksum."""
+    """A download failed, or the file does not have the expected checksum."""
 
 
 class FormatError(BetabloomError):

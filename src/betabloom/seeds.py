@@ -28,7 +28,7 @@ BATCH = 64  # pictures that are decoded together: the same ones together are the
 
 
 def new_seed() -> int:
-    """A seed that nobody chose, from 0 to 999,999,999: short enough to be written down."""
+    """A random seed from 0 to 999,999,999: short enough to be written down."""
     import secrets  # here, since most requests name a seed
 
     return secrets.randbelow(10**9)

@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.pages import Page
 
-TARGET = re.compile(r"(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+TARGET = re.compile(
+    r"(?P<code>^```.*?^```[^\n]*$|`[^`\n]+`)|(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)",
+    re.DOTALL | re.MULTILINE,
+)
 LANGUAGES = {".py": "python", ".js": "javascript", ".c": "c", ".toml": "toml", ".txt": "text"}
 SHOWN_AS_PAGES = (
     "README.md",
@@ -111,8 +114,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = FIGURE.sub(_figure, LIVE.sub(_live, markdown))
     original = uri.removeprefix("source/").replace("overview.md", "README.md")
     home = (ROOT if uri.startswith("source/") else DOCS) / PurePosixPath(original).parent
-    text = outside_code(markdown, lambda part: TARGET.sub(lambda match: _link(match, uri, home), part))
+    text = markdown if _is_code(uri) else TARGET.sub(lambda match: _link(match, uri, home), markdown)
     return _book(text, uri) if uri.startswith("book/") else text
+
+
+def _is_code(uri: str) -> bool:
+    """Whether the page shows a file of code."""
+    return Path(uri.removesuffix(".md")).suffix in LANGUAGES
 
 
 def _up(uri: str) -> str:
@@ -120,7 +128,9 @@ def _up(uri: str) -> str:
 
 
 def _link(match: re.Match[str], uri: str, home: Path) -> str:
-    """A link or picture as the site has it; what is not part of the site is text."""
+    """A link or picture as the site has it; what is not part of the site is text, and code stays what it is."""
+    if match["code"]:
+        return match[0]
     target, _, anchor = match["target"].partition("#")
     if not target or re.match(r"[a-z]+:", target):
         return match[0]

@@ -1,4 +1,4 @@
-"""Generate pictures that are no near copies of training pictures.
+"""Generate pictures that are not near copies of training pictures.
 
 Picture i of seed s is named by (s, i) as ever. Near copies are left out and the next numbers take their place; the
 record of a sheet lists the numbers, so that it can be made again without the training pictures.
@@ -68,7 +68,7 @@ def _nearest(pictures: np.ndarray, known: np.ndarray) -> Nearest:
 
 
 def novel_pieces(draw: Draw, novelty: Novelty, n: int, start: int = 0) -> Iterator[Piece]:
-    """The first n pictures from number `start` on that are no near copies, some at a time, with their numbers.
+    """The first n pictures from number `start` on that are not near copies, some at a time, with their numbers.
 
     Arguments:
         draw: draw(first, count) → the pictures of these numbers, uint8 (count, H, W, C).

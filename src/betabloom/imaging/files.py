@@ -71,7 +71,7 @@ def write_each(
 
 
 def _check_replaceable(files: Iterable[Path]) -> None:
-    """Refuse to replace what nobody named and betabloom did not make."""
+    """Refuse to replace what betabloom did not make and was not asked to replace."""
     for file in files:
         if file.exists() and not record_in(file):
             raise UsageError(f"{file} is not replaced, because betabloom did not make it. Choose another folder.")

@@ -1,4 +1,4 @@
-r"""How like real pictures generated ones are: distances and overlaps of two sets of features.
+r"""How similar generated pictures are to real ones: distances between two sets of features.
 
 Features are arrays (N, F), one row a picture, from `betabloom.metrics.extractors`; x are real, y generated.
 

@@ -1,4 +1,4 @@
-"""What codes say, without labels: the rate of each dimension, information about pictures, correlations, likeness."""
+"""What codes say, without labels: rate of each dimension, information about pictures, correlation, similarity."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def rate_per_dimension(mean: Array, log_var: Array) -> Array:
 
 
 def mutual_information(mean: Array, log_var: Array, seed: int = 0) -> Measure:
-    """I(x; z) of pictures and codes, at most, in nats per image.
+    """An upper bound of I(x; z), of pictures and codes, in nats per image.
 
-    I = E[log q(z|x)] − E[log q(z)] (Hoffman & Johnson 2016, "ELBO surgery"). For q(z) stands a Gaussian fitted to codes
-    of other pictures, whose cross-entropy is no less than the entropy of q(z): the value is an upper bound, tight where
-    codes are Gaussian. (The mixture of all N posteriors would hold it below log N.)
+    I = E[log q(z|x)] − E[log q(z)] (Hoffman & Johnson 2016, "ELBO surgery"). q(z) is replaced by a Gaussian fitted to
+    codes of other pictures, whose cross-entropy is not less than the entropy of q(z): the value is an upper bound,
+    tight where codes are Gaussian. (The mixture of all N posteriors would hold it below log N.)
 
     Arguments:
         mean: μ (N, l), N ≥ 4.

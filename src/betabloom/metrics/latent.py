@@ -32,13 +32,14 @@ def active_units(means: np.ndarray, threshold: float = 0.01) -> int:
 
 
 def aggregate_gap(codes: np.ndarray, log_prior: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> Measure:
-    """How far codes of pictures are from the prior: at least so many nats of KL(q(z) ‖ p(z)).
+    """How far codes of pictures are from the prior: a lower bound of KL(q(z) ‖ p(z)) in nats.
 
     The rate splits into mutual information and this gap, R = I(x; z) + KL(q(z) ‖ p(z)) (Hoffman & Johnson 2016,
-    "ELBO surgery"). The gap is why pictures from the prior look worse than reconstructions: that many nats of what is
-    drawn never was a code. Estimated as the mean of log g(z) − log p(z) over codes z that the Gaussian g was not fitted
-    to, which is KL(q ‖ p) − KL(q ‖ g), a lower bound. (With the mixture of all N posteriors in place of g the mutual
-    information could not come out above log N, some 8 nats, where rates are hundreds.)
+    "ELBO surgery"). The gap is why pictures from the prior look worse than reconstructions: much of what the prior
+    draws is not like any code that the decoder was trained on. Estimated as the mean of log g(z) − log p(z) over codes
+    z that the Gaussian g was not fitted to, which is KL(q ‖ p) − KL(q ‖ g), a lower bound. (With the mixture of all N
+    posteriors in place of g the mutual information could not come out above log N, some 8 nats, where rates are
+    hundreds.)
 
     Arguments:
         codes: One sample of q(z|x) a picture, shape (N, l), N ≥ 4.

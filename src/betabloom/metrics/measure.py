@@ -1,4 +1,4 @@
-"""What a measure returns: a number is nothing without its interval and sample sizes."""
+"""What a measure returns: a number with its interval and sample sizes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Measure:
 
 
 def interval(value: float, error: float, degrees: float = math.inf) -> tuple[float, float]:
-    """95 % interval value ± t · error, with Student's t of so many degrees of freedom."""
+    """95 % interval value ± t · error, with Student's t of the given degrees of freedom."""
     from scipy.special import stdtrit
 
     half = float(stdtrit(min(degrees, 1e9), 0.975)) * error

@@ -35,7 +35,7 @@ def bounds(log_weights: np.ndarray, samples: Sequence[int] = ()) -> list[Measure
 
     Arguments:
         log_weights: From K samples of each of N pictures.
-        samples: For which numbers of samples ≤ K the bound is wanted; K alone if left out. All of the K samples are
+        samples: Numbers of samples ≤ K to find the bound for; K alone if left out. All of the K samples are
             used for each: the bound is averaged over as many groups as there are.
     """
     count = len(log_weights)

@@ -10,7 +10,7 @@ a **near copy** if both
 are as low as they are for the lowest 1 % of held-out pictures, and x has at least half the contrast of that picture: a
 flat square is a copy of flat pictures only. d alone would call smooth pictures copies, which are
 near everything; r tells a picture that is near *one* training picture from one that is near many (Carlini et al. 2023,
-https://arxiv.org/abs/2301.13188, section 4.2). Of pictures from the world itself about 1 % or fewer are called copies.
+https://arxiv.org/abs/2301.13188, section 4.2). Of new real pictures about 1 % or fewer are called copies.
 """
 
 from __future__ import annotations

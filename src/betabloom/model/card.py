@@ -13,7 +13,7 @@ __all__ = ["model_card"]
 
 
 def _since(training: dict[str, Any]) -> str:
-    """What the card says of what was done after the training."""
+    """The lines of the card about what was done after the training."""
     larger = "\nThen its decoder learned to draw at twice the size, in {steps:,} steps on {photos:,} photos.\n"
     other = "\nNew codes are drawn from the distribution of those of {pictures:,} other pictures: {source}.\n"
     refitted = [training["refitted"]] if "refitted" in training else []
@@ -24,7 +24,7 @@ def _since(training: dict[str, Any]) -> str:
 
 
 def _provenance(c: Config) -> str:
-    """Where the pictures come from and under which licence, as far as it was told."""
+    """Where the pictures come from and under which licence, as far as that is known."""
     note = f"{c.data.source_note.strip().rstrip('.')}.\n" if c.data.source_note.strip() else ""
     licence = c.data.licence.strip() or "not given (set it with `betabloom train --licence TEXT`)"
     return f"{note}Licence of the pictures: {licence}."

@@ -151,7 +151,7 @@ def as_format_error(folder: Path) -> Iterator[None]:
 
 
 def sampler_name(asked: str, default: str, fitted: Collection[str]) -> str:
-    """The name of the sampler that is meant; "auto" is the one that was found to be best."""
+    """The name of the sampler to use; "auto" is the one that was found to be best."""
     name = default if asked == "auto" else asked
     if not isinstance(name, str) or (name != "prior" and name not in fitted):
         known = ", ".join(dict.fromkeys(["auto", "prior", *fitted]))
@@ -210,7 +210,7 @@ def _model_folder(given: str | os.PathLike[str] | None) -> Path:
 
 
 def _is_model(file: Path) -> bool:
-    """Whether a config.json is that of a model, of whatever version."""
+    """Whether a config.json is that of a model, of any version."""
     try:
         if file.stat().st_size > LARGEST_CONFIG:
             return False

@@ -31,7 +31,7 @@ def fast_decoder(decoder: nn.Module, dtype: torch.dtype = torch.float32) -> Call
     """Make a function from codes z (B, l) to outputs η (B, C, H, W), float32, without gradients.
 
     In float32 it is equal to `decoder`, and `decoder` itself on other devices than processors and where `make_networks`
-    did not make it. `decoder` stays as it is; make the function anew when its weights have changed.
+    did not make it. `decoder` stays as it is; make the function again when its weights have changed.
 
     Arguments:
         decoder: The network.

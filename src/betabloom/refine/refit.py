@@ -1,4 +1,4 @@
-r"""A model that draws like other pictures than those it was trained on: only where its codes come from is fitted anew.
+r"""A model that draws like other pictures than those it was trained on: only the density of its codes is fitted again.
 
 `generate` draws from a density of the codes of pictures, the aggregate posterior 1/N Σ_i q(z|x_i) (Tomczak & Welling
 2018, https://arxiv.org/abs/1705.07120, section 2). An encoder that has seen many flowers makes codes of other flowers

@@ -114,7 +114,7 @@ def choose_sampler(
 
     Arguments:
         vae: The model, in evaluation mode.
-        fitted: Samplers by name, beside the prior.
+        fitted: Samplers by name, besides the prior.
         known: Training pictures, uint8 (N, H, W, C).
         held_out: Held-out pictures, uint8 (M, H, W, C).
         codes: Samples of their q(z|x), shape (M, l), where the samplers are.
@@ -152,7 +152,7 @@ def choose_sampler(
 
 
 def _likeliest(densities: Mapping[str, Prior], codes: Tensor) -> tuple[str, dict[str, Any]]:
-    """The sampler under which held-out codes are likeliest: of Parzen windows it says nothing, of a flow too late."""
+    """The sampler under which held-out codes are likeliest; not for Parzen windows, and too slow for a flow."""
     names = [name for name in densities if name == "prior" or SAMPLERS[name].by_likelihood]
     likelihood = {name: densities[name].log_prob(codes).mean().item() for name in names}
     measured = {name: {"log_density_of_held_out_codes": round(value, 3)} for name, value in likelihood.items()}
@@ -177,7 +177,7 @@ class _Copies:
 
 
 def sampler_sizes(name: str, density: Prior) -> dict[str, int]:
-    """The sizes that a fitted sampler of that name has beside the latents."""
+    """The sizes that a fitted sampler of that name has besides the latents."""
     return SAMPLERS[name].sizes_of(density)
 
 

@@ -128,7 +128,7 @@ def _angle(step: float, x: Tensor) -> Tensor:
 def fit_flow(
     mean: Tensor, log_var: Tensor, steps: int, seed: int = 0, width: int = WIDTH, blocks: int = BLOCKS
 ) -> Flow:
-    """Fit a rectified flow to samples of q(z|x), which are drawn anew in every step.
+    """Fit a rectified flow to samples of q(z|x), which are drawn again in every step.
 
     The averaged weights of Adam's steps are kept, as of the model itself.
 

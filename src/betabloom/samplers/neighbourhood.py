@@ -1,4 +1,4 @@
-r"""Sisters of a code: variations on one picture that are as plausible as pictures that a sampler draws.
+r"""Variations of a picture's code that are as plausible as the codes that a sampler draws.
 
 Posteriors are far narrower than the space between pictures (in the bundled model σ is a thirtieth of the spread of
 codes), so that samples of q(z|x) are copies. What tells how far a picture may change, and how, is the density that

@@ -16,8 +16,8 @@ state estimation in simulation-based filtering", section 10.3.2, do so for all k
 codes that are farther, which come out as speckles and glaring colours.
 
 With h about 1 a code is a new picture, about as plausible as a reconstruction. Mixtures of few components fill the
-space between far clusters too, which is where codes decode to camouflage. The bandwidth h is no matter of likelihood,
-since real codes never lie in so few directions exactly: `widen` raises it until pictures are new.
+space between far clusters too, which is where codes decode to camouflage. The bandwidth h cannot be chosen by
+likelihood, since real codes never lie in so few directions exactly: `widen` raises it until pictures are new.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Sampler:
         draw: NumPy arrays by name → a function of standard normal noise (n, l) and uniform choices (n,) that returns
             codes (n, l), as `Prior.sample` does.
         flaw: What is wrong with tensors of the right shapes, or "".
-        by_likelihood: Whether the likelihood of held-out codes tells how good it is, and soon.
+        by_likelihood: Whether the likelihood of held-out codes tells how good it is, and quickly.
         tune: Changes a density until its share of near copies of training pictures is small: (density, share).
     """
 

@@ -74,7 +74,7 @@ class Pace:
         self.begun = 0.0
 
     def left(self, done: int, total: int) -> float | None:
-        """Seconds that the rest will take, now that `done` of `total` are done; None while nobody knows."""
+        """Seconds that the rest will take, now that `done` of `total` are done; None while it is unknown."""
         now = self.clock()
         if not self.seen:
             self.begun = now

@@ -28,7 +28,7 @@ BYTES = 4  # of a number
 
 
 def checkup(run: Run) -> list[Advice]:
-    """Ask the doctor; log what is new, and keep what holds now in the run's advice.json."""
+    """Ask the doctor; log what is new, and keep what applies now in the run's advice.json."""
     found = diagnose(run.state.records, facts_of(run))
     for advice in found:
         if advice.illness not in run.tools.reported:
@@ -40,7 +40,7 @@ def checkup(run: Run) -> list[Advice]:
 
 
 def facts_of(run: Run) -> RunFacts:
-    """What the doctor wants to know about a run beside its records."""
+    """What the doctor needs to know about a run besides its records."""
     settings = {name: value for section in run.task.config.to_dict().values() for name, value in section.items()}
     settings["widths"] = settings["widths"] or list(FAMILIES[settings["family"]].widths)
     parameters = count_parameters(run.state.vae)

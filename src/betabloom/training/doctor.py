@@ -1,8 +1,8 @@
 """The training doctor: what the lines of a run's log and facts about it say is wrong, each in a sentence with its cure.
 
 Records and facts go in, advice comes out; nothing is measured here and no model is touched. Every illness has one
-function, which returns its advice or None. A sick learning rate makes everything else look sick too, so causes are
-asked before consequences. A healthy run gets no advice, so every threshold leaves a wide margin.
+function, which returns its advice or None. A wrong learning rate makes everything else look wrong
+too, so causes are checked before consequences. A healthy run gets no advice, so every threshold leaves a wide margin.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class Advice:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is known about a run beside its records.
+    """What is known about a run besides its records.
 
     Attributes:
         settings: Name → value of every setting; `widths` as the network has them.
         numbers: Pixels times channels of a picture.
-        images: Pictures to learn from; 0 if a stream does not tell.
+        images: Pictures to learn from; 0 for a stream, where it is unknown.
         held_out: Pictures held out for validation.
         parameters: Weights of the model.
         progress: t ∈ [0, 1].
@@ -123,7 +123,7 @@ class _History:
 
     @property
     def newest(self) -> Mapping[str, Any] | None:
-        """The newest validation, if it tells of the codes: it is late enough, β has risen, and codes have a rate."""
+        """The newest validation, if it says something about codes: it is late, β has risen, and codes have a rate."""
         if not (self.held_out and self.train) or self.facts.settings["posterior"] == "point":
             return None
         newest, last = self.held_out[-1], self.train[-1]["step"]
@@ -134,7 +134,7 @@ class _History:
 
 
 def _judged_from(settings: Mapping[str, Any]) -> float:
-    """The progress from which the codes are judged: β has risen and the model has answered."""
+    """The progress from which the codes are judged: β has risen and the model has adapted."""
     rises = settings["beta_warmup"] if settings["beta_schedule"] in ("linear", "cosine") else 0.0
     return min(1.0, max(JUDGED_FROM, rises + 0.05))
 
@@ -312,7 +312,7 @@ def _vanishing(history: _History) -> Advice | None:
 
 
 def _lighter(settings: Mapping[str, Any]) -> tuple[str, str]:
-    """How to let codes say more, in words and as options."""
+    """How to let codes carry more information, in words and as options."""
     if settings["beta"] > 1:
         return "give the rate a smaller weight", "--beta 1"
     if settings["likelihood"] in ("gaussian", "laplace"):

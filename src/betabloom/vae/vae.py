@@ -106,6 +106,9 @@ class VAE(nn.Module):
             misfit: See `Likelihood.misfit`, shape (B,).
             floor: See `Likelihood.floor`, shape (B,) or None.
             pixels: Pixels × channels of a picture.
+
+        Returns:
+            Distortion and rate of each picture, and what regularisers need.
         """
         posterior = self.posterior.of(*heads)
         z = posterior.sample(noise)

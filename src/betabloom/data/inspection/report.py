@@ -66,7 +66,7 @@ class Report:
         return self.looked_at - len(self.unreadable)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values; what is no valid text in a name is escaped."""
+        """Return everything as JSON values; parts of names that are not valid text are escaped."""
         facts = {name: getattr(self, name) for name in self.__dataclass_fields__}
         clean: dict[str, Any] = _plain({"usable": self.usable, **facts})
         return clean

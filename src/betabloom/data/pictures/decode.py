@@ -129,7 +129,7 @@ def peek(file: Path | BinaryIO, reading: Reading = DEFAULT, page: int = 0) -> Pi
         page: Which of its pages or frames, counted from 0.
 
     Raises:
-        PictureError: It is no picture, or one that `decode` would refuse for its size; the message is the reason.
+        PictureError: It is not a picture, or one that `decode` would refuse for its size; the message is the reason.
     """
     with open_picture(file) as image:
         several = reading.pages == "first" and _has_pages(image) and (image.format != "TIFF" or len(_pages(image)) > 1)
@@ -147,7 +147,7 @@ def pages_in(file: Path | BinaryIO) -> tuple[int, list[int]]:
         How many there are, and where in the file the directory of each is, if it is a TIFF (see `tiff.from_page`).
 
     Raises:
-        PictureError: It is no picture; the message is the reason.
+        PictureError: It is not a picture; the message is the reason.
     """
     with open_picture(file) as image:
         pages = _pages(image)

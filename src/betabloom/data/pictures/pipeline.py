@@ -82,7 +82,7 @@ class Pipeline:
             The pipeline.
 
         Raises:
-            UsageError: There is no such pipeline, or the size or the channels cannot be.
+            UsageError: There is no such pipeline, or the size or the channels are impossible.
         """
         if name not in NAMED:
             raise UsageError(f"there is no pipeline '{name}': choose one of {', '.join(NAMED)}")
@@ -106,7 +106,7 @@ class Pipeline:
             The pipeline. Its name is the chain in one line, from which `parse` makes it again.
 
         Raises:
-            UsageError: There is no such name or file, or a step in it cannot be.
+            UsageError: There is no such name or file, or a step in it is not valid.
         """
         name, steps = parse(str(path_of(text, "A pipeline")) if not isinstance(text, str) else text, size, channels)
         return cls(name, steps)

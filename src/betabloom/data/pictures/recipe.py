@@ -190,7 +190,7 @@ def _in_channels(steps: list[Step], channels: int) -> list[Step]:
 
 
 def _first(channels: int) -> str:
-    """Return the step that makes so many channels of three."""
+    """Return the step that turns three channels into `channels`."""
     if channels not in tuple(_CHANNELS):
         raise UsageError(f"'channels' should be 3 (colour), 1 (grey) or 4 (with transparency), not {channels!r}")
     return _CHANNELS[channels]

@@ -68,7 +68,7 @@ class Archive(Encoded):
         options: How pictures are read and which are left out; see `Reading`.
 
     Raises:
-        SourceError: It is no such archive, is damaged, or has no pictures in it.
+        SourceError: It is not an archive, is damaged, or has no pictures in it.
         UsageError: An option has no such value.
     """
 

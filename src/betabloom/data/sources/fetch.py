@@ -82,7 +82,7 @@ def fetch_flowers102(
         The folder that holds `jpg/`, `imagelabels.mat` and `setid.mat`.
 
     Raises:
-        FetchError: It could not be downloaded, or what came is not what it should be.
+        FetchError: It could not be downloaded, or the file has another checksum.
         UsageError: `base_url` is not an http(s) address.
     """
     root = local_path(root) if root is not None else data_root()
@@ -165,7 +165,7 @@ class _Download:
             raise _TransientError(f"the connection broke off ({error})") from error
 
     def _receive(self, answer: http.client.HTTPResponse, done: int, progress: Progress | None) -> None:
-        """Append what comes, or start anew where the server does not resume at `done`."""
+        """Append what arrives, or start again where the server does not resume at `done`."""
         if answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
             if answer.status == 206:
                 self.part.unlink()

@@ -87,7 +87,7 @@ class InMemory(Source):
         options: How pictures are read; see `Reading`.
 
     Raises:
-        UsageError: One is no picture.
+        UsageError: One of them is not a picture.
     """
 
     def __init__(self, pictures: Sequence[Any], **options: Unpack[ReadingOptions]) -> None:

@@ -147,7 +147,7 @@ class Stream(abc.ABC):
 
     @abc.abstractmethod
     def files(self) -> Iterator[tuple[str, Path | BinaryIO, int | None]]:
-        """Begin anew and yield (name, encoded picture, class index or None) in a fixed order."""
+        """Start again and yield (name, encoded picture, class index or None) in a fixed order."""
 
     def numbered(self, first: int = 0, wanted: Collection[int] = ()) -> Iterator[tuple[int, str, Path | BinaryIO]]:
         """Yield (number, name, encoded picture) of what `files` yields: from number `first` on, and `wanted` before."""
@@ -182,7 +182,7 @@ class Stream(abc.ABC):
         return decode(file, self.reading, at_least=at_least, alpha=alpha)
 
     def __iter__(self) -> Iterator[tuple[str, Image.Image, int | None]]:
-        """Begin anew and yield (name, picture, class index or None); what cannot be decoded is noted and left out."""
+        """Start again and yield (name, picture, class index or None); what cannot be decoded is noted and left out."""
         for name, file, label in self.files():
             try:
                 image = self.decode(file)

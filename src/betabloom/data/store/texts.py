@@ -2,7 +2,7 @@
 
     count N (uint64) | N + 1 offsets into the texts (uint64) | the texts in UTF-8, one after the other
 
-Little-endian. File names that are no valid text (lone surrogates) survive.
+Little-endian. File names that are not valid text (lone surrogates) survive.
 """
 
 from __future__ import annotations
