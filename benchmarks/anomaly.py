@@ -12,7 +12,6 @@ share of the judged flowers with p below 0.05. A score of ½ is guessing; below 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import time
 from typing import TYPE_CHECKING
@@ -51,7 +50,7 @@ def main() -> None:
     result: dict[str, object] = {"known": len(known), "normal": len(normal), "auroc": rows}
     for name, score in scores(model, known, given.features).items():
         usual = score(normal)
-        if name == "energy":
+        if name == "energy less PNG":
             p = p_values(usual, score(known))
             result["share of normal pictures with p < 0.05"] = round(float((p < 0.05).mean()), 3)
         for kind, pictures in kinds.items():
@@ -101,23 +100,16 @@ def scores(model: Model, known: np.ndarray, extractor: str) -> dict[str, Callabl
         return 0.5 * np.square(space.whiten(model.encode(x)[0])).sum(1)
 
     def energy(x: np.ndarray) -> np.ndarray:
-        return anomaly_scores(model, space, x)
+        return anomaly_scores(model, space, x, corrected=False)
 
     return {
         "energy": energy,
         "reconstruction": lambda x: energy(x) - code(x),
         "code": code,
-        "energy less PNG": lambda x: energy(x) - np.array([png_nats(picture) for picture in x]),
+        "energy less PNG": lambda x: anomaly_scores(model, space, x),
         "neighbours of codes": lambda x: apart(model.encode(x)[0], codes),
         "neighbours of features": lambda x: apart(features(x, eye), seen),
     }
-
-
-def png_nats(picture: np.ndarray) -> float:
-    """What a picture takes as PNG, in nats: how complex it is, which likelihoods depend on (Serrà et al. 2020)."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
-    return 8 * buffer.tell() * float(np.log(2))
 
 
 def apart(some: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -90,7 +90,9 @@ def test_the_same_seed_makes_the_same_enlarger(model, photos):
 
 
 @pytest.mark.usefixtures("_clean")
-def test_by_the_pixels_alone_it_draws_edges_that_halves_do_not_have(model, photos, pictures):
+def test_by_the_pixels_alone_it_draws_edges_that_halves_do_not_have(model, photos, pictures, monkeypatch):
+    monkeypatch.setattr(enlarging, "BATCH", 8)
+
     def error(some):
         eta = torch.logit(torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255, 1 / 512)
         with torch.no_grad():

@@ -40,7 +40,7 @@ def made(samplers: bool = False, **settings) -> Model:
             if name.startswith(("encoder", "decoder", "prior")) and value.ndim:
                 value.normal_(0, 1.2 / value[0].numel() ** 0.5 if value.ndim > 1 else 0.3)
     seen = torch.randn(60, config.model.latents)
-    fitted = fit_samplers(seen, torch.full_like(seen, -2.0), seen[:20], flow_steps=20) if samplers else {}
+    fitted = fit_samplers(seen, torch.full_like(seen, -2.0), seen[:20], flow_steps=4) if samplers else {}
     pipeline = Pipeline.named("square", config.shape[1:], config.shape[0])
     facts = {"source": "drawn flowers"}
     return Model(vae.requires_grad_(False), config, pipeline, facts, fitted, "parzen" if samplers else "prior", "f00d")
@@ -171,6 +171,7 @@ def test_every_sampler_is_in_the_torch_program(model, tmp_path):
         assert export.to_torch(model, tmp_path / "out", sampler)["parity"]["codes"] < 1e-5
 
 
+@pytest.mark.slow
 def test_torch_programs_load_and_take_any_number(model, tmp_path):
     record = export.to_torch(model, tmp_path / "out")
     assert record["parity"]["generator_levels"] <= 1

@@ -16,21 +16,23 @@ from betabloom.reports import atlas
 PAGE = (Path(__file__).parents[2] / "docs" / "atlas.md").read_text(encoding="utf-8")
 
 
+LINES = re.findall(r"^```sh\n(.*?)\n```", PAGE, re.DOTALL | re.MULTILINE)
+SMALL = {r"drawn:\d+": "drawn:80", r"steps \d+": "steps 6", r"betas \S+": "betas 0,4", "seeds 3": "seeds 1"}
+
+
 @pytest.mark.slow
-def test_its_command_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("line", LINES)
+def test_its_command_runs(tmp_path, monkeypatch, line):
     pytest.importorskip("sklearn")
-    (line,) = re.findall(r"^```sh\n(.*?)\n```", PAGE, re.DOTALL | re.MULTILINE)
-    small = (
-        line.replace("drawn:2000", "drawn:80")
-        .replace("600", "6")
-        .replace("0,1,4,8", "0,4")
-        .replace("seeds 3", "seeds 1")
-    )
+    small = line
+    for long, short in SMALL.items():
+        small = re.sub(long, short, small)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BETABLOOM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(atlas, "PICTURES", 120)
     monkeypatch.setattr(sys, "argv", [*shlex.split(small), "--set", "validations=1", "--device", "cpu"])
     with contextlib.suppress(SystemExit):
         main.main()
-    assert (tmp_path / "atlas" / "atlas.html").is_file()
-    assert (tmp_path / "atlas" / "measures.json").is_file()
+    made = tmp_path / shlex.split(line)[-1]
+    assert (made / "atlas.html").is_file()
+    assert (made / "measures.json").is_file()

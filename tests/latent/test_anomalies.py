@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from betabloom.errors import UsageError
-from betabloom.latent import auroc, inpaint, most_similar, p_values
+from betabloom.latent import anomaly_scores, auroc, inpaint, most_similar, p_values
 from betabloom.model.model import load
 
 
@@ -27,6 +29,20 @@ def test_the_area_under_the_curve_is_the_chance_to_score_higher():
     assert low < 0.7602 < high  # Φ(1/√2)
     assert high - low < 0.04
     assert area == pytest.approx(0.7602, abs=0.02)
+
+
+def test_plain_pictures_of_another_kind_are_unusual_only_if_scores_are_corrected(space):
+    rng = np.random.default_rng(0)
+    discs = SimpleNamespace()
+    discs.encode = lambda pictures: (np.zeros((len(pictures), 4)), np.zeros((len(pictures), 4)))
+    discs.decode = lambda codes: np.full((len(codes), 32, 32, 3), 128, np.uint8)
+    normal = rng.integers(100, 157, (20, 32, 32, 3), np.uint8)
+    plain = np.full((20, 32, 32, 3), 128, np.uint8)
+    areas = [
+        auroc(*(anomaly_scores(discs, space, each, corrected=corrected) for each in (normal, plain)))[0]
+        for corrected in (False, True)
+    ]
+    assert areas == [0, 1]
 
 
 def test_completions_keep_what_is_seen_and_are_named_by_their_seed(small_store, tiny_model):

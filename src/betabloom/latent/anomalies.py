@@ -4,21 +4,25 @@ The *score* of a picture is the energy of its reconstruction and its code,
 
     ½ Σ (x − x̂)² / s² + ½ ‖w‖²,
 
-with x̂ the decoded posterior mean, s the root mean square residual of held-out pictures, w the whitened code. Its
-*p-value* is the share of held-out pictures that score as high, (1 + #{held-out ≥ score}) / (1 + M): calibrated by
-construction, as far as the held-out pictures are like those to come.
+with x̂ the decoded posterior mean, s the root mean square residual of held-out pictures, w the whitened code, less the
+length of the picture as a PNG file, in nats: what it would take without a model (Serrà et al. 2020,
+https://arxiv.org/abs/1909.11480). Without that, plain pictures of any kind score lower than detailed ones of the right
+kind. Its *p-value* is the share of held-out pictures that score as high, (1 + #{held-out ≥ score}) / (1 + M):
+calibrated by construction, as far as the held-out pictures are like those to come.
 
 The *heat map* is by iterative projection (Dehaene et al. 2020, https://arxiv.org/abs/2002.03734): the picture is moved
 towards what the model can reconstruct, by gradient steps on its energy that are large where it is badly reconstructed,
 and the map is how far each pixel had to move.
 
-A likelihood, and this score is nearly one, says little of what kind of picture is seen: smooth pictures of other kinds
-are easier to reconstruct than detailed ones of the right kind, and score lower (Nalisnick et al. 2019,
-https://arxiv.org/abs/1810.09136).
+A likelihood alone says little of what kind of picture is seen: smooth pictures of other kinds are easier to reconstruct
+(Nalisnick et al. 2019, https://arxiv.org/abs/1810.09136). Less the length, pictures that are unusually plain score
+high.
 """
 
 from __future__ import annotations
 
+import io
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +42,9 @@ SMOOTH = 5  # pixels that the map is averaged over
 RESIDUAL = 0.08  # s
 
 
-def anomaly_scores(model: Generator, space: Space, pictures: np.ndarray, residual: float = RESIDUAL) -> np.ndarray:
+def anomaly_scores(
+    model: Generator, space: Space, pictures: np.ndarray, residual: float = RESIDUAL, corrected: bool = True
+) -> np.ndarray:
     """Scores (N,), in nats, of prepared pictures, uint8 (N, H, W, C); higher is less like what was learned.
 
     Arguments:
@@ -46,6 +52,7 @@ def anomaly_scores(model: Generator, space: Space, pictures: np.ndarray, residua
         space: Where its codes lie.
         pictures: Prepared pictures.
         residual: s, in parts of the range of pixels.
+        corrected: Whether to take off what the picture takes as PNG; else the score is that of the likelihood alone.
 
     Returns:
         float64 (N,), in nats.
@@ -54,7 +61,19 @@ def anomaly_scores(model: Generator, space: Space, pictures: np.ndarray, residua
     error = (pictures.astype(np.float32) - model.decode(codes)) / 255
     pixels = np.square(error).sum((1, 2, 3), dtype=np.float64) / residual**2
     scores: np.ndarray = 0.5 * (pixels + np.square(space.whiten(codes)).sum(1))
-    return scores
+    return scores - _png_nats(pictures) if corrected else scores
+
+
+def _png_nats(pictures: np.ndarray) -> np.ndarray:
+    """What pictures, uint8 (N, H, W, C), take as PNG files, in nats, (N,): how complex they are without a model."""
+    from PIL import Image
+
+    lengths = []
+    for picture in pictures:
+        buffer = io.BytesIO()
+        Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(buffer, "PNG", optimize=True)
+        lengths.append(buffer.tell())
+    return 8 * math.log(2) * np.array(lengths, np.float64)
 
 
 def p_values(scores: np.ndarray, held_out: np.ndarray) -> np.ndarray:

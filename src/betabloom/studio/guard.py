@@ -5,7 +5,7 @@
 - *Token*: where the server listens to other machines, every request carries it, as `Authorization: Bearer`, as the
   cookie that opening `/?token=…` leaves, or not at all.
 - *Size and time*: a body has at most `BODY` bytes and arrives within `PATIENCE` seconds; at most `WAITING` requests are
-  worked on at once.
+  worked on at once, and none for longer than `LONGEST` seconds.
 - *Errors*: a client gets one sentence as JSON, never a traceback.
 """
 
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 BODY = 32 << 20
 PATIENCE = 30.0
 WAITING = 64
+LONGEST = 120.0
 COOKIE = "betabloom-token"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -93,13 +94,13 @@ class Guard:
             self._check(scope)
             self.busy += 1
             try:
-                await self.app(scope, await self._whole(scope, receive), sending)
+                await asyncio.wait_for(self.app(scope, await self._whole(scope, receive), sending), LONGEST)
             finally:
                 self.busy -= 1
         except Exception as error:  # whatever it is, the client gets a sentence
             if started:
                 raise
-            await _answer(sending, *told(error))
+            await _answer(sending, *told(_in_words(error)))
 
     def _check(self, scope: MutableMapping[str, Any]) -> None:
         """Refuse requests that are not permitted."""
@@ -155,6 +156,12 @@ async def _body(receive: Receive) -> bytes:
         if len(body) > BODY:
             raise Refused(413, f"A request may have {BODY >> 20} MiB at most.")
     return bytes(body)
+
+
+def _in_words(error: Exception) -> Exception:
+    """An answer that took too long is refused like what comes when there is too much to do."""
+    late = isinstance(error, asyncio.TimeoutError)
+    return Refused(503, f"This took longer than {LONGEST:.0f} seconds.") if late else error
 
 
 def _asked(scope: MutableMapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,11 +132,14 @@ class Known:
             for row, copy, mirrored in zip(rows, copies, near.mirrored, strict=True)
         ]
 
+    @cached_property
+    def _whitened(self) -> np.ndarray:
+        """The codes of the training pictures, whitened, (M, l)."""
+        assert self._codes is not None  # noqa: S101  (for the type checker: `nearest` looked)
+        return self._space().whiten(self._codes)
+
     def _remembered(self, codes: np.ndarray) -> list[Neighbour]:
         """The same from codes of training pictures: the nearest as whitened codes, as the model draws it."""
-        assert self._codes is not None  # noqa: S101  (for the type checker: `nearest` looked)
-        space = self._space()
-        known = space.whiten(self._codes)
-        squares = np.square(known).sum(1)
-        index = (squares - 2 * space.whiten(codes) @ known.T).argmin(1)
-        return [Neighbour(picture) for picture in self._model.decode(self._codes[index])]
+        known = self._whitened
+        index = (np.square(known).sum(1) - 2 * self._space().whiten(codes) @ known.T).argmin(1)
+        return [Neighbour(picture) for picture in self._model.decode(self._space().unwhiten(known[index]))]

@@ -207,6 +207,8 @@ def checked(method: str, path: str, body: Any) -> dict[str, Any]:
     for key, schema in (route.takes or {}).items():
         if "items" in schema and key in body:
             _check_codes(key, body[key], deep=schema["items"] is CODE)
+        if schema.get("type") == "integer":
+            found[key] = int(found[key])  # JSON knows no difference between 1 and 1.0
     if not all(math.isfinite(value) for value in found.values() if isinstance(value, float)):
         raise Refused(422, "A number is not finite.")
     return found

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-__all__ = ["LOOPBACK", "serve"]
+    import uvicorn
 
+    from betabloom.studio.guard import Guard
+
+__all__ = ["LOOPBACK", "serve", "server_of"]
+
+CONNECTIONS = 512
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -44,8 +49,6 @@ def serve(
         BetabloomError: The port is taken, or the extra is not installed.
     """
     try:
-        import uvicorn
-
         from betabloom.studio.app import create_app
         from betabloom.studio.atelier import Atelier
     except ImportError as error:
@@ -61,10 +64,20 @@ def serve(
     told(address)
     if browser:
         webbrowser.open(address)
+    server_of(app).run(sockets=[listening])
+
+
+def server_of(app: Guard) -> uvicorn.Server:
+    """A server of the application, not yet running."""
+    import uvicorn
+
+    from betabloom.studio.patience import PatientProtocol
+
     config = uvicorn.Config(
-        app, log_level="warning", timeout_keep_alive=10, timeout_graceful_shutdown=10, limit_concurrency=256
-    )
-    uvicorn.Server(config).run(sockets=[listening])
+        app, log_level="warning", http=PatientProtocol, lifespan="off", access_log=False, timeout_keep_alive=10,
+        timeout_graceful_shutdown=10, limit_concurrency=CONNECTIONS,
+    )  # fmt: skip
+    return uvicorn.Server(config)
 
 
 def _listen(host: str, port: int) -> socket.socket:

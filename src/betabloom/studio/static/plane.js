@@ -57,8 +57,8 @@ const point = trying(async () => {
       const scale = $("map").clientWidth / WIDTH;
       const side = $("under").clientWidth || 128;
       Object.assign($("under"), { src: pictures[0], hidden: false });
-      $("under").style.left = `${Math.max(0, Math.min(x * scale + 14, $("field").clientWidth - side - 14))}px`;
-      $("under").style.top = `${Math.max(0, Math.min(y * scale + 14, $("field").clientHeight - side - 14))}px`;
+      $("under").style.left = `${Math.max(0, Math.min(x * scale + 14, $("map").clientWidth - side - 14))}px`;
+      $("under").style.top = `${Math.max(0, Math.min(y * scale + 14, $("map").clientHeight - side - 14))}px`;
       plane.here = { code, picture: pictures[0], usual: usual[0] };
     }
   } finally {
