@@ -3,15 +3,20 @@
     python benchmarks/scaling.py [--rounds 3] [--steps 8] [--quick]
 
 Each setting differs from the preset `flowers64` in one thing; processor time of a step per picture, one thread, in
-turn, round after round. Noise for pictures: arithmetic does not look at what they show. The last table measures what
-the size of the data costs: a step from a store in memory and one from a file that is mapped.
+turn, round after round. Noise for pictures: arithmetic does not look at what they show. The last tables measure what
+the size of the data costs (a step from a store in memory and one from a file that is mapped), and what a second process
+brings, by the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
     from betabloom.training.state import Run
 
 TRIALS: dict[str, dict[str, dict[str, Any]]] = {
-    "side of the pictures": {str(side): {"side": side} for side in (32, 64, 96, 128)},
+    "side of the pictures": {str(side): {"side": side} for side in (32, 64, 96, 128, 256)},
     "widths": {text: {"widths": text} for text in ("8,16,32,64", "16,32,64,128", "16,32,64,128,256", "32,64,128,256")},
     "latents": {str(latents): {"latents": latents} for latents in (32, 256, 1024)},
     "pictures in a step": {str(batch): {"batch": batch} for batch in (8, 16, 32, 64, 128)},
@@ -42,13 +47,30 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--steps", type=int, default=8, help="steps of each setting in a round")
     options.add_argument("--quick", action="store_true", help="one round of one step: to see that it works")
+    options.add_argument("--processes-only", action="store_true", help="only what a second process brings")
     given = options.parse_args()
     rounds, steps = (1, 1) if given.quick else (given.rounds, given.steps)
     result: dict[str, Any] = {"machine": machine(), "rounds": rounds, "steps": steps, "threads": 1}
     with tempfile.TemporaryDirectory() as folder:
-        for name, trials in TRIALS.items():
+        for name, trials in {} if given.processes_only else TRIALS.items():
             result[name] = compared(trials, rounds, steps, Path(folder))
-    keep("scaling", result, given.quick)
+        result["processes"] = by_processes(rounds, 10 * steps if given.quick else max(steps, 40), Path(folder))
+    keep("scaling-processes" if given.processes_only else "scaling", result, given.quick)
+
+
+def by_processes(rounds: int, steps: int, folder: Path) -> dict[str, float]:
+    """Pictures a second by the clock that one and two processes learn together, of 64 in a step, one thread each."""
+    rates: dict[str, list[float]] = {"1": [], "2": []}
+    for number in range(rounds):
+        for processes in rates:
+            out = folder / f"run-{processes}-{number}"
+            words = [sys.executable, "-m", "betabloom", "train", "drawn:512", "--steps", str(steps), "--device", "cpu"]
+            words += ["--set", "batch=64", "--set", "validations=1", "--devices", processes, "-o", str(out)]
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+            times = {line["step"]: line["seconds"] for line in lines if line["split"] == "train"}
+            rates[processes].append(64 * (max(times) - 1) / (times[max(times)] - times[1]))
+    return {f"pictures/s of {name}": statistics.median(of) for name, of in rates.items()}
 
 
 def compared(trials: dict[str, dict[str, Any]], rounds: int, steps: int, folder: Path) -> dict[str, Any]:
@@ -79,7 +101,7 @@ def made(folder: Path, side: int = 64, count: int = 2048, mapped: bool = False, 
     store = prepare(Arrays(noise), Pipeline.named("square", (side, side)), cache=folder, workers=1)
     made = setup.set_up(setup.make_task(store, Config.preset("flowers64", **{"steps": 10**6, **settings}), None))
     if mapped:
-        made.pictures = store.pictures
+        made = dataclasses.replace(made, task=dataclasses.replace(made.task, pictures=store.pictures))
     return made
 
 

@@ -27,6 +27,7 @@ FLOORS = [
     {"samplers"},
     {"model"},
     {"training", "refine", "generate", "latent", "export"},
+    {"stages"},
     {"reports", "library", "estimator"},
     {"studio"},
     {"cli"},

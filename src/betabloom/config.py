@@ -81,6 +81,9 @@ class ModelConfig:
         "channels of each level, such as 32,64,128; empty for the family's own, or half of them in a short time budget",
     )
     kernel: int = _setting(0, "kernel size in pixels; 0 for the family's own", between=(0, 65))
+    head: int = _setting(
+        0, "channels of a layer at full size that corrects what the decoder draws; 0 for none", between=(0, 4096)
+    )
     enlargers: tuple[int, ...] = _setting((), "channels of the networks that each double the size of what is drawn")
     likelihood: str = _setting(
         "gaussian-optimal",
@@ -168,6 +171,18 @@ class TrainConfig:
         between=(0, 10**9),
     )
     validations: int = _setting(10, "how often during the training to validate and draw samples", between=(1, 10**6))
+    stages: bool = _setting(
+        False, "a training in stages: the best start, likelihood, a critic, enlarging; each kept if it helps"
+    )
+    doublings: int = _setting(0, "how often a model is taught to draw at twice its size, in stages", between=(0, 2))
+    critic_rate: float = _setting(
+        0.0,
+        "learning rate of the decoder against the critic, in stages; 0 for that of the kind of critic",
+        between=(0, 1),
+    )
+    critic_pixels: float = _setting(
+        1.0, "weight of the critic's verdict on pixels beside those on feature maps, in stages", between=(0, 100)
+    )
     log: str = _setting(
         "", "where to log besides metrics.jsonl: tensorboard, mlflow, wandb or csv, or several, such as csv,wandb"
     )

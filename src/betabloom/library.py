@@ -14,6 +14,7 @@ from betabloom.system import console
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from typing_extensions import Unpack
 
@@ -81,6 +82,7 @@ def fit(
         pictures: From `prepare`, or all that `prepare` takes, which is then prepared as the settings say.
         preset: "flowers64", "flowers128", "tiny" or "seed".
         out: A new run directory for metrics, samples, checkpoints and the model; None keeps all in memory.
+            With `stages=True` it is needed: then the training does all that `betabloom train` does with long budgets.
         progress: True shows a bar, False nothing; or a function, called as progress(step, steps, text).
         stop: A `threading.Event`, or a function that returns True, from whatever thread: asks for a stop.
         settings: Changes to the preset, such as `beta=4`, `steps=1000`, `budget="20m"`; see `betabloom.Config`.
@@ -108,6 +110,8 @@ def fit(
     if isinstance(pictures, (str, os.PathLike)):
         config = config.replace({"source": _absolute(pictures)})
     store = _prepared(pictures, config, progress)
+    if config.train.stages:
+        return _in_stages(store, config, folder, progress, stop)
     with _shown("training", "steps", progress) as report:
         return loop.train(store, config, folder, progress=report, stop=stop)
 
@@ -142,8 +146,35 @@ def resume(
     folder = path_of(out, "The run to go on with")
     config = changed_config(folder, changes)
     store = _prepared(config.data.source if pictures is None else pictures, config, progress)
+    if config.train.stages:
+        return _in_stages(store, config, folder, progress, stop, again=True)
     with _shown("training", "steps", progress) as report:
         return loop.train(store, config, folder, resume=True, progress=report, stop=stop)
+
+
+def _in_stages(
+    store: data.Store | data.Streamed,
+    config: Config,
+    out: Path | None,
+    progress: Progress | bool,
+    stop: StopRequest | None,
+    again: bool = False,
+) -> Model:
+    """What `betabloom train` does with long budgets; larger pictures are prepared as the settings say."""
+    from betabloom.stages.run import train_in_stages
+
+    if out is None or not isinstance(store, data.Store):
+        raise UsageError("A training in stages needs a run directory, out=…, and pictures that are no stream.")
+
+    def larger(times: int) -> data.Store:
+        d = config.data
+        size = {"height": times * d.height, "width": times * d.width}
+        found = _prepared(d.source, config.replace({**size, "min_size": times * min(d.height, d.width)}), progress)
+        assert isinstance(found, data.Store)  # noqa: S101  (for the type checker: the smaller ones are no stream)
+        return found
+
+    with _shown("training", "steps", progress) as report:
+        return train_in_stages(store, config, out, larger, again, report, stop=stop)
 
 
 def _absolute(source: str | os.PathLike[str]) -> str:

@@ -42,6 +42,7 @@ MODELS = {
     "grey": {"family": "residual", "channels": 1, "likelihood": "continuous-bernoulli"},
     "levels": {"family": "residual", "likelihood": "discretised-logistic"},
     "enlarged": {"family": "residual", "enlargers": (8,)},
+    "head": {"family": "residual", "head": 8},
 }
 
 

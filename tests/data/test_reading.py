@@ -347,3 +347,18 @@ def test_a_page_of_a_stack_is_opened_without_walking_through_the_others(
         values = [int(np.asarray(source.read(i))[0, 0]) for i in range(12)]
         assert values == [round(5000 * i / 257) for i in range(12)]
         assert len(looked) <= 3 * 12
+
+
+def test_arrays_and_devices_that_are_not_used_are_named(tmp_path: Path) -> None:
+    pictures = np.zeros((3, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "two.npz", images=pictures, labels=np.arange(3), masks=pictures[..., 0])
+    (note,) = open_source(tmp_path / "two.npz").notes
+    assert "masks" in note
+    assert "labels" not in note
+    np.savez(tmp_path / "odd.npz", others=pictures)
+    with pytest.raises(SourceError, match="images"):
+        open_source(tmp_path / "odd.npz")
+    if hasattr(os, "mkfifo"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        os.mkfifo(tmp_path / "pipe.jpg")
+        assert Folder(tmp_path).left_alone["no file"] == 1

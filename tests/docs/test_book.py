@@ -178,7 +178,7 @@ def test_measurements_are_those_of_the_atlas_and_of_the_card() -> None:
         cells = [
             [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
         ]
-        return {row[0]: row[1:] for row in cells}
+        return {row[0]: row[1:] for row in reversed(cells)}  # of rows with one name the first counts
 
     atlas = rows(TEXT[DOCS / "atlas.md"])
     for chapter, names in (

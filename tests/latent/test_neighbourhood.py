@@ -50,7 +50,7 @@ def test_variations_stay_where_the_density_has_no_width(noise):
 
 @pytest.mark.parametrize("amount", [-1.0, float("nan"), float("inf")])
 def test_impossible_amounts_are_refused(drawn, noise, amount):
-    with pytest.raises(UsageError, match="'amount' must be"):
+    with pytest.raises(UsageError, match="'amount' should be"):
         sisters(drawn[0], drawn, noise, amount)
 
 

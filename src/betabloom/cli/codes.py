@@ -20,6 +20,7 @@ from betabloom.cli.options import (
 )
 from betabloom.cli.pictures import load_model, model_and_pictures, record_of, write_pictures
 from betabloom.errors import UsageError
+from betabloom.system.paths import guess_path
 
 __all__ = ["decode", "embed", "encode", "reconstruct", "vary"]
 
@@ -98,8 +99,10 @@ def vary(
     model, pictures = model_and_pictures(given)
     if len(pictures) != 1:
         raise UsageError(f"Variations are made of one picture file, not of {' '.join(pictures)}.")
+    if Path(pictures[0]).is_dir():
+        raise UsageError(f"{pictures[0]} is a folder. Name one picture in it: variations are made of one at a time.")
     if not Path(pictures[0]).is_file():
-        raise UsageError(f"There is no picture file {pictures[0]}.")
+        raise UsageError(f"There is no picture file {pictures[0]}.{guess_path(pictures[0])}")
     loaded = load_model(model, common.device)
     path = free_path(common.out, "variations.png", common.force, folder=True)
     refuse_overwriting_input(path, pictures)

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import CommonOptions, ModelArgument, counted, free_folder, print_result, safe_name
 from betabloom.cli.pictures import load_model
+from betabloom.errors import UsageError
 from betabloom.model.training_pictures import larger_pictures, training_pictures
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from betabloom.data import Store
+    from betabloom.metrics.quality import QualityJudge
     from betabloom.model.model import Model
 
 __all__ = ["enlarge", "refit", "sharpen"]
@@ -21,6 +26,7 @@ Budget = Annotated[str, Option(help="Time to spend, such as 90s, 20m or 1h30m.")
 Steps = Annotated[int, Option(minimum=0, help="Number of steps, instead of --budget.")]
 Seed = Annotated[int, Option(minimum=0, help="Seed of everything random.")]
 AUTO = CommonOptions(device="auto")
+SNAPSHOTS, JUDGED_FROM = 8, 600.0  # how many are judged, from so many seconds on
 
 
 def sharpen(
@@ -33,12 +39,28 @@ def sharpen(
         Option("--eye", help="Judge by the features of a trained network (extra metrics); for long budgets."),
     ] = False,
     wider: Annotated[int, Option(minimum=1, help="Factor on the channels of the network.")] = 1,
+    head: Annotated[int, Option(minimum=0, help="Channels of a layer at full size that the decoder gets.")] = 0,
+    pixels: Annotated[
+        float | None, Option(minimum=0, help="With --eye: weight of the verdict on pixels.", default="3")
+    ] = None,
+    rate: Annotated[
+        float | None, Option(minimum=0, help="Learning rate of the decoder.", default="that of the critic's kind")
+    ] = None,
+    snapshots: Annotated[
+        int | None,
+        Option(
+            minimum=0,
+            help="Snapshots that are judged (extra metrics), of which the best is kept; 0 keeps the last.",
+            default="8 from ten minutes on",
+        ),
+    ] = None,
     seed: Seed = 0,
     common: CommonOptions = AUTO,
 ) -> None:
     """Teach the decoder with a critic: sharper pictures, less faithful pixel by pixel. -o is a new model directory.
 
-    Ctrl-C ends it early and keeps what was learned. A sharpened model can be sharpened further.
+    Snapshots on the way are judged, and the best is kept: too much of a critic ruins pictures. Ctrl-C ends it early and
+    keeps what was learned. A sharpened model can be sharpened further.
     """
     from betabloom.config import parse_duration
     from betabloom.refine.sharpen import sharpen as teach
@@ -49,11 +71,15 @@ def sharpen(
     seconds = 0.0 if steps else parse_duration(budget)
     loaded = load_model(model, common.device)
     store, d = training_pictures(loaded, source), loaded.config.data
-    rows, _ = store.split(d.split, d.holdout)
+    rows, held_out = store.split(d.split, d.holdout)
+    judge, count = _judge(store, rows, held_out, snapshots, seconds)
     with progress("sharpening") as report, stop_requests() as stop:
         learned = teach(
-            loaded, store.pictures[rows], steps, seconds, seed, eye=eye, wider=wider, progress=report, stop=stop
-        )
+            loaded, store.pictures[rows], steps, seconds, seed, eye=eye, wider=wider, progress=report, stop=stop,
+            head=head, pixels=pixels, rate=rate, judge=judge, snapshots=count,
+        )  # fmt: skip
+        if judge and learned is loaded:
+            raise UsageError("No snapshot drew better pictures than the model does: nothing is written.")
         sharper = _saved(learned, path)
     facts = sharper.training["sharpened"]
     print_result(
@@ -63,6 +89,19 @@ def sharpen(
         model=sharper.fingerprint,
         **facts,
     )
+
+
+def _judge(
+    store: Store, rows: np.ndarray, held_out: np.ndarray, snapshots: int | None, seconds: float
+) -> tuple[QualityJudge | None, int]:
+    """What judges snapshots, if anything does, and how many of them."""
+    from betabloom.stages.course import EXTRA, judge_of
+
+    count = snapshots if snapshots is not None else SNAPSHOTS if seconds >= JUDGED_FROM else 0
+    judge = judge_of(store, rows, held_out) if count else None
+    if snapshots and not judge:
+        raise UsageError(f"Snapshots cannot be judged: too few pictures are held out, or {EXTRA}")
+    return judge, max(count, 1)
 
 
 def enlarge(

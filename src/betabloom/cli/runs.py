@@ -51,16 +51,20 @@ def report(
 
 def _figures(run: Path) -> dict[str, Any]:
     """What is known about a run, from its small files."""
+    from betabloom.stages.record import is_open, read_entries
     from betabloom.training.checkup import read_advice
     from betabloom.training.run_folder import read_records
 
     records = read_records(run)
     last: Mapping[str, Any] = next((r for r in reversed(records) if r["split"] == "validation"), {})
+    steps = [r["step"] for r in records if r["split"] in ("train", "validation")]
     advice = read_advice(run) or []
+    stages = read_entries(run)
     return {
         "run": str(run),
-        "finished": (run / "model" / "config.json").is_file(),
-        "steps": records[-1]["step"] if records else 0,
+        "finished": (run / "model" / "config.json").is_file() and not (stages and is_open(run)),
+        "stages": [entry.stage for entry in stages],
+        "steps": steps[-1] if steps else 0,
         "seconds": records[-1]["seconds"] if records else 0.0,
         **{name: last.get(name) for name in ("loss", "distortion", "rate", "beta", "active_units")},
         "advice": [each.illness for each in advice],
@@ -74,10 +78,17 @@ def _table(found: list[dict[str, Any]]) -> list[str]:
     for facts in found:
         measured = [_short(facts[name]) for name in ("beta", "distortion", "rate", "active_units")]
         rows.append((
-            shlex.quote(facts["run"]), "finished" if facts["finished"] else "open", f"{facts['steps']:,}",
+            shlex.quote(facts["run"]), _state(facts), f"{facts['steps']:,}",
             duration(facts["seconds"]), *measured, ", ".join(facts["advice"]) or "none",
         ))  # fmt: skip
     return aligned(rows)
+
+
+def _state(facts: dict[str, Any]) -> str:
+    """Whether a run is finished, or the stage that was the last to be done."""
+    if facts["finished"]:
+        return "finished"
+    return f"open, after {facts['stages'][-1]}" if facts["stages"] else "open"
 
 
 def _short(value: float | None) -> str:

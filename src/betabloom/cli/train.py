@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import logging
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from betabloom.data import Store, Streamed
+    from betabloom.model.model import Model
+    from betabloom.system.console import Progress
 
 __all__ = ["train"]
 
@@ -48,6 +51,7 @@ class RunOptions:
         str | None,
         Option(metavar="TIME", help="Time for everything, such as 90s, 20m or 1h30m; with --steps, a limit."),
     ] = None
+    pure: Annotated[bool, Option("--pure", help="The plain β-VAE alone: no critic and no other stage.")] = False
     log: Annotated[str | None, Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None
     settings: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; docs/settings.md lists them.")
@@ -116,11 +120,13 @@ def train(
 ) -> None:
     """Train a model on pictures. Leaves a run directory with the model, samples, curves and checkpoints in it.
 
-    Ctrl-C stops it and keeps a checkpoint.
+    With a budget of ten minutes or more, it takes the best start, trains by likelihood, then against a critic, and
+    enlarges with --size 128 or 256; each is kept only if pictures get better. Ctrl-C stops it and keeps a checkpoint.
 
     Examples:
-      betabloom train photos --budget 30m                     # a folder of your pictures
-      betabloom train photos --from flowers64 --budget 30m    # starts from the bundled model: for a few hundred
+      betabloom train photos --budget 2h                      # the best that two hours make of a folder of pictures
+      betabloom train photos --size 128 --budget 2h           # the same, larger
+      betabloom train photos --pure --budget 30m              # the plain β-VAE
       betabloom train drawn:2000 --preset tiny                # a first look: seconds, nothing to download
       betabloom train --resume runs/photos
       betabloom train photos --devices 8                      # eight GPUs of this machine; docs/scaling.md has more
@@ -132,7 +138,6 @@ def train(
     from betabloom.system.console import progress, show_log
     from betabloom.system.paths import shell_quoted
     from betabloom.system.ranks import leave_if_started, present_rank
-    from betabloom.training import loop
     from betabloom.training.checkpoints import resume_command
     from betabloom.training.group import LostProcess, joined
     from betabloom.training.setup import check_settings
@@ -152,7 +157,7 @@ def train(
     else:
         if run.moved:
             raise UsageError("--source says where the pictures of a run to --resume are. Name those to train on first.")
-        config = _config(run.preset or "flowers64", source, changes)
+        config = _in_stages(_config(run.preset or "flowers64", source, changes), run)
         folder = _run_folder(run.out, source or "flowers102", run.preset or "flowers64")
     check_settings(config)
     with nullcontext() if leads else redirect_stderr(io.StringIO()):
@@ -162,7 +167,7 @@ def train(
         folder = folder if run.out or not leads else _claim(folder)
     try:
         with joined(rank, config.train.device), progress("training") if leads else nullcontext() as report:
-            model = loop.train(store, config, folder, resume is not None, report, time.monotonic() - started)
+            model = _trained(store, config, folder, resume is not None, report, time.monotonic() - started)
     except LostProcess as error:
         leave_if_started(error)
         raise
@@ -173,7 +178,7 @@ def train(
         as_json,
         f"Trained {counted(done['steps'], 'step')} on {counted(done['images_seen'], 'picture')}: {folder}/model. "
         f"New pictures: betabloom generate {shell_quoted(folder)}",
-        run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done["validation"],
+        run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done.get("validation", {}),
     )  # fmt: skip
 
 
@@ -225,6 +230,49 @@ def _config(preset: str, source: str | None, changes: dict[str, Any]) -> Config:
 
     config = with_initial_model(Config.preset(preset, **changes))
     return config.replace({"source": resolved(source)}) if source else config
+
+
+def _trained(
+    store: Store | Streamed, config: Config, folder: Path, resume: bool, report: Progress | None, spent: float
+) -> Model:
+    """Train, in stages where the settings say so."""
+    from betabloom.data import Store
+    from betabloom.stages.run import train_in_stages
+    from betabloom.training import loop
+
+    if not (config.train.stages and isinstance(store, Store)):
+        return loop.train(store, config, folder, resume, report, spent)
+    larger = functools.partial(_prepare_larger, config)
+    return train_in_stages(store, config, folder, larger, resume, report, spent)
+
+
+def _in_stages(config: Config, run: RunOptions) -> Config:
+    """The settings of a new training, in stages where that is what is best."""
+    from betabloom.data import is_stream
+    from betabloom.stages.choose import begins_at, goes_in_stages
+
+    pure = run.pure or run.devices * run.nodes > 1 or "RANK" in os.environ  # several processes have no critic
+    if not goes_in_stages(config, run.preset or "flowers64", pure, is_stream(config.data.source)):
+        return config.replace({"stages": False})
+    return begins_at(config, _prepare_quietly)
+
+
+def _prepare_quietly(config: Config) -> Store:
+    """Prepare the pictures that the settings name."""
+    from betabloom import data
+    from betabloom.system.console import progress
+
+    d = config.data
+    source = data.open_source(d.source, **data.Reading.of(d).options())
+    with progress("preparing", "pictures") as report:
+        return data.prepare(source, data.Pipeline.parse(d.pipeline, (d.height, d.width), d.channels), progress=report)
+
+
+def _prepare_larger(config: Config, times: int) -> Store:
+    """The pictures at so many times the size, without those that are smaller than that."""
+    d = config.data
+    size = {"height": times * d.height, "width": times * d.width}
+    return _prepare_quietly(config.replace({**size, "min_size": max(d.min_size, times * min(d.height, d.width))}))
 
 
 def _changed(run: Path, changes: dict[str, Any], moved: str | None) -> Config:

@@ -28,7 +28,7 @@ def network_of(config: Config, kinds: Collection[str]) -> Network:
         UsageError: It has others.
     """
     m = config.model
-    network = make_network(m.family, config.shape, m.latents, m.widths, m.kernel, m.enlargers)
+    network = make_network(m.family, config.shape, m.latents, m.widths, m.kernel, m.enlargers, m.head)
     every = network.decoder_layers() + network.encoder_layers(POSTERIORS[m.posterior].heads(m.latents))
     if unknown := sorted(_kinds(every) - set(kinds)):
         raise UsageError(f"The network of the family {m.family!r} cannot be exported: it has layers {unknown[0]!r}.")

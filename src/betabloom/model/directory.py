@@ -24,6 +24,7 @@ from betabloom.errors import FormatError, UsageError
 from betabloom.model.hub import download, is_hub_name
 from betabloom.samplers.table import sampler_entries
 from betabloom.system.ownership import FolderKind
+from betabloom.system.paths import guess_path
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _model_folder(given: str | os.PathLike[str] | None) -> Path:
     if (path / "checkpoints").is_dir():
         raise UsageError(f"The training in {path} is not finished. Type: betabloom train --resume {path}")
     if not path.exists():
-        raise UsageError(f"There is no model at {path}. Train one: betabloom train drawn -o {path}")
+        raise UsageError(f"There is no model at {path}.{guess_path(path)} Train one: betabloom train drawn -o {path}")
     raise UsageError(
         f"{path} is not a model directory: it has no config.json. To look at a folder of pictures, type: "
         f"betabloom inspect {shlex.quote(str(path))}"

@@ -148,7 +148,7 @@ def open_without_torch(path: str | os.PathLike[str] | None = None) -> NumpyModel
         return None
     likelihood, prior = LIKELIHOODS[m.likelihood], PRIORS[m.prior]
     with directory.as_format_error(about.folder):
-        network = make_network(m.family, about.config.shape, m.latents, m.widths, m.kernel, m.enlargers)
+        network = make_network(m.family, about.config.shape, m.latents, m.widths, m.kernel, m.enlargers, m.head)
         heads = POSTERIORS[m.posterior].heads(m.latents)
         shapes = network.tensors(heads) | prior.tensors(m.latents, m.prior_components)
     if not is_known(network.decoder_layers()) or not is_known(network.encoder_layers(heads)):

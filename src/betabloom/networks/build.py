@@ -61,6 +61,7 @@ class Decoder(nn.Module):
         body: z → η.
 
     Attributes:
+        head: η → η of the same size; at most one.
         enlargers: η → η of twice the size, one after the other.
         network: What it was made from, if `make_networks` made it.
     """
@@ -70,7 +71,7 @@ class Decoder(nn.Module):
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
-        self.enlargers = nn.ModuleList()
+        self.head, self.enlargers = nn.ModuleList(), nn.ModuleList()
 
     @property
     def shape(self) -> Shape | None:
@@ -79,8 +80,8 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         eta = steady(self.body(z)).float()
-        for enlarger in self.enlargers:
-            eta = enlarger(eta)
+        for layer in (*self.head, *self.enlargers):
+            eta = layer(eta)
         return eta
 
 
@@ -153,6 +154,7 @@ def make_networks(
     kernel: int = 0,
     enlargers: Sequence[int] = (),
     heads: Mapping[str, int] | None = None,
+    head: int = 0,
 ) -> tuple[Encoder, Decoder]:
     """Make an encoder and a decoder for pictures of `shape` (C, H, W).
 
@@ -164,11 +166,12 @@ def make_networks(
         kernel: Kernel size; 0 for the family's own.
         enlargers: Channels of each `Enlarger`. The family's network is then for pictures of half the size, a quarter …
         heads: Outputs of each head of the encoder by its name; `mean` and `log_var` of l outputs if None.
+        head: Channels of the layer at full size after the decoder; 0 for none.
 
     Raises:
         UsageError: A value is impossible; for a size that the strides do not allow, the nearest that they do.
     """
-    network = make_network(family, shape, latents, widths, kernel, enlargers)
+    network = make_network(family, shape, latents, widths, kernel, enlargers, head)
     down, up = _sequential(network.encoder), _sequential(network.decoder)
     encoder = Encoder(down, network.features, latents if heads is None else heads)
     decoder = Decoder(up)
@@ -176,6 +179,7 @@ def make_networks(
         for module in (*encoder.modules(), *decoder.modules()):
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
                 nn.init.xavier_uniform_(module.weight)
+    decoder.head.extend(map(_module, network.head))
     decoder.enlargers.extend(map(_module, network.enlargers))
     encoder.halvings, decoder.network = len(enlargers), network
     return encoder, decoder

@@ -63,7 +63,7 @@ def fast_decoder(decoder: nn.Module, dtype: torch.dtype = torch.float32) -> Call
 def _ops(decoder: nn.Module, network: Network) -> Iterator[Callable[[Tensor], Tensor]]:
     """What the layers do, in order."""
     fresh = False
-    modules = [*decoder.body, *decoder.enlargers]  # type: ignore[misc]
+    modules = [*decoder.body, *decoder.head, *decoder.enlargers]  # type: ignore[misc]
     for (_, layer), module in zip(network.decoder_layers(), modules, strict=True):
         fresh = fresh or layer.kind in FRESH
         if layer.kind in ("relu", "silu") and fresh:

@@ -12,7 +12,7 @@ This module needs nothing but the standard library.
 | `residual` | strided convolution and residual block a level, pixel shuffle upwards | 16, 32, 64, 128 | ×16 |
 
 Widths are the channels of each level; more or fewer of them make deeper or shallower networks. "×16" means multiples of
-2^levels. Each enlarger after a decoder doubles the size of what any of them draws.
+2^levels. A head after a decoder corrects what it draws at full size; each enlarger after that doubles the size.
 
 The kinds of layers, with x (B, C, H, W) or features (B, F), weights W and bias b:
 
@@ -49,6 +49,7 @@ __all__ = ["FAMILIES", "Family", "Layer", "Named", "Network", "Shape", "make_net
 Shape = tuple[int, int, int]
 LARGEST_KERNEL = 31
 ENLARGER_BLOCKS = 4
+HEAD_KERNEL = 3
 HIDDEN = 256  # features of the linear layers of `burgess`
 
 
@@ -138,6 +139,7 @@ class Network:
         encoder: Layers from pictures to features.
         features: F.
         decoder: Layers from codes to the output η at the size before the enlargers.
+        head: At most one layer after it, a `residual` that works on η at that size.
         enlargers: Layers after it that each double the size.
         xavier: Whether all weights begin Xavier-uniform.
     """
@@ -149,6 +151,7 @@ class Network:
     decoder: tuple[Layer, ...]
     enlargers: tuple[Layer, ...] = ()
     xavier: bool = False
+    head: tuple[Layer, ...] = ()
 
     def encoder_layers(self, heads: Mapping[str, int]) -> Named:
         """The layers of the encoder by name, the heads last; `heads`: outputs of each by its name."""
@@ -157,7 +160,8 @@ class Network:
 
     def decoder_layers(self) -> Named:
         """The layers of the decoder by name, from codes (l) to η (C, H, W)."""
-        return [*_named("decoder.body", self.decoder), *_named("decoder.enlargers", self.enlargers)]
+        parts = {"body": self.decoder, "head": self.head, "enlargers": self.enlargers}
+        return [layer for part, layers in parts.items() for layer in _named(f"decoder.{part}", layers)]
 
     def tensors(self, heads: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all weights; `heads` as for `encoder_layers`."""
@@ -186,6 +190,16 @@ def _block(width: int, kernel: int) -> Layer:
     """
     inside = (SILU, _same(width, width, kernel), SILU, _same(width, width, kernel, init="zero"))
     return Layer("residual", width, width, layers=inside)
+
+
+def _head(channels: int, width: int) -> Layer:
+    """η + conv(ReLU(conv(η))), all at full size.
+
+    The layers before it end in a pixel shuffle, whose four phases know nothing of one another: the cheapest detail for
+    them is a grid. Its last convolution starts at zero, so that at first pictures are the same.
+    """
+    first, last = _same(channels, width, HEAD_KERNEL), _same(width, channels, HEAD_KERNEL, init="zero")
+    return Layer("residual", channels, channels, layers=(first, RELU, last))
 
 
 def _enlarger(channels: int, width: int) -> Layer:
@@ -319,6 +333,7 @@ def make_network(
     widths: Sequence[int] = (),
     kernel: int = 0,
     enlargers: Sequence[int] = (),
+    head: int = 0,
 ) -> Network:
     """The network of a family for pictures of `shape` (C, H, W).
 
@@ -329,6 +344,7 @@ def make_network(
         widths: Channels of each level; empty for the family's own.
         kernel: Kernel size; 0 for the family's own.
         enlargers: Channels of each enlarger. The family's network is then for pictures of half the size, a quarter …
+        head: Channels of the head; 0 for none.
 
     Raises:
         UsageError: A value is impossible; for a size that the strides do not allow, the nearest that they do.
@@ -339,6 +355,8 @@ def make_network(
     widths, kernel = tuple(widths) or kind.widths, kernel or kind.kernel
     if shape[0] not in (1, 3, 4):
         raise UsageError(f"Pictures must have 1, 3 or 4 channels, not {shape[0]}.")
+    if head < 0:
+        raise UsageError(f"'head' must be at least 0, not {head}.")
     if latents < 1 or min((*widths, *enlargers)) < 1:
         raise UsageError(f"'latents' and 'widths' must be at least 1, not {latents} and {(*widths, *enlargers)}.")
     if not 2 <= kernel <= LARGEST_KERNEL or (kernel % 2 == 0) != kind.even:
@@ -353,7 +371,8 @@ def make_network(
     _check_size(family, kind, inner, len(widths), kernel)
     down, features, up = kind.make(inner, latents, widths, kernel)
     larger = tuple(_enlarger(shape[0], width) for width in enlargers)
-    return Network(shape, latents, tuple(down), features, tuple(up), larger, kind.xavier)
+    heads = (_head(shape[0], head),) if head else ()
+    return Network(shape, latents, tuple(down), features, tuple(up), larger, kind.xavier, heads)
 
 
 def _check_size(family: str, kind: Family, shape: Shape, levels: int, kernel: int) -> None:

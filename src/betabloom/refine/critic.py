@@ -56,6 +56,7 @@ class PatchCritic:
         network = PatchDiscriminator(channels)
         self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.shares, self.device, self.head_start = recipe.shares, device, head_start
+        self.weights: tuple[float, float] | None = None  # it scales the gradients of each step by themselves
         self.optimiser = CriticOptimiser(self.network, recipe)
 
     def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:

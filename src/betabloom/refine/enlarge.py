@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
-__all__ = ["WIDTH", "enlarge", "enlarged", "enlarger_trainer"]
+__all__ = ["SMALLEST", "WIDTH", "enlarge", "enlarged", "enlarger_trainer", "enlarging", "with_learned"]
 
 WIDTH = 48  # channels of an enlarger
 SMALLEST = 16  # pixels of the side of a model's pictures
@@ -81,6 +81,15 @@ def enlarge(
     """
     if bool(steps) == bool(seconds):
         raise UsageError("Set either the number of steps or the number of seconds to learn for.")
+    larger, trainer = enlarging(model, pictures, seed, width, shares)
+    train_adversarially(trainer, steps, seconds, progress, stop)
+    return with_learned(larger, trainer, len(pictures))
+
+
+def enlarging(
+    model: Model, pictures: np.ndarray, seed: int = 0, width: int = WIDTH, shares: Shares | None = None
+) -> tuple[Model, AdversarialTrainer]:
+    """A model that draws pixels four times, and what teaches its enlarger; arguments and errors as of `enlarge`."""
     if model.config.model.likelihood == "continuous-bernoulli":
         raise UsageError("A model with the likelihood continuous-bernoulli cannot be enlarged.")
     channels, high, wide = model.config.shape
@@ -99,12 +108,16 @@ def enlarge(
         torch.default_generator.manual_seed(seed)
         larger = enlarged(model, width)
         enlarger = larger.vae.decoder.enlargers[-1]
-        trainer = enlarger_trainer(model, copy.deepcopy(enlarger), pictures, seed, shares)
-    taken, spent = train_adversarially(trainer, steps, seconds, progress, stop)
-    enlarger.load_state_dict(trainer.averaged.state_dict())
-    facts = {"steps": taken, "seconds": round(spent, 1), "photos": len(pictures)}
+        return larger, enlarger_trainer(model, copy.deepcopy(enlarger), pictures, seed, shares)
+
+
+def with_learned(larger: Model, trainer: AdversarialTrainer, photos: int) -> Model:
+    """The model from `enlarging` with what its enlarger has learned from so many photos."""
+    vae = copy.deepcopy(larger.vae)
+    vae.decoder.enlargers[-1].load_state_dict(trainer.averaged.state_dict())
+    facts = {"steps": trainer.taken, "seconds": round(trainer.seconds, 1), "photos": photos}
     training = {**larger.training, "enlarged": [*larger.training.get("enlarged", []), facts]}
-    return dataclasses.replace(larger, training=training)
+    return dataclasses.replace(larger, vae=vae.eval(), training=training)
 
 
 def enlarged(model: Model, width: int = WIDTH) -> Model:

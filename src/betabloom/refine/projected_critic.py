@@ -32,7 +32,6 @@ SIDE = 96  # pixels of a side that the network is shown; at the pictures' own si
 MAPS = (2, 4, 10, 15)  # blocks behind which the critic looks
 CHANNELS = (24, 40, 112, 320)  # of those maps
 WIDTH = 64  # channels of the projections
-PIXELS = 3.0  # times the weight of another head: textures that the network is blind to are stippled otherwise
 WINDOW = 64  # pixels of a side that a crop has at most, of the picture at full size, half of it, a quarter …
 NEAREST = 0.8  # part of them that it has at least
 SHIFT = 2  # pixels by which what the head on pixels sees is shifted, at most
@@ -156,7 +155,7 @@ class ProjectedCritic:
     def __init__(self, channels: int, recipe: Recipe, device: torch.device, seed: int) -> None:
         network = Discriminator(channels)
         self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.shares, self.device, self.seed = recipe.shares, device, seed
+        self.shares, self.pixels, self.device, self.seed = recipe.shares, recipe.pixels, device, seed
         self.optimiser = CriticOptimiser(self.network, recipe)
         dtype = choose_precision("auto", device)
         self.maps, self.quick_maps = (FeatureMaps(each, device) for each in (torch.float32, dtype))
@@ -180,7 +179,7 @@ class ProjectedCritic:
             return None
         with autocast(self.device):
             *of_maps, of_pixels = (each.mean() for each in self.network(found, own))
-        verdict = -torch.stack([*of_maps, PIXELS * of_pixels]).sum()
+        verdict = -torch.stack([*of_maps, self.pixels * of_pixels]).sum()
         gradient = self._weighed(step, self._likeness(found, wanted), verdict, made)
         return gradient + pixel_gradient(x, made, self.shares.likelihood)
 

@@ -14,23 +14,45 @@ from betabloom.errors import UsageError
 from betabloom.networks.spec import FAMILIES
 from betabloom.refine.adversarial import AdversarialTrainer, train_adversarially
 from betabloom.refine.batches import DecoderBatches
+from betabloom.refine.brakes import Brakes
 from betabloom.refine.critic import LARGE_RECIPE, PATCH_RECIPE, WIDTHS, PatchCritic
+from betabloom.refine.head import with_head
 from betabloom.refine.projected_critic import CUDA_RECIPE, PROJECTED_RECIPE, ProjectedCritic
 from betabloom.refine.widen import widened
 from betabloom.system.hardware import keep_memory
+from betabloom.vae import inference
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
+    import numpy as np
+    from torch import Tensor
+
+    from betabloom.metrics.quality import Quality, QualityJudge
     from betabloom.model.model import Model
     from betabloom.refine.adversarial import Recipe, Shares
     from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
-__all__ = ["decoder_trainer", "sharpen"]
+__all__ = [
+    "JUDGED",
+    "LARGE",
+    "NARROW",
+    "SNAPSHOTS",
+    "check_teachable",
+    "decoder_trainer",
+    "narrowest",
+    "sharpen",
+    "sharpened",
+    "snapshot_judge",
+    "with_decoder",
+]
 
 log = logging.getLogger(__name__)
 
+SNAPSHOTS = 8  # that are judged on the way
+JUDGED = 512  # pictures of a snapshot
 LARGE = 96  # pixels of a side from which on a step has fewer pictures
 NARROW = 16  # channels; a decoder that draws its largest maps with fewer does not follow the critic (docs/log.md)
 
@@ -46,6 +68,11 @@ def sharpen(
     wider: int = 1,
     progress: Progress | None = None,
     stop: Stop | None = None,
+    head: int = 0,
+    pixels: float | None = None,
+    rate: float | None = None,
+    judge: QualityJudge | None = None,
+    snapshots: int = SNAPSHOTS,
 ) -> Model:
     """Train the decoder of a model against a critic, and nothing else of it.
 
@@ -61,9 +88,15 @@ def sharpen(
         wider: Factor on the channels of the network, which draws the same at first (`betabloom.refine.widen`).
         progress: Called as progress(step, steps, text).
         stop: Ends it early when asked; what was learned until then is kept.
+        head: Channels of a layer at full size that the decoder gets, if it has none (`betabloom.refine.head`).
+        pixels: Weight of the verdict on pixels, with `eye`; of the kind of critic if None.
+        rate: Learning rate of the decoder; of the kind of critic if None.
+        judge: Measures snapshots, of which the best is kept (`betabloom.refine.brakes`); None keeps the last.
+        snapshots: How many are measured.
 
     Returns:
-        The model with the averaged weights of the decoder; its samplers and their codes are the same.
+        The model with the averaged weights of the decoder; its samplers and their codes are the same. Where `judge`
+        finds no snapshot that is better, it is `model` itself.
 
     Raises:
         UsageError: Neither or both of steps and seconds are given, or pictures are too few, too small or, with `eye`,
@@ -72,41 +105,98 @@ def sharpen(
     """
     if bool(steps) == bool(seconds):
         raise UsageError("Set either the number of steps or the number of seconds to sharpen for.")
+    check_teachable(pictures, eye)
+    prepared = with_head(widened(model, wider, seed), head, seed)
+    _warn_if_narrow(prepared)
+    trainer = decoder_trainer(prepared, pictures, seed, shares, eye, pixels, rate)
+    brakes = None
+    if judge:
+        measure = snapshot_judge(prepared, trainer, judge, seed)
+        brakes = Brakes(trainer, measure, measure(), snapshots)
+    train_adversarially(trainer, steps, seconds, progress, stop, brakes or (lambda t: False))
+    return sharpened(model, prepared, trainer, brakes, eye)
+
+
+def check_teachable(pictures: np.ndarray, eye: bool) -> None:
+    """Raise `UsageError` for pictures that no critic can learn from."""
     if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
         raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
     if eye and pictures.shape[3] != 3:
         raise UsageError("--eye needs colour pictures: its feature network was trained on RGB. Leave out --eye.")
-    model = widened(model, wider, seed)
-    _warn_if_narrow(model)
-    keep_memory()
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
-        torch.default_generator.manual_seed(seed)
-        trainer = decoder_trainer(model, pictures, seed, shares, eye)
-    taken, spent = train_adversarially(trainer, steps, seconds, progress, stop)
-    vae = copy.deepcopy(model.vae)
-    vae.decoder.load_state_dict(trainer.averaged.state_dict())
-    before = model.training.get("sharpened", {"steps": 0, "seconds": 0.0})
+
+
+def sharpened(before: Model, prepared: Model, trainer: AdversarialTrainer, brakes: Brakes | None, eye: bool) -> Model:
+    """The model with what a trainer learned: the best snapshot, or the averaged weights where nothing was judged.
+
+    Arguments:
+        before: The model before, which is returned where no snapshot is better.
+        prepared: The model that the trainer was made for: wider, perhaps, and with a head.
+        trainer: After its training.
+        brakes: What judged it.
+        eye: Whether the critic saw feature maps.
+    """
+    if brakes and brakes.weights is None:
+        return before
+    weights = (brakes and brakes.weights) or trainer.averaged.state_dict()
+    old = before.training.get("sharpened", {"steps": 0, "seconds": 0.0})
     facts = {
-        "steps": before["steps"] + taken,
-        "seconds": round(before["seconds"] + spent, 1),
-        "steps_with_eye": before.get("steps_with_eye", 0) + (taken if eye else 0),
+        "steps": old["steps"] + trainer.taken,
+        "seconds": round(old["seconds"] + trainer.seconds, 1),
+        "steps_with_eye": old.get("steps_with_eye", 0) + (trainer.taken if eye else 0),
     }
-    training = {**model.training, "sharpened": facts}
+    if brakes:
+        facts |= {
+            "kept_step": old["steps"] + brakes.kept,
+            "before": brakes.first.to_dict(),
+            "after": brakes.best.to_dict(),
+        }
+    return with_decoder(prepared, weights, {**before.training, "sharpened": facts})
+
+
+def with_decoder(model: Model, weights: Mapping[str, Tensor], training: dict[str, Any]) -> Model:
+    """The model with other weights of its decoder."""
+    vae = copy.deepcopy(model.vae)
+    vae.decoder.load_state_dict(weights)
     return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
 
 
+def snapshot_judge(model: Model, trainer: AdversarialTrainer, judge: QualityJudge, seed: int) -> Callable[[], Quality]:
+    """Make a function that measures what the averaged decoder draws now, always from the same codes."""
+    codes, vae = model.draw(JUDGED, seed), copy.deepcopy(model.vae)
+    vae.add_module("decoder", trainer.averaged)
+
+    def measure() -> Quality:
+        return judge(inference.decode(vae.eval(), codes))
+
+    return measure
+
+
 def decoder_trainer(
-    model: Model, pictures: np.ndarray, seed: int = 0, shares: Shares | None = None, eye: bool = False
+    model: Model,
+    pictures: np.ndarray,
+    seed: int = 0,
+    shares: Shares | None = None,
+    eye: bool = False,
+    pixels: float | None = None,
+    rate: float | None = None,
 ) -> AdversarialTrainer:
     """A copy of the decoder of a model, and the critic that it learns against. Arguments as of `sharpen`."""
+    keep_memory()
     vae = copy.deepcopy(model.vae).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     device = next(vae.parameters()).device
-    recipe = _recipe(min(pictures.shape[1:3]), device, eye)
-    recipe = dataclasses.replace(recipe, shares=shares or recipe.shares)
+    usual = _recipe(min(pictures.shape[1:3]), device, eye)
+    recipe = dataclasses.replace(
+        usual,
+        shares=shares or usual.shares,
+        pixels=usual.pixels if pixels is None else pixels,
+        rate=rate or usual.rate,
+    )
     channels = pictures.shape[3]
-    critic = ProjectedCritic(channels, recipe, device, seed) if eye else PatchCritic(channels, recipe, device)
-    batches = DecoderBatches(model, vae, pictures, recipe, seed)
-    return AdversarialTrainer(vae.decoder, batches, critic, recipe)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+        torch.default_generator.manual_seed(seed)
+        critic = ProjectedCritic(channels, recipe, device, seed) if eye else PatchCritic(channels, recipe, device)
+        batches = DecoderBatches(model, vae, pictures, recipe, seed)
+        return AdversarialTrainer(vae.decoder, batches, critic, recipe)
 
 
 def _recipe(side: int, device: torch.device, eye: bool) -> Recipe:
@@ -116,9 +206,14 @@ def _recipe(side: int, device: torch.device, eye: bool) -> Recipe:
 
 
 def _warn_if_narrow(model: Model) -> None:
-    m = model.config.model
-    narrow = min(m.widths or FAMILIES[m.family].widths)
+    m, narrow = model.config.model, narrowest(model)
     if narrow < NARROW:
         more = math.ceil(NARROW / narrow)
         advice = f"--wider {more}" if m.family == "residual" else "more channels in training: --set widths=…"
         log.warning("This decoder has few channels and gains little. Try %s.", advice)
+
+
+def narrowest(model: Model) -> int:
+    """The channels of the level of a decoder that has the fewest."""
+    m = model.config.model
+    return min(m.widths or FAMILIES[m.family].widths)

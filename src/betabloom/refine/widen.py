@@ -64,7 +64,9 @@ def _wider(coder: nn.Module, name: str, top: int, factor: int, generator: torch.
 
     `top` is the number of channels of the coarsest level.
     """
-    layers = [(place, layer) for place, layer in coder.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    kinds = (nn.Conv2d, nn.Linear)
+    layers = [(place, layer) for place, layer in coder.named_modules() if isinstance(layer, kinds)]
+    layers = [(place, layer) for place, layer in layers if not place.startswith("head.")]  # it sees pictures alone
     blocks = tuple(f"{place}." for place, layer in coder.named_modules() if isinstance(layer, ResidualBlock))
     state = {}
     for place, layer in layers:

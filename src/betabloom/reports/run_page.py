@@ -17,6 +17,7 @@ from betabloom.imaging import curves, sheets
 from betabloom.latent.traversal import traverse
 from betabloom.model.model import load
 from betabloom.reports.style import PAGE, STYLE
+from betabloom.stages.record import read_entries
 from betabloom.training.checkup import read_advice
 from betabloom.training.run_folder import read_records, run_config
 from betabloom.version import __version__
@@ -45,6 +46,7 @@ def report_html(run: str | Path) -> str:
     parts = [
         _headline(config, records, model),
         _advice(run),
+        _stages(run),
         _samples(run, model),
         _curves(records),
         _progress(run, config),
@@ -64,7 +66,8 @@ def report_html(run: str | Path) -> str:
 def _headline(config: Config, records: Sequence[Mapping[str, Any]], model: Model | None) -> str:
     """The figures that people ask for first."""
     held_out = [r for r in records if r["split"] == "validation"]
-    figures = [("steps", f"{records[-1]['step']:,}" if records else "0"), ("β", f"{config.objective.beta:g}")]
+    steps = [r["step"] for r in records if r["split"] in ("train", "validation")]
+    figures = [("steps", f"{steps[-1]:,}" if steps else "0"), ("β", f"{config.objective.beta:g}")]
     if held_out:
         last = held_out[-1]
         figures += [
@@ -93,6 +96,18 @@ def _advice(run: Path) -> str:
         for each in advice
     )
     return f"<section><h2>Advice</h2><ul class=advice>{items}</ul></section>"
+
+
+def _stages(run: Path) -> str:
+    """What each stage brought, of a run that has some."""
+    found = read_entries(run)
+    rows = "".join(
+        f"<tr><th>{escape(entry.stage)}</th><td>{'kept' if entry.kept else '–'}</td>"
+        f"<td>{escape(entry.why)}</td><td>{_duration(entry.seconds)}</td></tr>"
+        for entry in found
+    )
+    text = "A stage is kept if pictures get better by it: nearer to held-out ones, without speckles, grids and copies."
+    return f"<section><h2>Stages</h2><p>{text}</p><table class=facts>{rows}</table></section>" if found else ""
 
 
 def _samples(run: Path, model: Model | None) -> str:
@@ -189,8 +204,9 @@ def _measures(run: Path, records: Sequence[Mapping[str, Any]], model: Model | No
     """The facts that the model carries."""
     if model is None:
         return ""
-    facts = {k: v for k, v in model.training.items() if not isinstance(v, dict)}
-    facts |= {f"held-out {name.replace('_', ' ')}": value for name, value in model.training["validation"].items()}
+    facts = {k: v for k, v in model.training.items() if not isinstance(v, (dict, list))}
+    held_out = model.training.get("validation", {})  # an enlarged model has none of its size
+    facts |= {f"held-out {name.replace('_', ' ')}": value for name, value in held_out.items()}
     facts |= {f"version of {name}": value for name, value in model.training["versions"].items()}
     facts["data_fingerprint"] = str(facts.get("data_fingerprint", ""))[:16]  # as long as that of the model
     facts["fingerprint"] = model.fingerprint

@@ -92,10 +92,7 @@ def _layer(result: Packed, name: str, layer: Layer, weights: Mapping[str, np.nda
     facts = {"kind": layer.kind, "before": layer.inputs, "after": layer.outputs, "kernel": layer.kernel}
     if layer.kind == "view":
         return {**facts, "shape": list(layer.shape)}
-    if layer.kind == "residual":  # SiLU, convolution, SiLU, convolution: the page knows
-        parts = [_layer(result, part, each, weights) for part, each in layer.parts(name) if each.kind == "conv"]
-        return {**facts, "kind": "block", "parts": parts}
-    if layer.kind == "enlarger":
+    if layer.kind in ("residual", "enlarger"):
         facts["parts"] = [_layer(result, part, each, weights) for part, each in layer.parts(name)]
         return facts
     return _weighted(result, name, facts, weights) if f"{name}.weight" in weights else facts
@@ -152,7 +149,7 @@ def share(
     if codes < 16:
         raise UsageError(f"'codes' must be at least 16, not {codes}.")
     m = model.config.model
-    network = make_network(m.family, model.config.shape, m.latents, m.widths, m.kernel, m.enlargers)
+    network = make_network(m.family, model.config.shape, m.latents, m.widths, m.kernel, m.enlargers, m.head)
     layers = network.decoder_layers()
     if not is_known(layers) or m.likelihood not in LIKELIHOODS:
         raise UsageError(f"The decoder of the family {m.family!r} cannot be shared as a page.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 import tempfile
@@ -14,7 +15,7 @@ from betabloom.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["local_path", "shell_quoted", "user_folder"]
+__all__ = ["guess_path", "local_path", "shell_quoted", "user_folder"]
 
 
 def local_path(text: str | os.PathLike[str]) -> Path:
@@ -35,6 +36,16 @@ def local_path(text: str | os.PathLike[str]) -> Path:
         raise UsageError(
             f"There is no home folder {home} here, so there is no {name}. Write the path in full."
         ) from None
+
+
+def guess_path(missing: str | os.PathLike[str]) -> str:
+    """The end of a sentence about a path that does not exist: " Did you mean 'photos'?", or nothing."""
+    path = Path(missing)
+    try:
+        near = difflib.get_close_matches(path.name, os.listdir(path.parent), 1, 0.6)  # noqa: PTH208  (names are wanted)
+    except OSError:
+        return ""
+    return f" Did you mean {str(path.with_name(near[0]))!r}?" if near else ""
 
 
 def _of_address(address: str) -> Path:

@@ -40,6 +40,7 @@ OVERFIT_LEAST = 0.15  # nats per number: twenty held-out pictures differ from th
 OVERFIT_GAP = 0.25  # part of the gain by which the loss of held-out pictures is higher than that of training pictures
 STILL = 0.05  # part of the gain that held-out distortion may fall between validations and count as standing still
 FEW_HELD_OUT = 8  # held-out pictures: with fewer, averages over them are luck
+VARIED = "--set shift=0.05 --set rotate=10 --set colour=0.2"
 DISK_SPARE = 2.0  # checkpoints of room: one is written while two are kept
 MEMORY_SPARE = 0.03  # part of the memory that is left when the system starts to swap or to end programs
 
@@ -157,11 +158,13 @@ def _too_few(facts: RunFacts) -> Advice | None:
         return None
     halvings = math.ceil(math.log(facts.parameters / numbers, 4))
     widths = [max(4, width // 2**halvings) for width in facts.settings["widths"]]
+    started = facts.settings.get("init_from")  # then the network is given
+    what = "vary them while training" if started else "use a smaller network"
     return Advice(
         "too-few-pictures",
         f"{facts.images:,} pictures are too few for this model, which can memorise them: it has "
-        f"{facts.parameters:,} weights and they have {numbers:,} numbers; add pictures or use a smaller network.",
-        f"--set widths={','.join(map(str, widths))}",
+        f"{facts.parameters:,} weights and they have {numbers:,} numbers; add pictures or {what}.",
+        VARIED if started else f"--set widths={','.join(map(str, widths))}",
     )
 
 
@@ -240,7 +243,7 @@ def _overfitting(history: _History) -> Advice | None:
             if augmented
             else "vary the pictures while training, or add more."
         ),
-        f"--steps {stop}" if augmented else "--set shift=0.05 --set rotate=10 --set colour=0.2",
+        f"--steps {stop}" if augmented else VARIED,
     )
 
 

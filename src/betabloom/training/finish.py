@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -16,19 +17,31 @@ from betabloom.imaging import curves, png, sheets
 from betabloom.metrics import best_extractor
 from betabloom.model.model import Model, load, save_model
 from betabloom.samplers.choose import samplers_of
+from betabloom.samplers.mixture import fit_mixture
 from betabloom.system.hardware import precision_name
+from betabloom.vae.build import channels_last
 from betabloom.vae.objective import normalised_beta
 from betabloom.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from betabloom.metrics import Extractor
     from betabloom.training.state import Run
     from betabloom.vae.prior import Prior
     from betabloom.vae.vae import VAE
 
-__all__ = ["JUDGED_FROM", "SAMPLER_PICTURES", "finish", "finished_model", "fit_sampler", "unfinished_model"]
+__all__ = [
+    "JUDGED_FROM",
+    "SAMPLER_PICTURES",
+    "finish",
+    "finished_model",
+    "fit_sampler",
+    "interim_model",
+    "unfinished_model",
+]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +76,18 @@ def finish(run: Run, vae: VAE, out: Path | None, portion: float = 1.0) -> Model:
     record = {"verb": "generate", "model": model.fingerprint, "model_path": str(out / "model"), "n": 64, "seed": 0}
     png.save_png(samples, out / "model" / "samples.png", record)
     return model
+
+
+def interim_model(run: Run, codes: Tensor) -> Model:
+    """The model as it is in the middle of a training: codes are drawn from one Gaussian.
+
+    Arguments:
+        run: The run.
+        codes: Of held-out pictures, (N, l), N ≥ 2.
+    """
+    vae = channels_last(copy.deepcopy(run.state.averaged).requires_grad_(requires_grad=False).eval())
+    density = fit_mixture(codes, 1).to(run.task.device)
+    return Model(vae, run.task.config, run.task.store.pipeline, _facts(run), {"gaussian": density}, "gaussian")
 
 
 def unfinished_model(run: Run) -> Model:

@@ -40,7 +40,7 @@ class Group:
         rank: Its number, from 0.
         world: How many there are.
         local: Its number on its machine.
-        control: What small numbers on the CPU travel through, whatever gradients do.
+        control: What small numbers on the CPU travel through, where gradients travel by NCCL; else None.
         parent: The process that started this one.
     """
 
@@ -92,22 +92,30 @@ class Group:
 
     def gathered(self, tensor: Tensor) -> Tensor:
         """The rows of all processes, (B, …) → (world · B, …)."""
-        whole = tensor.new_empty((self.world * len(tensor), *tensor.shape[1:]))
+        own = self._carried(tensor).contiguous()
+        whole = own.new_empty((self.world * len(own), *own.shape[1:]))
         with _lost():
-            dist.all_gather(list(whole.chunk(self.world)), tensor.contiguous())
-        return whole
+            dist.all_gather(list(whole.chunk(self.world)), own)
+        return whole.to(tensor.device)
 
     def add_up(self, tensor: Tensor) -> None:
         """Put the sum over all processes in the place of a tensor."""
+        carried = self._carried(tensor)
         with _lost():
-            dist.all_reduce(tensor)
+            dist.all_reduce(carried)
+        if carried is not tensor:
+            tensor.copy_(carried)
 
     def share(self, tensor: Tensor) -> None:
         """Put what process 0 has in the place of a tensor."""
-        dense = tensor.detach().clone(memory_format=torch.contiguous_format)
+        dense = self._carried(tensor.detach().clone(memory_format=torch.contiguous_format))
         with _lost():
             dist.broadcast(dense, 0)
         tensor.detach().copy_(dense)
+
+    def _carried(self, tensor: Tensor) -> Tensor:
+        """The tensor where it can travel from: by way of the CPU where processes share a GPU, which NCCL refuses."""
+        return tensor.cpu() if self.control is None else tensor
 
     def _broadcast(self, tensor: Tensor) -> None:
         with _lost():

@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from betabloom.model.model import Model
     from betabloom.system.console import Progress
     from betabloom.system.signals import StopRequest
+    from betabloom.training.state import Task
 
-__all__ = ["Interrupted", "train"]
+__all__ = ["CHECKPOINT_EVERY", "Interrupted", "train", "train_part"]
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +88,7 @@ def train(
     if resume and not out:
         raise UsageError("Name the folder of the run to go on with: train(pictures, config, out, resume=True)")
     config = config if resume else with_initial_model(with_picture_size(pictures, config))
-    task = make_task(pictures, config, out)
-    if config.train.budget and not (resume and config.train.batch):
-        task = choose(task, config.train.budget - spent)
-    run = set_up(task)
+    run = _chosen(make_task(pictures, config, out), spent, resume)
     if not out:
         _begin(run)
         with stop_requests(stop) if group else contextlib.nullcontext(Stop(stop)) as asked:
@@ -105,6 +103,44 @@ def train(
                 return _go(run, started - run.state.seconds, asked, progress)
     except OSError as error:
         raise why_stopped(out, run.state.step, error) from error
+
+
+def train_part(
+    task: Task,
+    spent: float,
+    resume: bool,
+    stop: Stop,
+    progress: Progress | None = None,
+    watch: Callable[[Run], None] | None = None,
+) -> Model:
+    """Train as one stage of a run whose directory the caller holds (`claimed`) and whose log it writes.
+
+    Arguments:
+        task: With the directory, `task.share` of the time, and `task.result` for the model.
+        spent: Seconds of the time budget that are gone.
+        resume: Go on from the newest intact checkpoint.
+        stop: Asks for a stop after the step that is being taken.
+        progress: Called as progress(step, steps, text).
+        watch: Called after each validation.
+
+    Raises:
+        Interrupted: It was asked to stop; the run is saved.
+    """
+    started = time.monotonic() - spent
+    run = _chosen(task, spent, resume)
+    if resume:
+        restore(run)
+    if not run.state.step:
+        _begin(run)
+    run.tools.watch = watch
+    return _go(run, started - run.state.seconds, stop, progress)
+
+
+def _chosen(task: Task, spent: float, resume: bool) -> Run:
+    """The run of a task, with what a time budget chooses by how fast this machine is."""
+    if task.budget and not (resume and task.config.train.batch):
+        task = choose(task, task.budget - spent)
+    return set_up(task)
 
 
 def _begin(run: Run) -> None:
@@ -124,7 +160,8 @@ def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Mode
     describe(run.task)
     if group:
         share_state(group, run)
-    if state.ended and out and (made := finished_model(run, out)):
+    result = run.task.result or out
+    if state.ended and out and result and (made := finished_model(run, result)):
         log.info("%s is finished: all its steps were taken, up to step %d", out, state.step)
         return made
     checkup(run)
@@ -140,7 +177,7 @@ def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Mode
         if group and group.rank:
             return unfinished_model(run)
         log.info("all steps are done; the model is being written")
-        return finish(run, channels_last(state.averaged.requires_grad_(False).eval()), out)
+        return finish(run, channels_last(state.averaged.requires_grad_(False).eval()), result)
 
 
 def _loop(run: Run, started: float, stop: Stop, progress: Progress | None) -> None:
@@ -207,6 +244,8 @@ def _validate(run: Run) -> None:
         if not decide(lambda: validate(run)) and run.state.ended:
             fail(run)
     checkup(run)
+    if run.tools.watch:
+        run.tools.watch(run)
     if run.state.plan.budget and not run.state.ended:
         reserved = decide(lambda: (reserve(run, time.monotonic() - begun), run.tools.rehearsed))
         run.state.plan.reserve, run.tools.rehearsed = reserved

@@ -306,8 +306,8 @@ def restore_optimiser(optimiser: Muon, tensors: dict[str, Tensor]) -> None:
 def _hidden(vae: VAE) -> set[int]:
     """Identities of the matrices that touch neither pictures nor codes."""
     inner: set[int] = set()
-    enlargers = ((enlarger, (0, -1)) for enlarger in vae.decoder.enlargers)
-    for body, outermost in ((vae.encoder.body, (0,)), (vae.decoder.body, (0, -1)), *enlargers):
+    after = ((layer, (0, -1)) for layer in (*vae.decoder.head, *vae.decoder.enlargers))
+    for body, outermost in ((vae.encoder.body, (0,)), (vae.decoder.body, (0, -1)), *after):
         weights = [p for p in body.parameters() if p.ndim > 1]
         ends = {id(weights[place]) for place in outermost} if weights else set()
         inner |= {id(p) for p in weights} - ends

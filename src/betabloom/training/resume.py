@@ -139,7 +139,7 @@ def _extend(run: Run) -> None:
     Raises:
         UsageError: It has been trained for so long already.
     """
-    state, steps, budget = run.state, planned_steps(run.task), run.task.config.train.budget
+    state, steps, budget = run.state, planned_steps(run.task), run.task.budget
     if (state.plan.steps, state.plan.budget) == (steps, budget):
         return
     plan = Plan(steps, budget, state.plan.reserve)

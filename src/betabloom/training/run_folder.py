@@ -30,7 +30,8 @@ __all__ = ["claimed", "is_free", "read_records", "rewind_metrics", "rewind_sampl
 
 log = logging.getLogger(__name__)
 
-RECORDED = {"step", "split", "distortion", "rate", "seconds"}  # what every line of metrics.jsonl has
+RECORDED = {"step", "split", "seconds"}  # what every line of metrics.jsonl has
+BY_LIKELIHOOD = {"distortion", "rate"}  # and what those of "train" and "validation" have
 LARGEST_SETTINGS = 1 << 16  # bytes of config.yaml
 _LOCK = ".lock"
 
@@ -63,7 +64,8 @@ def claimed(out: Path, resume: bool) -> Iterator[None]:
             raise UsageError(f"{out} exists already. Choose another name, or type: {resume_command(out)}")
         if not resume and not is_free(out):
             raise UsageError(f"{out} holds other files, and a run has a folder of its own. Choose another name.")
-        for folder in (out, out / "samples", out / "checkpoints", out / "model"):
+        stages = (*out.glob("stages/*"), *out.glob("stages/*/checkpoints"))
+        for folder in (out, out / "samples", out / "checkpoints", out / "model", *stages):
             remove_leftovers(folder)
         yield
 
@@ -137,9 +139,14 @@ def _records(lines: list[str]) -> list[dict[str, Any]]:
     for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
             record = json.loads(line)
-            if isinstance(record, dict) and record.keys() >= RECORDED:
+            if isinstance(record, dict) and record.keys() >= _expected(record):
                 found.append(record)
     return found
+
+
+def _expected(record: dict[str, Any]) -> set[str]:
+    """What a line has to have."""
+    return RECORDED | BY_LIKELIHOOD if record.get("split") in ("train", "validation", None) else RECORDED
 
 
 def rewind_samples(folder: Path, step: int) -> None:

@@ -126,7 +126,7 @@ def set_up(task: Task) -> Run:
     optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, team.share if team else None)
     if optimiser.has_large_layers:
         keep_memory(below=LARGE_BUFFER)
-    plan = Plan(planned_steps(task), t.budget)
+    plan = Plan(planned_steps(task), task.budget)
     state = State(vae, averaged, optimiser, plan, Sums(task.device), _feed(task), micro_batches=t.micro_batches)
     alone = micro_batched(side_by_side(team) if team else gradients)
     run = Run(task, state, Tools(distributed(group) if group else alone, team, kept=bool(task.out)))
@@ -167,10 +167,10 @@ def planned_steps(task: Task) -> int:
     """Steps of the whole training; 0 if only a time budget decides."""
     t = task.config.train
     if t.budget or t.steps:
-        return t.steps
+        return max(1, round(task.share * t.steps)) if t.steps else 0
     if task.stream:
         raise UsageError("A stream has no known length. Set how long to train: --steps 20000 or --budget 1h")
-    return max(1, math.ceil(t.epochs * len(task.train_rows) / task.batch))
+    return max(1, math.ceil(task.share * t.epochs * len(task.train_rows) / task.batch))
 
 
 def _resident(pictures: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor | np.ndarray:

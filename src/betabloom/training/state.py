@@ -93,6 +93,8 @@ class Task:
         dtype: In which precision.
         objective: What is minimised.
         out: The run directory; None keeps everything in memory.
+        share: Part of the steps or of the time of the settings that this training takes: the rest is for other stages.
+        result: Where the model and its curves go, if not to the run directory.
         group: The processes that train together; None for one.
     """
 
@@ -106,11 +108,18 @@ class Task:
     dtype: torch.dtype
     objective: Objective
     out: Path | None
+    share: float = 1.0
+    result: Path | None = None
     group: Group | None = None
 
     def changed(self, settings: Mapping[str, Any]) -> Task:
         """The same task with other settings of the network or of a step; pictures and objective are shared."""
         return replace(self, config=self.config.replace(settings))
+
+    @property
+    def budget(self) -> float:
+        """Seconds that the training may take; 0 for none."""
+        return self.share * self.config.train.budget
 
     @property
     def batch(self) -> int:
@@ -195,6 +204,7 @@ class Tools:
         graphed_step: What takes the steps on a GPU.
         trackers: Where the run is logged beside its own folder.
         reported: Illnesses that the log has named.
+        watch: Called after each validation.
         rehearsed: Seconds that what comes after the last step will take, once they are measured.
         kept: Whether the run has a directory, which process 0 writes.
         stream: Where a stream of several processes goes on, from a checkpoint.
@@ -206,6 +216,7 @@ class Tools:
     trackers: Trackers = field(default_factory=lambda: Trackers({}))
     reported: set[str] = field(default_factory=set)
     rehearsed: float | None = None
+    watch: Callable[[Run], None] | None = None
     kept: bool = False
     stream: Mapping[str, Any] | None = None
 

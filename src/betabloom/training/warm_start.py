@@ -107,7 +107,7 @@ def _fits(name: str, value: Tensor, weights: Mapping[str, Tensor]) -> bool:
 def _decoders(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All but the encoder's body and the decoder's layer to pixels, which has the same names in a deeper network."""
     to_pixels = max(int(name.split(".")[2]) for name in found if name.startswith("decoder.body."))
-    new = ("encoder.body.", f"decoder.body.{to_pixels}.")
+    new = ("encoder.body.", f"decoder.body.{to_pixels}.", "decoder.head.")
     return {name: value for name, value in found.items() if not name.startswith(new)}
 
 

@@ -39,6 +39,7 @@ def make_vae(config: Config) -> VAE:
         m.prior_components,
         m.posterior,
         m.enlargers,
+        m.head,
     )
 
 
@@ -61,6 +62,7 @@ def build_vae(
     prior_components: int = 32,
     posterior: str = "normal",
     enlargers: Sequence[int] = (),
+    head: int = 0,
 ) -> VAE:
     """Build a VAE from plain values, as the settings have them.
 
@@ -79,6 +81,7 @@ def build_vae(
         posterior: A key of `betabloom.vae.posterior.POSTERIORS`: "normal"; "full"; "low-rank"; or "point" for a plain
             auto-encoder.
         enlargers: Channels of the networks after the decoder that each double the size of what it draws.
+        head: Channels of the layer at full size after the decoder; 0 for none.
 
     Returns:
         The VAE, with random weights.
@@ -90,7 +93,7 @@ def build_vae(
     _check("prior", prior, PRIORS)
     _check("posterior", posterior, POSTERIORS)
     heads = POSTERIORS[posterior].heads(latents) if latents > 0 else None
-    encoder, decoder = make_networks(family, shape, latents, widths, kernel, enlargers, heads)
+    encoder, decoder = make_networks(family, shape, latents, widths, kernel, enlargers, heads, head)
     vae = VAE(encoder, decoder, LIKELIHOODS[likelihood](), StandardNormal(latents), POSTERIORS[posterior])
     settings = PriorSettings(latents, shape, prior_mean, prior_std, prior_components, vae.gaussian)
     vae.prior = PRIORS[prior](settings)

@@ -29,7 +29,7 @@ def describe_layers(config: Config) -> list[dict[str, Any]]:
     m = config.model
     if m.posterior not in POSTERIORS:
         raise UsageError(f"Unknown posterior {m.posterior!r}. Choose one of: {', '.join(POSTERIORS)}.")
-    network = make_network(m.family, config.shape, m.latents, m.widths, m.kernel, m.enlargers)
+    network = make_network(m.family, config.shape, m.latents, m.widths, m.kernel, m.enlargers, m.head)
     channels, height, width = config.shape
     times = 2 ** len(network.enlargers)
     down = _rows(network.encoder_layers({}), (channels, height // times, width // times))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from betabloom.config import TrainConfig
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["advice_on"]
 
 _FEW = 1000
+_BATCH = 32  # pictures of a step, usually
 _KNOWN = 64  # side of the pictures of the bundled model; training from it can double that again and again
 _DARK = 64  # level; pictures of which none has a brighter pixel
 _RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
@@ -31,8 +34,8 @@ def advice_on(report: Report, sides: np.ndarray, size: tuple[int, int]) -> list[
     if not len(sides) and report.unreadable:
         return ["None of these pictures can be used; see the reasons above."]
     sentences = [*_on_levels(report), *_on_sizes(sides, size), *_on_copies(report)]
-    if len(sides) and report.total < _FEW:
-        sentences.append(_on_few(report.total, size))
+    if len(sides):
+        sentences.append(_on_few(report.total, size) if report.total < _FEW else _on_many(report.total))
     return [*sentences, *_on_files(report)]
 
 
@@ -46,6 +49,14 @@ def _on_few(total: int, size: tuple[int, int]) -> str:
         f"draws blurred pictures or memorises them. For "
         f"photos, start from a model: `{start} --budget 20m`. Expect their colours and rough shapes; "
         f"fine detail takes thousands of pictures."
+    )
+
+
+def _on_many(total: int) -> str:
+    epochs = TrainConfig().epochs
+    return (
+        f"Training takes the time that it is given, as `--budget 1h`. Without that it passes {epochs:g} times over the "
+        f"pictures, which is some {round(epochs * total / _BATCH, -2):,.0f} steps; the bar says how long they take."
     )
 
 

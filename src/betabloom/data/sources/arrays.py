@@ -88,11 +88,16 @@ class Arrays(Source):
             with content:
                 chosen = next((key for key in _PICTURES if key in content), None)
                 if chosen is None:
-                    raise SourceError(f"'{path}' has no array 'images', only {', '.join(content) or 'nothing'}")
+                    held = ", ".join(content) or "nothing"
+                    raise SourceError(f"'{path}' has no array 'images', only {held}: call that of the pictures so")
                 labels = next((key for key in _LABELS if key in content), None)
                 for key in filter(None, (chosen, labels)):
                     _check_member(path, key)
-                return cls(content[chosen], None if labels is None else content[labels], name=path.stem, **options)
+                made = cls(content[chosen], None if labels is None else content[labels], name=path.stem, **options)
+                others = sorted(set(content) - {chosen, labels})
+                if others:
+                    made.notes = [*made.notes, f"Of '{path.name}', '{chosen}' is used, and not: {', '.join(others)}"]
+                return made
         except SourceError:
             raise
         except UsageError as error:

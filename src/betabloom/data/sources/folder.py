@@ -110,7 +110,7 @@ def _walk(root: Path, reading: Reading, left_alone: collections.Counter[str], ab
             elif is_folder:
                 (links if entry.is_symlink() else waiting).append(f"{name}{entry.name}/")
             else:
-                yield from _file(entry, name)
+                yield from _file(entry, name, left_alone)
 
 
 def _excluded(name: str, reading: Reading) -> str:
@@ -124,8 +124,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _file(entry: os.DirEntry[str], folder: str) -> Iterator[Found]:
-    """Yield a regular file or a broken link, which is reported when it is read; skip pipes and devices."""
+def _file(entry: os.DirEntry[str], folder: str, left_alone: collections.Counter[str]) -> Iterator[Found]:
+    """Yield a regular file or a broken link, which is reported when it is read; count pipes and devices."""
     try:
         status = entry.stat()
     except OSError:
@@ -133,6 +133,8 @@ def _file(entry: os.DirEntry[str], folder: str) -> Iterator[Found]:
         return
     if entry.is_file():
         yield folder + entry.name, stamp_of(status)
+    else:
+        left_alone["no file"] += 1
 
 
 def _nothing_in(path: Path, left_alone: collections.Counter[str]) -> str:

@@ -16,7 +16,7 @@ from betabloom.data.sources.folder import Folder
 from betabloom.data.sources.shards import Shards
 from betabloom.data.sources.source import Source
 from betabloom.errors import SourceError, UsageError
-from betabloom.system.paths import local_path
+from betabloom.system.paths import guess_path, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,7 +110,7 @@ def open_source(
         raise SourceError(f"'{text}' is read as a stream, which does not work here; name one .tar file or a folder")
     if not isinstance(place, str | Path):
         raise UsageError(f"pictures should be a path, an array or a list of pictures, not {type(spec).__name__}")
-    raise SourceError(f"there is no folder or file '{text}'. {_CHOICES}")
+    raise SourceError(f"there is no folder or file '{text}'.{guess_path(text)} {_CHOICES}")
 
 
 def open_pictures(given: Sequence[str | os.PathLike[str]], **options: Unpack[ReadingOptions]) -> Source:

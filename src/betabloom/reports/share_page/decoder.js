@@ -69,13 +69,11 @@ async function makeDecoder(wasm, network, numbers) {
     for (const layer of layers) {
       if (layer.kind === "linear") [channels, height, width] = [layer.after, 1, 1];
       if (layer.kind === "view") [channels, height, width] = layer.shape;
-      if (layer.kind === "conv" || layer.kind === "block") channels = layer.after;
+      if (layer.kind === "conv") channels = layer.after;
       if (layer.kind === "transposed") [channels, height, width] = [layer.after, 2 * height, 2 * width];
       if (layer.kind === "shuffle") [channels, height, width] = [channels / 4, 2 * height, 2 * width];
-      if (layer.kind === "enlarger") {
-        measure(layer.parts, [channels, height, width]);
-        [height, width] = [2 * height, 2 * width];
-      }
+      if (layer.parts) measure(layer.parts, [channels, height, width]);
+      if (layer.kind === "enlarger") [height, width] = [2 * height, 2 * width];
       largest = Math.max(largest, channels * height * width);
       padded = Math.max(padded, (channels + 4 * (layer.before || 0)) * (height + 32) * (width + 32));
     }
@@ -135,10 +133,10 @@ async function makeDecoder(wasm, network, numbers) {
         return { at: to, channels: layer.after, height: 2 * map.height, width: 2 * map.width };
       };
     },
-    block(layer) {
-      const [first, second] = layer.parts.map(convolution);
+    residual(layer) {
+      const parts = layer.parts.map((part) => made[part.kind](part));
       return (map) => {
-        const changed = second(made.silu()(first(made.silu()(copy(map)))));
+        const changed = parts.reduce((value, part) => part(value), copy(map));
         core.add(changed.at, map.at, size(map));
         free(map.at);
         return changed;
