@@ -214,11 +214,11 @@ def test_several_machines_have_to_know_where_they_meet(monkeypatch):
 def test_what_the_first_process_says_is_all_that_is_said(capfd):
     ranks.start_processes(["--version"], 2)
     with pytest.raises(SystemExit) as left:
-        ranks.start_processes(["leran"], 2)
+        ranks.start_processes(["trainx"], 2)
     assert left.value.code == 2
     out, err = capfd.readouterr()
     assert out.count("betabloom ") == 1
-    assert err.count("no command 'leran'") == 1
+    assert err.count("no command 'trainx'") == 1
 
 
 def test_a_process_that_is_killed_is_named():
