@@ -126,7 +126,7 @@ def test_what_exists_is_never_overwritten_without_force(betabloom, place):
         (["generate", "run", "-n", "0"], "-n"),
         (["fetch", "imagenet"], "fetch flowers102"),
         (["reconstruct", "run", "nowhere"], "nowhere"),
-        (["vary", "run", "photos"], "no picture file photos"),
+        (["vary", "run", "photos"], "photos is a folder. Name one picture in it"),
         (["decode", "run", "nowhere.npz"], "no file nowhere.npz"),
         (["info", "nowhere.png"], "no file or folder nowhere.png"),
         (["generate", "run", "--temperature", "inf"], "'temperature' should be a positive number"),

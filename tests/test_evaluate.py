@@ -257,7 +257,7 @@ def test_pictures_that_moved_are_asked_for(place, run):
     shutil.move(place / "photos", place / "moved")
     try:
         _, err = run("evaluate", "run", "-n", 8, "-o", "gone.md", code=2)
-        assert "give SOURCE" in err
+        assert "The model was trained on" in err
         run("evaluate", "run", "moved", "-n", 8, "--samples", 1, "--features", "pixels", "-o", "there.md")
         assert "Leave" not in run("generate", "run", "-n", 4, "--novel", "--known", "moved", "-o", "novel-4.png")[1]
     finally:
@@ -280,7 +280,7 @@ def test_numbers_name_pictures(place, run):
     run("generate", "run", "--seed", 3, "--numbers", "1,4-5", "-o", "alone")
     assert sorted(file.name for file in (place / "alone").iterdir()) == ["000001.png", "000004.png", "000005.png"]
     assert read_png(place / "alone" / "000004.png")["start"] == 4
-    assert "--numbers says which pictures to draw" in run("generate", "run", "--numbers", "1", "--novel", code=2)[1]
+    assert "--numbers names the pictures to draw" in run("generate", "run", "--numbers", "1", "--novel", code=2)[1]
 
 
 def test_novel_leaves_copies_out_and_can_be_made_again(place, run, monkeypatch):

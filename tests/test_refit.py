@@ -63,7 +63,7 @@ def test_nothing_but_the_samplers_changes(model, tmp_path):
     again, lean = betabloom.load(tmp_path / "m"), open_without_torch(tmp_path / "m")
     assert np.array_equal(again.generate(5), other.generate(5))
     assert np.abs(lean.generate(5).astype(int) - other.generate(5)).max() <= 1
-    assert "Codes are drawn from those of" in (tmp_path / "m" / "README.md").read_text()
+    assert "New codes are drawn from the distribution of those of" in (tmp_path / "m" / "README.md").read_text()
 
 
 def test_the_same_seed_fits_the_same(model):

@@ -239,7 +239,7 @@ def test_a_disk_that_takes_no_more_stops_the_run_with_the_reason_and_the_last_ch
         patch.setattr(
             loop, "train_step", lambda s: (step(s), s.state.step + 1 == 12 and patch.setattr(checkpoints, where, full))
         )
-        with pytest.raises(BetabloomError, match=f"step 12: .*{reason}.*at step 11 is saved.*--resume"):
+        with pytest.raises(BetabloomError, match=f"step 12: .*{reason}.*It is saved as it was at step 11.*--resume"):
             loop.train(small_store, tiny_config, tmp_path)
     loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole
@@ -286,7 +286,7 @@ def test_a_folder_that_becomes_read_only_stops_the_run_and_the_last_checkpoint_s
             "train_step",
             lambda s: (step(s), s.state.step + 1 == 12 and stack.enter_context(read_only(checkpoints))),
         )
-        with pytest.raises(BetabloomError, match=r"step 12: .* has become read-only.*at step 11 is saved.*--resume"):
+        with pytest.raises(BetabloomError, match=r"step 12: .* has become read-only.*It is saved as it was at step 11.*--resume"):
             loop.train(small_store, tiny_config, tmp_path)
     loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole

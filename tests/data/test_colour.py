@@ -206,7 +206,7 @@ def test_plain_pictures_are_not_copied(make_picture: Callable[..., Any]) -> None
 
 
 MEMORY = """
-import io, resource, sys
+import io, sys
 from PIL import Image
 from betabloom.data import Pipeline
 from betabloom.data.pictures.decode import decode
@@ -214,14 +214,16 @@ from pathlib import Path
 pipeline = Pipeline.named("square", (64, 64))
 pipeline.load(Path(sys.argv[1]))
 pipeline(decode(Path(sys.argv[1])))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(int(status["VmHWM"].split()[0]) // 1024)  # of this program alone: ru_maxrss begins with its parent's
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["RGBA.png", "LA.png", "I;16.png", "P.gif", "CMYK.jpg", "RGB.jpg", "RGBA.webp"])
 def test_the_largest_pictures_take_less_than_a_gigabyte(tmp_path: Path, kind: str) -> None:
-    pytest.importorskip("resource")
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the kernel tells no memory here")
     mode = kind.partition(".")[0]
     exif = Image.Exif()
     exif[0x0112] = 6

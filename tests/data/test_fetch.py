@@ -165,7 +165,7 @@ def test_trouble_that_passes_is_overcome(fetch: Fetch, server: Server, trouble: 
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        ("corrupt", "damaged or another file"),
+        ("corrupt", "damaged or a different one"),
         ("stall", "answer"),
         ("500", "answers 500"),
         ("404", "answers 404"),

@@ -361,4 +361,4 @@ def test_arrays_and_devices_that_are_not_used_are_named(tmp_path: Path) -> None:
     if hasattr(os, "mkfifo"):
         Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
         os.mkfifo(tmp_path / "pipe.jpg")
-        assert Folder(tmp_path).left_alone["no file"] == 1
+        assert Folder(tmp_path).left_alone["pipe or device"] == 1

@@ -67,7 +67,7 @@ def test_damaged_bytes_are_refused():
     data = pack_codes(*codes(5), PRINT)
     spoiled = [data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :] for i in range(0, len(data), 7)]
     for bad in (b"", b"bbc1", data[:-9], data + b"x", *spoiled):
-        with pytest.raises(FormatError, match="no compressed pictures, or they are damaged"):
+        with pytest.raises(FormatError, match="not compressed pictures, or they are damaged"):
             unpack_codes(bad)
 
 

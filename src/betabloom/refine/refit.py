@@ -42,8 +42,8 @@ def refit(model: Model, store: Store, seed: int = 0, extractor: Extractor | None
     channels, height, width = model.config.shape
     if len(store) < FEWEST or store.pictures.shape[1:] != (height, width, channels):
         raise UsageError(
-            f"At least {FEWEST} pictures are needed of {width}x{height} with {channels} channels, "
-            f"not {len(store)} of {store.pictures.shape[1:]}."
+            f"Fitting samplers needs at least {FEWEST} pictures of {width}x{height} with {channels} channels; "
+            f"these are {len(store)} of {store.pictures.shape[2]}x{store.pictures.shape[1]} with {store.pictures.shape[3]}."
         )
     rows, others = store.split("auto", model.config.data.holdout)
     rng = np.random.default_rng([seed, 3])

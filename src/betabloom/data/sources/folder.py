@@ -134,7 +134,7 @@ def _file(entry: os.DirEntry[str], folder: str, left_alone: collections.Counter[
     if entry.is_file():
         yield folder + entry.name, stamp_of(status)
     else:
-        left_alone["no file"] += 1
+        left_alone["pipe or device"] += 1
 
 
 def _nothing_in(path: Path, left_alone: collections.Counter[str]) -> str:
