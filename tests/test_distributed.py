@@ -112,6 +112,21 @@ def test_the_gradient_of_two_halves_is_that_of_the_whole_batch(name, small_store
             torch.testing.assert_close(mine, theirs)
 
 
+def test_pseudo_pictures_and_large_layers_do_not_go_with_several_processes(small_store, tiny_config, monkeypatch):
+    monkeypatch.setattr("betabloom.networks.large_linear.LARGE", 1)
+    for prior in ("standard", "vamp"):
+        task = make_task(
+            small_store, tiny_config.replace({"family": "conv", "prior": prior, "optimiser": "muon"}), None
+        )
+        set_up(task)
+        shared = dataclasses.replace(task, group=Group(0, 2, 0))
+        if prior == "standard":
+            set_up(shared)
+        else:
+            with pytest.raises(UsageError, match=r"VampPrior.*--set prior=mixture"):
+                set_up(shared)
+
+
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_any_number_of_processes_sees_the_same_batches_and_every_picture_once_an_epoch(world, small_store, tiny_config):
     run = set_up(make_task(small_store, tiny_config.replace({"batch": 8, "flip": False}), None))

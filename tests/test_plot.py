@@ -81,3 +81,11 @@ def test_curves_draw_both_splits():
     assert image.width > 600
     assert np.asarray(image).std() > 10
     assert curves([]).size == image.size
+
+
+def test_enlarged_pixel_art_has_no_colour_that_it_had_not():
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
+    squares = np.asarray(grid(pictures, 2, gap=0, scale=3, crisp=True))
+    assert np.array_equal(squares[:12, :18], pictures[0].repeat(3, 0).repeat(3, 1))
+    smooth = np.asarray(grid(pictures, 2, gap=0, scale=3))
+    assert len(np.unique(smooth.reshape(-1, 3), axis=0)) > len(np.unique(squares.reshape(-1, 3), axis=0))

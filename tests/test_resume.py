@@ -286,7 +286,9 @@ def test_a_folder_that_becomes_read_only_stops_the_run_and_the_last_checkpoint_s
             "train_step",
             lambda s: (step(s), s.state.step + 1 == 12 and stack.enter_context(read_only(checkpoints))),
         )
-        with pytest.raises(BetabloomError, match=r"step 12: .* has become read-only.*It is saved as it was at step 11.*--resume"):
+        with pytest.raises(
+            BetabloomError, match=r"step 12: .* has become read-only.*It is saved as it was at step 11.*--resume"
+        ):
             loop.train(small_store, tiny_config, tmp_path)
     loop.train(small_store, tiny_config, tmp_path, resume=True)
     assert results(tmp_path) == whole

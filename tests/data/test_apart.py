@@ -117,7 +117,9 @@ def test_a_sheet_among_the_pictures_is_named_and_does_not_change_what_is_learned
     save_png(Image.new("RGB", (200, 200)), photos / "generated.png", {"verb": "generate", "n": 64})
     after = prepare(Folder(photos), Pipeline.named("square", (16, 16)))
     assert after.fingerprint == before.fingerprint
-    assert list(after.skipped) == [{"name": "generated.png", "reason": "a sheet of pictures or an animation that betabloom made"}]
+    assert list(after.skipped) == [
+        {"name": "generated.png", "reason": "a sheet of pictures or an animation that betabloom made"}
+    ]
     save_png(Image.new("RGB", (16, 16)), photos / "one.png", {"verb": "generate", "n": 1, "alone": True})
     assert "one.png" in list(prepare(Folder(photos), Pipeline.named("square", (16, 16))).names)
 

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 LEVELS = np.arange(0, 256, 15, dtype=np.uint8)
 COLOURS = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)

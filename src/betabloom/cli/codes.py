@@ -58,7 +58,8 @@ def reconstruct(
     seed = order.chosen()
     originals, names, *_ = load_pictures(loaded, pictures, n, split, seed)
     record = record_of(loaded, model, {"verb": "reconstruct", "pictures": names, "shuffle": seed})
-    output.save_image(sheets.pairs(originals, loaded.reconstruct(originals), scale=scale), path, record)
+    sheet = sheets.pairs(originals, loaded.reconstruct(originals), scale=scale, crisp=loaded.pipeline.is_crisp)
+    output.save_image(sheet, path, record)
     what = counted(len(names), "picture") + ("" if seed is None else f", chosen at random (seed {seed})")
     print_result(
         common.as_json, f"{what}, reconstructions below originals: {path}", made=str(path), pictures=names, seed=seed
@@ -112,7 +113,7 @@ def vary(
     record = {"verb": "vary", "pictures": names, "seed": seed, "amount": amount, "posterior": posterior}
     made = write_pictures(
         np.concatenate([original, variations]), path, record_of(loaded, model, record),
-        ["original", *map(str, range(n))], scale=scale,
+        ["original", *map(str, range(n))], scale=scale, crisp=loaded.pipeline.is_crisp,
     )  # fmt: skip
     what = counted(n, "variation")
     print_result(common.as_json, f"{what} on {printable(names[0])} (seed {seed}): {path}", made=made, n=n, seed=seed)

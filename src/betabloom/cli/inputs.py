@@ -108,4 +108,4 @@ def write_frames(
     from betabloom.imaging.animation import save_animation
 
     record = record_of(model, model_path, {**facts, "frames": len(frames), "fps": fps, "scale": scale})
-    save_animation(sheets.scaled(frames, scale), path, record, fps)
+    save_animation(sheets.scaled(frames, scale, model.pipeline.is_crisp), path, record, fps)

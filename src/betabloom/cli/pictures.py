@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import UsageError
-from betabloom.imaging.files import write_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,16 +57,23 @@ def record_of(model: Generator, path: Path | None, facts: dict[str, Any]) -> dic
 
 
 def write_pictures(
-    pictures: np.ndarray, path: Path, record: dict[str, Any], names: Sequence[str], columns: int = 0, scale: float = 1.0
+    pictures: np.ndarray,
+    path: Path,
+    record: dict[str, Any],
+    names: Sequence[str],
+    columns: int = 0,
+    scale: float = 1.0,
+    crisp: bool = False,
 ) -> list[str]:
     """Write a sheet to an image file, or one file each to a folder; return the names of what was written."""
     from betabloom.imaging import output, sheets
+    from betabloom.imaging.files import write_each
 
     if path.suffix and not path.is_dir():
-        sheet = sheets.grid(pictures, columns, scale=scale)
+        sheet = sheets.grid(pictures, columns, scale=scale, crisp=crisp)
         output.save_image(sheet, path, {**record, "n": len(pictures), "columns": columns})
         return [str(path)]
     made: list[str] = []
     alone = [{**record, "n": 1, "picture": name, "alone": True} for name in names]
-    write_each([list(zip(names, pictures, alone, strict=True))], path, made, scale)
+    write_each([list(zip(names, pictures, alone, strict=True))], path, made, scale, crisp)
     return made

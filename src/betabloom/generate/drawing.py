@@ -53,12 +53,14 @@ class Drawn:
         numbers: Their numbers in the series of the seed.
         details: What there is to say of each, by name: "satisfied" (whether it has the colours asked for), "name".
         wanted: What is asked of the colours, in words; "" if nothing.
+        crisp: Whether they are pixel art, whose pixels stay squares when they are enlarged.
     """
 
     pictures: np.ndarray
     numbers: list[int]
     details: dict[str, list[Any]]
     wanted: str = ""
+    crisp: bool = False
 
     def record(self) -> dict[str, Any]:
         """What a sheet of them carries beside the request: how many, which numbers, and the details."""
@@ -81,7 +83,9 @@ def draw(model: Generator, request: Request) -> Drawn:
     every = list(pieces(series))
     details = {key: [value for piece in every for value in piece[2][key]] for key in every[0][2]}
     numbers = [i for piece in every for i in piece[1]]
-    return Drawn(np.concatenate([piece[0] for piece in every]), numbers, details, series.wanted)
+    return Drawn(
+        np.concatenate([piece[0] for piece in every]), numbers, details, series.wanted, model.pipeline.is_crisp
+    )
 
 
 @dataclass

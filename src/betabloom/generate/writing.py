@@ -69,7 +69,7 @@ def image_of(drawn: Drawn, request: Request) -> Image.Image:
     if not request.size:
         from betabloom.imaging import sheets
 
-        return sheets.grid(drawn.pictures, request.columns, scale=request.scale)
+        return sheets.grid(drawn.pictures, request.columns, scale=request.scale, crisp=drawn.crisp)
     from betabloom.imaging import wallpaper
 
     if len(drawn.pictures) == 1 and not request.tile:
@@ -100,7 +100,7 @@ def write_files(
     with _progress(total) as report:
         described = drawing.pieces(series)
         files = _files(described, request, {**request.record(), **about}, details, lambda done: report(done, total))
-        count = write_each(files, folder, made, request.scale)
+        count = write_each(files, folder, made, request.scale, model.pipeline.is_crisp)
     return count, details, series.wanted
 
 

@@ -21,7 +21,11 @@ __all__ = ["File", "write_each"]
 
 
 def write_each(
-    pieces: Iterable[Sequence[File]], folder: Path, made: list[str] | None = None, scale: float = 1.0
+    pieces: Iterable[Sequence[File]],
+    folder: Path,
+    made: list[str] | None = None,
+    scale: float = 1.0,
+    crisp: bool = False,
 ) -> int:
     """Write every picture to a file of its own, while the next piece is made.
 
@@ -31,6 +35,7 @@ def write_each(
         folder: Made when the first piece is there.
         made: Where the names of the files go, if they are wanted.
         scale: Factor on the size of the pictures.
+        crisp: Enlarged pixels stay squares.
 
     Returns:
         How many were written.
@@ -55,7 +60,7 @@ def write_each(
                     made += map(str, files)
                 waiting.append(
                     [
-                        pool.submit(_write_one, file, picture, record, scale)
+                        pool.submit(_write_one, file, picture, record, scale, crisp)
                         for file, (_, picture, record) in zip(files, piece, strict=True)
                     ]
                 )
@@ -82,10 +87,10 @@ def _wait(writing: list[Future[None]]) -> None:
         each.result()
 
 
-def _write_one(file: Path, picture: np.ndarray, record: Mapping[str, Any], scale: float) -> None:
+def _write_one(file: Path, picture: np.ndarray, record: Mapping[str, Any], scale: float, crisp: bool) -> None:
     from betabloom.imaging import png, sheets
 
-    png.save_png(sheets.grid(picture[None], gap=0, scale=scale), file, record)
+    png.save_png(sheets.grid(picture[None], gap=0, scale=scale, crisp=crisp), file, record)
 
 
 def _file_name(name: str | int, taken: set[str]) -> str:

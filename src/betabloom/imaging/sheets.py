@@ -17,7 +17,7 @@ BACKGROUND = 255
 LONGEST = 65_000  # pixels, of a side of a sheet: PNG and JPEG end there or soon after
 
 
-def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2, scale: float = 1.0) -> Image.Image:
+def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2, scale: float = 1.0, crisp: bool = False) -> Image.Image:
     """Arrange pictures in rows, left to right.
 
     Arguments:
@@ -26,6 +26,7 @@ def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2, scale: float = 1.
         columns: Pictures in a row; 0 for the squarest sheet.
         gap: White pixels between and around pictures; transparent ones if the pictures have an opacity.
         scale: Factor on the size of everything, for print.
+        crisp: Enlarged pixels stay squares, as pixel art wants it; else they are smoothed.
 
     Returns:
         The sheet, in mode L, RGB or RGBA.
@@ -40,7 +41,7 @@ def grid(pictures: np.ndarray, columns: int = 0, gap: int = 2, scale: float = 1.
         (104, 70)
     """
     columns = whole_number(columns, "'columns'")
-    pictures = scaled(as_bytes(pictures), number(scale, "'scale'", above=True))
+    pictures = scaled(as_bytes(pictures), number(scale, "'scale'", above=True), crisp)
     gap = round(gap * scale)
     n, height, width, channels = pictures.shape
     columns = min(n, columns or math.ceil(math.sqrt(n * height / width)))
@@ -82,15 +83,16 @@ def as_bytes(pictures: np.ndarray) -> np.ndarray:
     return pictures
 
 
-def scaled(pictures: np.ndarray, scale: float) -> np.ndarray:
-    """Pictures, uint8 (N, H, W, C), of another size, each by itself."""
+def scaled(pictures: np.ndarray, scale: float, crisp: bool = False) -> np.ndarray:
+    """Pictures, uint8 (N, H, W, C), of another size, each by itself; see `grid`."""
     if scale == 1:
         return pictures
     n, height, width, channels = pictures.shape
     if max(width, height) * scale > LONGEST:
         raise UsageError(f"Pictures {scale:g} times as large are too large. Ask for a smaller scale.")
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    made = [np.asarray(_band(each).resize(size, Image.Resampling.LANCZOS)) for each in pictures]
+    how = Image.Resampling.NEAREST if crisp else Image.Resampling.LANCZOS
+    made = [np.asarray(_band(each).resize(size, how)) for each in pictures]
     return np.stack(made).reshape(n, size[1], size[0], channels)
 
 
@@ -101,7 +103,9 @@ def _band(picture: np.ndarray) -> Image.Image:
     return Image.fromarray(picture if picture.shape[2] > 1 else picture[:, :, 0])
 
 
-def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8, scale: float = 1.0) -> Image.Image:
+def pairs(
+    above: np.ndarray, below: np.ndarray, columns: int = 8, scale: float = 1.0, crisp: bool = False
+) -> Image.Image:
     """Rows of originals, each with the row that belongs to it below: both uint8 (N, H, W, C). See `grid`.
 
     Arguments:
@@ -109,6 +113,7 @@ def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8, scale: float =
         below: What belongs to each of them, of the same shape.
         columns: Pictures in a row.
         scale: Factor on the size of everything, for print.
+        crisp: See `grid`.
 
     Returns:
         The sheet; see `grid`.
@@ -125,4 +130,4 @@ def pairs(above: np.ndarray, below: np.ndarray, columns: int = 8, scale: float =
     for first in range(0, len(above), columns):
         parts = (above[first : first + columns], below[first : first + columns])
         rows += [np.concatenate([part, *[blank] * (columns - len(part))]) for part in parts]
-    return grid(np.concatenate(rows), columns, scale=scale)
+    return grid(np.concatenate(rows), columns, scale=scale, crisp=crisp)

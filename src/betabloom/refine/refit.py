@@ -41,9 +41,10 @@ def refit(model: Model, store: Store, seed: int = 0, extractor: Extractor | None
     """
     channels, height, width = model.config.shape
     if len(store) < FEWEST or store.pictures.shape[1:] != (height, width, channels):
+        found = "{1}x{0} with {2}".format(*store.pictures.shape[1:])
         raise UsageError(
             f"Fitting samplers needs at least {FEWEST} pictures of {width}x{height} with {channels} channels; "
-            f"these are {len(store)} of {store.pictures.shape[2]}x{store.pictures.shape[1]} with {store.pictures.shape[3]}."
+            f"these are {len(store)} of {found}."
         )
     rows, others = store.split("auto", model.config.data.holdout)
     rng = np.random.default_rng([seed, 3])

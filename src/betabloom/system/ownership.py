@@ -88,6 +88,8 @@ def is_result(names: Collection[str]) -> bool:
 
 def is_sheet(record: str) -> bool:
     """Whether the record of a picture (see `RECORD`) is that of several on one sheet, or of one made of several."""
+    if not record:
+        return False
     try:
         facts = json.loads(record)
         alone = facts.get("alone") or (facts.get("n", 2) == 1 and not (facts.get("size") or facts.get("tile")))

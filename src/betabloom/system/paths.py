@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +38,8 @@ def local_path(text: str | os.PathLike[str]) -> Path:
 
 def guess_path(missing: str | os.PathLike[str]) -> str:
     """The end of a sentence about a path that does not exist: " Did you mean 'photos'?", or nothing."""
+    import difflib
+
     path = Path(missing)
     try:
         near = difflib.get_close_matches(path.name, os.listdir(path.parent), 1, 0.6)  # noqa: PTH208  (names are wanted)
@@ -82,6 +82,8 @@ def user_folder(kind: str, variable: str) -> Path:
 
 
 def _own_temporary(variable: str) -> Path:
+    import tempfile
+
     person = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"betabloom-{person}"
     try:

@@ -112,7 +112,11 @@ def make_task(pictures: Store | Streamed, config: Config, out: Path | None) -> T
 
 
 def set_up(task: Task) -> Run:
-    """Make the untrained model of a task, its optimiser, its plan, and the tools that fit this machine."""
+    """Make the untrained model of a task, its optimiser, its plan, and the tools that fit this machine.
+
+    Raises:
+        UsageError: Several processes cannot train this model.
+    """
     t = task.config.train
     group = task.group
     task = task.changed({"batch": t.batch or usual_batch(task.device, group.world if group else 1)})
@@ -125,6 +129,11 @@ def set_up(task: Task) -> Run:
     fused = task.device.type in ("cpu", "cuda")
     optimiser = make_optimiser(t.optimiser, vae, t.learning_rate, t.weight_decay, fused, team.share if team else None)
     if optimiser.has_large_layers:
+        if group and task.config.model.prior == "vamp":  # its own pass through the encoder would count once a process
+            raise UsageError(
+                "The VampPrior cannot be trained by several processes with layers this large. Leave out --devices and "
+                "--nodes, or take another prior: --set prior=mixture"
+            )
         keep_memory(below=LARGE_BUFFER)
     plan = Plan(planned_steps(task), task.budget)
     state = State(vae, averaged, optimiser, plan, Sums(task.device), _feed(task), micro_batches=t.micro_batches)

@@ -167,6 +167,12 @@ class Pipeline:
         ops = {step["op"] for step in self.steps}
         return 1 if "grey" in ops else 4 if "alpha" in ops else 3
 
+    @property
+    def is_crisp(self) -> bool:
+        """Whether its pictures are pixel art: each pixel is one of the picture's, and no mean of several."""
+        resizes = [step for step in self.steps if step["op"] == "resize"]
+        return bool(resizes) and resizes[-1]["filter"] == "nearest"
+
     @functools.cached_property
     def enough(self) -> tuple[int, int] | None:
         """The (height, width) from which on more resolution is not visible in the result, or None when unknown.

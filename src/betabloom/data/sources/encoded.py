@@ -55,6 +55,10 @@ class Encoded(Source):
             PictureError: It cannot be had; the message is the reason.
         """
 
+    def place(self, index: int) -> Path | BinaryIO:
+        """Return what `open` does, without a look at what is in the file: enough to ask for its size and date."""
+        return self.open(index)
+
     def read(self, index: int) -> Image.Image:
         """Decode picture `index`; see `Source.read`."""
         return decode(self.open(index), self.reading)

@@ -59,9 +59,13 @@ class Folder(Encoded):
         self._stats = [found[name] for name in self.names]
         self.label_names, self.labels, self.notes = labels_of(self.names, about, self._read_beside)
 
+    def place(self, index: int) -> Path:
+        """Return the path of picture `index`."""
+        return self.path / self.names[index]
+
     def open(self, index: int) -> Path:
         """Return the path of picture `index`; a sheet that betabloom made is none."""
-        path = self.path / self.names[index]
+        path = self.place(index)
         if is_sheet(record_in(path)):
             raise PictureError(SHEET)
         return path

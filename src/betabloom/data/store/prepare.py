@@ -215,7 +215,7 @@ def _state_now(source: Source) -> str:
     if isinstance(source, Encoded):
         for index in range(len(source)):
             with contextlib.suppress(PictureError):
-                file = source.open(index)
+                file = source.place(index)
                 if not isinstance(file, Path):
                     break
                 digest.update(_stamp(file))
