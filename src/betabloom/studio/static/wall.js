@@ -15,7 +15,7 @@ export function tile(picture, label, act) {
   button.addEventListener("click", () => act(button));
   return button;
 }
-export const rarer = ({ percentile }) => (percentile < 0.1 ? "rarer than all of its own" : `rarer than ${(100 - percentile).toFixed(0)} % of its own`);
+export const rarer = ({ percentile }) => (percentile < 0.1 ? "rarer than all that this model draws" : `rarer than ${(100 - percentile).toFixed(0)} % of what this model draws`);
 
 function wallTile(found, i, place, origin) {
   const { codes, pictures, usual, near_copies: copies, satisfied } = found;
