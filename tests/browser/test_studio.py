@@ -175,6 +175,7 @@ def test_a_folder_is_put_here_looked_at_and_trained_on(page, tmp_path):
     page.set_input_files("#folder-files", tmp_path / "garden")
     page.wait_for_function("() => document.querySelector('#source').value.endsWith('garden')")
     page.wait_for_function("() => document.querySelector('#report').textContent.includes('12')")
+    assert page.input_value("#from") == "model"  # twelve pictures are few
     page.fill("#run-name", "garden one")
     page.select_option("#budget", "2m")
     page.click("#start")

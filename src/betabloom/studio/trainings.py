@@ -32,11 +32,13 @@ class Trainings:
 
     async def post_inspect(self, source: str) -> Any:
         from betabloom import data
+        from betabloom.data.inspection.advice import FEW
 
-        def looked() -> str:
-            return data.inspect(data.open_source(source), (64, 64), quick=True).text()
+        def looked() -> dict[str, Any]:
+            report = data.inspect(data.open_source(source), (64, 64), quick=True)
+            return {"report": report.text(), "few": report.total < FEW}
 
-        return {"report": await run_in_threadpool(looked)}
+        return await run_in_threadpool(looked)
 
     async def get_runs(self) -> Any:
         return {"runs": await run_in_threadpool(self.jobs.all)}

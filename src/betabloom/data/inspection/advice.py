@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from betabloom.data.inspection.report import Report
 
-__all__ = ["advice_on"]
+__all__ = ["FEW", "advice_on"]
 
-_FEW = 1000
+FEW = 1000  # pictures, below which a start from a model is better
 _BATCH = 32  # pictures of a step, usually
 _KNOWN = 64  # side of the pictures of the bundled model; training from it can double that again and again
 _DARK = 64  # level; pictures of which none has a brighter pixel
@@ -35,7 +35,7 @@ def advice_on(report: Report, sides: np.ndarray, size: tuple[int, int]) -> list[
         return ["None of these pictures can be used; see the reasons above."]
     sentences = [*_on_levels(report), *_on_sizes(sides, size), *_on_copies(report)]
     if len(sides):
-        sentences.append(_on_few(report.total, size) if report.total < _FEW else _on_many(report.total))
+        sentences.append(_on_few(report.total, size) if report.total < FEW else _on_many(report.total))
     return [*sentences, *_on_files(report)]
 
 

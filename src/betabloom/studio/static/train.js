@@ -6,7 +6,9 @@ let watched = null;
 export const inspect = trying(async () => {
   $("report").hidden = false;
   $("report").textContent = "Looking …";
-  $("report").textContent = await ask("api/inspect", { source: $("source").value }).then(({ report }) => report, (error) => error.message);
+  const found = await ask("api/inspect", { source: $("source").value }).catch((error) => ({ report: error.message }));
+  $("report").textContent = found.report;
+  if (found.few) $("from").value = "model"; // of few pictures alone too little is learned
 });
 export const upload = trying(async (files) => {
   const pictures = [...files].filter((file) => /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|heic)$/i.test(file.name));
