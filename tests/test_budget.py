@@ -120,7 +120,7 @@ def test_with_steps_too_what_ends_first_ends_the_run(small_store, tiny_config, t
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
 
 
-def chosen(store, config, pace, clock, monkeypatch, steps=0):
+def chosen(store, config, pace, clock, monkeypatch, steps=0, seconds=60.0):
     """What is chosen where a step takes `pace(run)` seconds, and the first one twenty times that."""
 
     def step(run):
@@ -128,7 +128,7 @@ def chosen(store, config, pace, clock, monkeypatch, steps=0):
 
     config = config.replace({"steps": steps, "budget": 60})
     monkeypatch.setattr(budget, "train_step", step)
-    return budget.choose(setup.make_task(store, config, None), 60).config
+    return budget.choose(setup.make_task(store, config, None), seconds).config
 
 
 @pytest.mark.parametrize(("pace", "batch"), [(0.02, 32), (0.19, 32), (0.25, 16), (9.0, 16)])
@@ -137,6 +137,11 @@ def test_short_budgets_take_smaller_batches(pace, batch, small_store, tiny_confi
     config = chosen(small_store, tiny_config.replace({"batch": 0}), lambda run: pace, clock, monkeypatch)
     assert config.train.batch == batch
     assert config.model.widths == tiny_config.model.widths
+
+
+def test_a_budget_that_is_gone_already_takes_the_smallest_batches(small_store, tiny_config, clock, monkeypatch):
+    config = chosen(small_store, tiny_config.replace({"batch": 0}), lambda run: 0.02, clock, monkeypatch, seconds=-5.0)
+    assert config.train.batch == 16
 
 
 def own(run) -> bool:

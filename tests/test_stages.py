@@ -247,6 +247,16 @@ def test_shares_of_the_time_add_up():
             assert none.likelihood == none.critic == 1 - doublings * none.larger
 
 
+@pytest.mark.parametrize("begun", [0.01, 0.3, 0.56, 0.8])
+@pytest.mark.parametrize("doublings", [0, 1, 2])
+def test_a_slow_start_leaves_every_stage_its_part_of_the_rest(doublings, begun):
+    parts = shares(doublings, keeps_decoder=True, starts=True, has_critic=True)
+    after = parts.after(begun)
+    assert begun < after.likelihood < after.critic < 1
+    assert after.critic + doublings * after.larger < 1
+    assert (after.critic - after.likelihood) / (1 - begun) == pytest.approx(parts.critic - parts.likelihood)
+
+
 def test_stages_need_a_length(store, tmp_path):
     with pytest.raises(UsageError, match="--budget 2h"):
         in_stages(store, tmp_path / "run", steps=0)

@@ -53,13 +53,14 @@ __all__ = ["SHORTEST", "train_in_stages"]
 log = logging.getLogger(__name__)
 
 SHORTEST = 600.0  # seconds of a budget from which on stages are worth it
+LONGEST_START = 0.8  # of the budget that counts as gone when a start is chosen
 LARGER = 0.2  # of the budget, for each doubling
 SAMPLERS = 0.06  # of what is left, for the last measurements and samplers
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Which parts of the budget stages may take, each counted from the beginning.
+    """Which parts of the budget stages may take, each counted from the beginning: of what the first stage leaves.
 
     Attributes:
         likelihood: Until when the model is trained by likelihood.
@@ -70,6 +71,11 @@ class Shares:
     likelihood: float
     critic: float
     larger: float
+
+    def after(self, begun: float) -> Shares:
+        """The same parts of what is left when a part of the budget is gone."""
+        left = 1.0 - begun
+        return Shares(begun + left * self.likelihood, begun + left * self.critic, left * self.larger)
 
 
 def shares(doublings: int, keeps_decoder: bool, starts: bool, has_critic: bool) -> Shares:
@@ -158,6 +164,8 @@ def _run(course: Course) -> None:
     hinder = critic.no_critic(course)
     keeps = bool(start and start.facts.get("keep_decoder")) or t.keep_decoder
     parts = shares(t.doublings, keeps, bool(start and start.kept) or bool(t.init_from), not hinder)
+    if start and t.budget:
+        parts = parts.after(min(start.seconds / t.budget, LONGEST_START))
     if not course.record.entry(likelihood.NAME):
         likelihood.likelihood(course, parts.likelihood)
     if not course.record.entry(critic.NAME):

@@ -113,7 +113,7 @@ def _fitting(task: Task, seconds: float) -> tuple[float, int]:
         if len(times) > 1 and sum(times) > seconds / 4:
             break
     # The first one also prepares the machine.
-    return seconds / max(statistics.median(times[1:]), 1e-9), state.micro_batches
+    return max(seconds, 0.0) / max(statistics.median(times[1:]), 1e-9), state.micro_batches
 
 
 def reserve(run: Run, validation: float) -> float:
