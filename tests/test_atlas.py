@@ -129,6 +129,8 @@ def test_the_answer_says_higher_only_where_intervals_are_apart() -> None:
     assert any("few for codes" in each for each in verdict(unclear))
     assert compared(made(**dict.fromkeys(SHOWN, (0.5, 0.1))), "mig") == (4.0, "lower", "lower")
     assert "cheaper codes, blurrier pictures" in verdict(clear)[0]
+    del clear.measures[1.0]
+    assert verdict(clear)[0].startswith("Only one β above 0 was trained (4)")
 
 
 @pytest.mark.parametrize("betas", ["0,2,2", "0", "x,2"])

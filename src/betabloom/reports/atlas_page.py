@@ -98,6 +98,10 @@ def verdict(atlas: Atlas) -> list[str]:
             f"From β = {first:g} to β = {betas[-1]:g} the rate went from {rate} nats and the squared error of held-out "
             f"pictures from {error}: {_price(low['squared_error'], high['squared_error'])}."
         ]
+    elif first == betas[-1]:
+        sentences = (
+            [f"Only one β above 0 was trained ({first:g}): what more of it would cost cannot be said."] if first else []
+        )
     else:
         sentences = [
             f"Between β = {first:g} and β = {betas[-1]:g} rate and error did not move in opposite "
