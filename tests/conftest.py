@@ -19,7 +19,9 @@ import torch
 
 from betabloom import data
 from betabloom.config import Config
+from betabloom.model.model import Model
 from betabloom.training import loop
+from betabloom.vae.build import make_vae
 
 torch.set_num_threads(1)
 
@@ -180,3 +182,17 @@ def small_disk(tmp_path):
         pytest.skip(f"no small disk can be mounted: {mounted.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A model that nobody trained, alone in a folder: it draws coloured noise."""
+    torch.manual_seed(5)
+    config = Config.preset("tiny", height=32, width=32, latents=8, family="residual", widths=(8, 16))
+    vae = make_vae(config).requires_grad_(False).eval()
+    for weight in vae.decoder.parameters():
+        if weight.ndim > 1:
+            weight.mul_(2.5)
+    folder = tmp_path_factory.mktemp("noise") / "model"
+    Model(vae, config, data.Pipeline.named("square", (32, 32), 3), {"source": "noise"}).save(folder)
+    return folder

@@ -10,12 +10,6 @@ import time
 import urllib.request
 
 import pytest
-import torch
-
-from betabloom.config import Config
-from betabloom.data import Pipeline
-from betabloom.model.model import Model
-from betabloom.vae.build import make_vae
 
 WIDE = {"viewport": {"width": 1280, "height": 900}}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -57,18 +51,10 @@ def opened(browser):
 
 
 @pytest.fixture(scope="session")
-def studio_folder(tmp_path_factory):
+def studio_folder(model_folder):
     """Where the studio of the tests works; its model draws coloured noise."""
-    folder = tmp_path_factory.mktemp("studio")
     pytest.importorskip("starlette", reason="the extra 'studio' is not installed")
-    torch.manual_seed(5)
-    config = Config.preset("tiny", height=32, width=32, latents=8, family="residual", widths=(8, 16))
-    vae = make_vae(config).requires_grad_(False).eval()
-    for weight in vae.decoder.parameters():
-        if weight.ndim > 1:
-            weight.mul_(2.5)
-    Model(vae, config, Pipeline.named("square", (32, 32), 3), {"source": "noise"}).save(folder / "model")
-    return folder
+    return model_folder.parent
 
 
 @pytest.fixture(scope="session")

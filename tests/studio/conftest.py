@@ -3,27 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
-
-from betabloom.config import Config
-from betabloom.data import Pipeline
-from betabloom.model.model import Model
-from betabloom.vae.build import make_vae
 
 HOST = "127.0.0.1:8190"
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory):
-    torch.manual_seed(5)
-    config = Config.preset("tiny", height=32, width=32, latents=8, family="residual", widths=(8, 16))
-    vae = make_vae(config).requires_grad_(False).eval()
-    for weight in vae.decoder.parameters():
-        if weight.ndim > 1:
-            weight.mul_(2.5)
-    folder = tmp_path_factory.mktemp("model") / "model"
-    Model(vae, config, Pipeline.named("square", (32, 32), 3), {"source": "noise"}).save(folder)
-    return folder
 
 
 @pytest.fixture
