@@ -136,9 +136,7 @@ def train(
         return
     started = time.monotonic()
     from betabloom.system.console import progress, show_log
-    from betabloom.system.paths import shell_quoted
     from betabloom.system.ranks import leave_if_started, present_rank
-    from betabloom.training.checkpoints import resume_command
     from betabloom.training.group import LostProcess, joined
     from betabloom.training.setup import check_settings
 
@@ -150,15 +148,7 @@ def train(
         logging.disable(logging.WARNING)  # what the first process says is enough
     changes = _changes(run, training, pictures)
     resume = run.resume
-    if resume:
-        if run.out or run.preset or source:
-            raise UsageError(f"A resumed run keeps its settings. Type: {resume_command(resume)}")
-        config, folder = _changed(resume, changes, run.moved), resume
-    else:
-        if run.moved:
-            raise UsageError("--source says where the pictures of a run to --resume are. Name those to train on first.")
-        config = _in_stages(_config(run.preset or "flowers64", source, changes), run)
-        folder = _run_folder(run.out, source or "flowers102", run.preset or "flowers64")
+    config, folder = _asked_for(run, source, changes)
     check_settings(config)
     with nullcontext() if leads else redirect_stderr(io.StringIO()):
         store = _prepare_again(config, resume) if resume else _prepare(config)
@@ -171,8 +161,28 @@ def train(
     except LostProcess as error:
         leave_if_started(error)
         raise
-    if not leads:
-        return
+    if leads:
+        _print_trained(model, folder, as_json)
+
+
+def _asked_for(run: RunOptions, source: str | None, changes: dict[str, Any]) -> tuple[Config, Path]:
+    """The settings of the run that is asked for, and its folder: a new one, or one that goes on."""
+    from betabloom.training.checkpoints import resume_command
+
+    if run.resume:
+        if run.out or run.preset or source:
+            raise UsageError(f"A resumed run keeps its settings. Type: {resume_command(run.resume)}")
+        return _changed(run.resume, changes, run.moved), run.resume
+    if run.moved:
+        raise UsageError("--source says where the pictures of a run to --resume are. Name those to train on first.")
+    config = _in_stages(_config(run.preset or "flowers64", source, changes), run)
+    return config, _run_folder(run.out, source or "flowers102", run.preset or "flowers64")
+
+
+def _print_trained(model: Model, folder: Path, as_json: bool) -> None:
+    """Say what was made and where, and what to type next."""
+    from betabloom.system.paths import shell_quoted
+
     done = model.training
     print_result(
         as_json,
