@@ -13,19 +13,7 @@ import pytest
 import betabloom
 from betabloom import errors
 
-ROOMS = (
-    "data",
-    "imaging",
-    "metrics",
-    "networks",
-    "vae",
-    "samplers",
-    "model",
-    "training",
-    "refine",
-    "generate",
-    "latent",
-)
+ROOMS = betabloom._ROOMS
 OURS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
 
 

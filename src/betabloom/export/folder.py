@@ -95,6 +95,12 @@ def to_space(model: Model, path: str | os.PathLike[str], page: Path, name: str =
         path: The folder; an earlier export there is replaced.
         page: What `betabloom.reports.share.share` wrote of it.
         name: The title of the Space.
+
+    Returns:
+        The record that is in the folder: what it was made of, and the SHA-256 of each file.
+
+    Raises:
+        UsageError: Something that is no export of betabloom is at `path`.
     """
     from betabloom.export.card import write_space
 
