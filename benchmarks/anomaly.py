@@ -6,8 +6,8 @@ FLOWERS102 is the folder of the Oxford flowers, whose validation split the bundl
 n + n of its pictures are the normal ones that p-values are from, the others are judged, and so are n pictures of each
 other kind: those of --other, drawn flowers, noise, and the judged flowers themselves blurred, with a grey square over
 the middle, and with their 8×8 blocks in random order. Prints the AUROC of each score with its 95 % interval. An
-AUROC of ½ is guessing; below it, the other kind looks more normal. And, of all pictures of that split, how many have p ≤
-0.05 and ≤ 0.1 when some, at random, are the normal ones: the mean of 400 such divisions, and their 95 % range.
+AUROC of ½ is guessing; below it, the other kind looks more normal. And, of all pictures of that split, how many have
+p ≤ 0.05 and ≤ 0.1 when some, at random, are the normal ones: the mean of 400 such divisions, and their 95 % range.
 """
 
 from __future__ import annotations

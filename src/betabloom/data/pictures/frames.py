@@ -24,8 +24,8 @@ __all__ = ["Frames"]
 class Frames:
     """An animation that stays open: a frame after the one that was read last is reached from there.
 
-    Read in order, every frame is decoded once, and one at a time is in memory. One thread may use it, and only forwards:
-    Pillow loses its place in some files when it goes back.
+    Read in order, every frame is decoded once, and one at a time is in memory. One thread may use it, and only
+    forwards: Pillow loses its place in some files when it goes back.
 
     Arguments:
         file: A path, or a file opened in binary mode; it is only read.
