@@ -31,7 +31,9 @@ def test_the_spectrum_is_the_one_that_is_measured():
     own = detail_of(grey)
     as_pictures = (255 * grey).permute(0, 2, 3, 1).numpy()
     measured = power_spectra(as_pictures)
-    wanted = [each.mean(0)[math.ceil(side / 4) : side // 2] / 255**2 for each, side in ((measured.x, 36), (measured.y, 32))]
+    wanted = [
+        each.mean(0)[math.ceil(side / 4) : side // 2] / 255**2 for each, side in ((measured.x, 36), (measured.y, 32))
+    ]
     np.testing.assert_allclose(own[1:].exp().numpy(), np.concatenate(wanted), rtol=1e-3)
 
 
@@ -44,7 +46,9 @@ def test_pictures_are_led_off_speckles_and_no_others_are():
     before = detail_of(made)[0]
     after = led(made, detail, 150)
     assert detail_of(after)[0] < before - 1
-    assert (after - made).square()[~spots.expand_as(made)].mean() < 0.01 * (after - made).square()[spots.expand_as(made)].mean()
+    assert (after - made).square()[~spots.expand_as(made)].mean() < 0.01 * (after - made).square()[
+        spots.expand_as(made)
+    ].mean()
     levels = [(255 * each.clamp(0, 1)).permute(0, 2, 3, 1).to(torch.uint8).numpy() for each in (made, after)]
     assert speckled(levels[1]).value < speckled(levels[0]).value
 

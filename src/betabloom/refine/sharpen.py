@@ -123,7 +123,7 @@ def check_teachable(pictures: np.ndarray, eye: bool) -> None:
     """Raise `UsageError` for pictures that no critic can learn from."""
     if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
         raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
-    if eye and pictures.shape[3] != 3:
+    if eye and pictures.shape[3] < 3:
         raise UsageError("--eye needs colour pictures: its feature network was trained on RGB. Leave out --eye.")
 
 
