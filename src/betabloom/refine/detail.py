@@ -1,4 +1,4 @@
-r"""Detail as fine, and as calm, as that of real pictures: what a critic is allowed to ask for.
+r"""Detail no finer and no harsher than that of real pictures: a limit to what a critic may ask for.
 
 Left alone, a critic goes on to reward detail that a person does not like: speckles, grids, harsh texture. What measures
 them (`betabloom.metrics.spectrum`) can be followed by a gradient. With Y the grey levels in [0, 1], tapered by a Hann
@@ -7,10 +7,10 @@ window for the spectra, and P̄_x(f) and P̄_y(f) their mean power along rows an
     s_f = log P̄(f),  1/4 ≤ f < 1/2 cycle per pixel, in x and in y,
     s_0 = log mean over pixels of max(|Y − median of 3×3| − 45/255, 0),
 
-running averages of s over drawn pictures are compared with those over real ones, and drawn pictures are led along
-−Σ_f (s̄_f of drawn − s̄_f of real) ∇s_f; for speckles, s_0, only where there are more of them than in real pictures.
-Spectra as a term of a loss: Durall et al. 2020, https://arxiv.org/abs/2003.01826. A decoder that is fed noise would
-meet them with noise; this one has none.
+running averages of s over drawn pictures are compared with those over real ones. Where drawn pictures have more, they
+are led along −Σ_f (s̄_f of drawn − s̄_f of real) ∇s_f. Where they have less, nothing is asked for: the cheapest way to
+more is hatching, which covered petals within 600 steps (docs/log.md). Spectra as a term of a loss: Durall et al. 2020,
+https://arxiv.org/abs/2003.01826.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Detail:
         weight: The norm of the gradient that leads off speckles where there are e times as many as in real pictures.
 
     Attributes:
-        usual: The running average of `detail_of` over real pictures, once there is one.
+        usual: The running average of exp(`detail_of`) over real pictures, once there is one: of few pictures, whose
+            detail differs widely, the mean of logarithms would be lower than that of many.
         own: The same over drawn pictures.
     """
 
@@ -70,17 +71,17 @@ class Detail:
     def observe(self, x: Tensor) -> None:
         """Take real pictures (B, C, H, W) into the average."""
         if self.weight:
-            self.usual = _moved(self.usual, detail_of(x))
+            self.usual = _moved(self.usual, detail_of(x).exp())
 
     def gradient(self, made: Tensor) -> Tensor:
-        """The gradient that leads drawn pictures (B, C, H, W) to the detail of real ones."""
+        """The gradient that leads drawn pictures (B, C, H, W) off detail that real ones do not have."""
         if not self.weight or self.usual is None:
             return torch.zeros_like(made)
         y = made.detach().requires_grad_()
         now = detail_of(y)
-        self.own = _moved(self.own, now.detach())
-        excess = self.own - self.usual
-        speckles, spectrum = excess[:1].clamp_min(0.0), excess[1:]
+        self.own = _moved(self.own, now.detach().exp())
+        excess = (self.own / self.usual).log().clamp_min(0.0)
+        speckles, spectrum = excess[:1], excess[1:]
         total = torch.zeros_like(made)
         for each, values, share in ((speckles, now[:1], 1.0), (spectrum, now[1:], SPECTRUM)):
             size = self.weight * share * each.square().mean().sqrt().clamp_max(1.0) if len(each) else now.new_zeros(())
