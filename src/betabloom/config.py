@@ -116,7 +116,7 @@ class ObjectiveConfig:
     )
     skew: float = _setting(
         0.5,
-        "skew skew skew skew of the jensen-shannon regulariser: 0 is the rate KL(q||p), 1 is KL(p||q)",
+        "skew of the jensen-shannon regulariser: 0 is the rate KL(q||p), 1 is KL(p||q)",
         between=(0, 1),
     )
 
