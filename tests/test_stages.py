@@ -22,6 +22,7 @@ from betabloom.stages.run import shares, train_in_stages
 from betabloom.training import loop
 
 SIZE = 16
+HINDER = begin._hinder
 SETTINGS = {
     "height": SIZE, "width": SIZE, "family": "residual", "widths": "4,6", "latents": 4, "batch": 8, "steps": 40,
     "stages": True, "doublings": 1, "validations": 2, "device": "cpu", "precision": "fp32",
@@ -197,6 +198,15 @@ def test_without_extras_or_enough_pictures_there_is_no_critic_and_it_says_so(sto
     monkeypatch.setattr(course, "has_judge", lambda: False)
     in_stages(store, tmp_path / "extra", steps=8, doublings=0)
     assert "pip install 'betabloom[metrics]'" in entries(tmp_path / "extra")["critic"].why
+
+
+def test_a_start_from_nothing_can_be_asked_for(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(critic, "has_judge", lambda: False)
+    monkeypatch.setattr(course, "has_judge", lambda: False)
+    monkeypatch.setattr(begin, "_hinder", HINDER)
+    monkeypatch.setattr(begin, "_rehearsed", lambda *_: pytest.fail("nothing was to be compared"))
+    in_stages(store, tmp_path / "run", steps=4, doublings=0, compare_starts=False)
+    assert entries(tmp_path / "run")["start"].why == "starts from nothing, as was asked for"
 
 
 def test_transparent_pictures_have_a_critic(store, tmp_path, monkeypatch):

@@ -139,6 +139,13 @@ def test_networks_of_other_families_start_the_same_size_only(tmp_path):
         betabloom.fit(drawn(64), "tiny", **settings)
 
 
+def test_from_nothing_is_a_training_without_a_model_to_start_from(tmp_path):
+    words = ["train", "drawn:40", "--preset", "tiny", "--from", "nothing", "--steps", "1", "-o", str(tmp_path / "run")]
+    run([*words, "--device", "cpu"])
+    config = betabloom.load(tmp_path / "run").config
+    assert (config.train.init_from, config.train.compare_starts) == ("", False)
+
+
 def test_the_command_line_starts_from_the_model_that_comes_along(tmp_path):
     words = ["train", "drawn:40", "--from", "flowers64", "--steps", "1", "-o", str(tmp_path / "run"), "--json"]
     run(words)

@@ -174,6 +174,9 @@ class TrainConfig:
     stages: bool = _setting(
         False, "a training in stages: the best start, likelihood, a critic, enlarging; each kept if it helps"
     )
+    compare_starts: bool = _setting(
+        True, "whether stages try a start from the bundled model beside one from nothing; without, it is from nothing"
+    )
     doublings: int = _setting(0, "how often a model is taught to draw at twice its size, in stages", between=(0, 2))
     critic_rate: float = _setting(
         0.0,

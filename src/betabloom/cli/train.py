@@ -45,7 +45,7 @@ class RunOptions:
     preset: Annotated[str | None, Option(help="flowers64, flowers128, tiny or seed.", default="flowers64")] = None
     start: Annotated[
         str | None,
-        Option("--from", metavar="MODEL", help="A model to start from, such as flowers64."),
+        Option("--from", metavar="MODEL", help='A model to start from, such as flowers64; "nothing" for none.'),
     ] = None
     budget: Annotated[
         str | None,
@@ -228,11 +228,16 @@ def _on_several_devices(run: RunOptions, source: str | None) -> None:
 
 def _changes(run: RunOptions, training: TrainingOptions, pictures: PictureOptions) -> dict[str, Any]:
     """The settings that were asked for."""
-    options = {"budget": run.budget, "log": run.log, "init_from": run.start, **vars(training), **vars(pictures)}
+    options = {"budget": run.budget, "log": run.log, **_start(run.start), **vars(training), **vars(pictures)}
     options["exclude"] = ",".join(pictures.exclude) if pictures.exclude else None
     del options["size"]
     asked = {key: value for key, value in options.items() if value is not None}
     return asked | _size(pictures.size) | _settings(run.settings or [])
+
+
+def _start(model: str | None) -> dict[str, Any]:
+    """The settings that stand for --from."""
+    return {"init_from": "", "compare_starts": False} if model == "nothing" else {"init_from": model}
 
 
 def _size(size: str | None) -> dict[str, int]:

@@ -77,6 +77,8 @@ def _hinder(course: Course) -> str:
     config, usual = course.config, Config.preset()
     if config.train.init_from:
         return f"starts from {config.train.init_from}, as was asked for"
+    if not config.train.compare_starts:
+        return "starts from nothing, as was asked for"
     if config.model != usual.model:
         return "starts from nothing: settings of the network were given, and the bundled model has its own"
     if config.shape != usual.shape:
