@@ -100,7 +100,7 @@ def test_its_steps_make_a_server_that_asks_for_the_token(tmp_path):
     )
     install = re.sub(r'--extra-index-url "\$TORCH_INDEX"', "", install)
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    if uv := shutil.which("uv", path=programs):  # takes seconds for what takes pip minutes, since it links what it has unpacked before
+    if uv := shutil.which("uv", path=programs):  # pip unpacks for minutes what uv links in seconds
         install = install.replace(f"{venv}/bin/pip install", f"{uv} pip install --python {venv}/bin/python")
     links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
     subprocess.run(["sh", "-ec", install], cwd=source, check=True, env=os.environ | links)
