@@ -144,7 +144,7 @@ class Command:
         self.name, self.function = name, function
         self.parameters: list[Parameter] = []
         self.bundles: dict[str, type] = {}  # the parameters that stand for several options
-        hints = typing.get_type_hints(function, include_extras=True)
+        hints = inspect.get_annotations(function, eval_str=True)
         for each in inspect.signature(function).parameters.values():
             hint = hints[each.name]
             if dataclasses.is_dataclass(hint):
