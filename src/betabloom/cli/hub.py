@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +32,8 @@ def push(
     Examples:
         betabloom push runs/mine you/flowers --licence cc-by-4.0 --onnx --share
     """
+    import tempfile
+
     from betabloom.export.hub import push as put
     from betabloom.model.hub import split_name
     from betabloom.model.model import load

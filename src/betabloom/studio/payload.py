@@ -12,7 +12,8 @@ from PIL import Image
 
 from betabloom.errors import FormatError
 from betabloom.imaging.animation import read_animation, save_animation
-from betabloom.imaging.png import plain_png, read_png, save_png
+from betabloom.imaging.output import read_record
+from betabloom.imaging.png import plain_png, save_png
 from betabloom.studio.guard import Refused
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def record_in(content: bytes) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "picture"
         file.write_bytes(content)
-        for read in (read_png, read_animation):
+        for read in (read_record, read_animation):
             try:
                 return read(file)
             except FormatError:

@@ -23,7 +23,7 @@ from betabloom.data.pictures.tiff import first_directory
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any, BinaryIO
 
@@ -91,6 +91,7 @@ def decode(
     at_least: tuple[int, int] | None = None,
     alpha: bool = False,
     page: int = 0,
+    refuse: Callable[[Path | BinaryIO], None] = lambda file: None,
 ) -> Image.Image:
     """Decode a picture of a file.
 
@@ -101,6 +102,8 @@ def decode(
             1/8 scale, never below this size; `extent` tells its exact size at that scale.
         alpha: Keep transparency: a picture that has it has mode RGBa.
         page: Which of the pages or frames of the file, counted from 0; see `pages_in`.
+        refuse: Raises a `PictureError` for a file that is not wanted. It is not asked about JPEGs without metadata that
+            are decoded at reduced scale.
 
     Returns:
         The picture, upright, in mode RGB, L or, with `alpha`, RGBa (red, green and blue multiplied by alpha).
@@ -111,6 +114,7 @@ def decode(
     quickly = None if at_least is None or reading.levels or page else reduced(file, at_least, reading.min_size)
     if quickly is not None:
         return quickly
+    refuse(file)
     with open_picture(file) as image:
         image.seek(_place(image, page))
         _check_size(image, reading.min_size)
