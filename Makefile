@@ -83,7 +83,7 @@ test: $(READY) browser  ## the tests (minutes)
 
 test-slow: $(READY) browser  ## the tests that take long, and those of the extras, which are large
 	$(BIN)/pip install --quiet --constraint constraints.txt \
-		--editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,wandb]' pillow-heif webdataset schemathesis
+		--editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,ray,wandb]' pillow-heif webdataset schemathesis
 	$(PYTEST) -m slow
 	$(PYTEST) -m "not slow" tests/data tests/metrics tests/test_trackers.py tests/test_eye.py \
 		tests/docs/test_training.py

@@ -266,7 +266,8 @@ def test_two_processes_train_as_one_and_one_goes_on_with_their_run(tmp_path, cap
     longer = [changed_config(tmp_path / name, {"steps": 30}) for name in ("one", "two")]
     caplog.set_level("INFO")
     models = [loop.train(store, c, tmp_path / n, resume=True) for c, n in zip(longer, ("one", "two"), strict=True)]
-    assert caplog.text.count("was trained by 2 processes and goes on with 1") == 1
+    for said in (caplog.text, (tmp_path / "two" / "log.txt").read_text()):
+        assert said.count("was trained by 2 processes and goes on with 1") == 1
     for mine, theirs in zip(*(model.vae.state_dict().values() for model in models), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 

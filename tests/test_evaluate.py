@@ -158,7 +158,7 @@ def test_features_of_real_pictures_are_looked_at_once(model, small_store, tmp_pa
     for _ in range(2):
         evaluate(model, small_store, n=8, samples=1, extractor=extractor, cache=tmp_path)
     train, held_out = (len(rows) for rows in small_store.split())
-    assert seen == [8, train, held_out, held_out, 8, held_out]
+    assert seen == [8, held_out, train, held_out, 8, held_out]
 
 
 def test_a_plain_auto_encoder_has_a_distortion_and_no_likelihood(small_store):

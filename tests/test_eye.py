@@ -128,6 +128,34 @@ def test_grey_pictures_are_refused(model):
         sharpen(model, np.zeros((4, 32, 32, 1), np.uint8), 3, eye=True)
 
 
+def test_transparent_pictures_are_seen_on_grounds_that_are_the_same_for_a_picture_and_its_reconstruction(soon):
+    store = betabloom.prepare(betabloom.data.Arrays(_stickers()), size=32, channels=4)
+    model = betabloom.fit(store, "tiny", steps=4, latents=5, family="residual", widths=(16, 16), batch=8, channels=4)
+    only = Shares(likelihood=0.0, features=1.0, verdict=0.0)
+    critic = decoder_trainer(model, store.pictures, 0, only, eye=True).critic
+    x = betabloom.vae.inference.to_tensor(store.pictures[:6])
+    exact = critic.gradient(1, x[:4], x.clone())  # reconstructions that nothing can be gained from
+    moved = x.clone()
+    moved[:, 3] = 1 - moved[:, 3]
+    wrong = critic.gradient(1, x[:4], moved)
+    assert exact[:4].abs().max() < 0.1 * wrong[:4].abs().max() or not exact.any()
+    assert wrong[:4, 3].abs().max() > 0  # how clear they are is seen
+    sharper = sharpen(model, store.pictures, 3, eye=True)
+    assert sharper.generate(2).shape == (2, 32, 32, 4)
+    assert not np.array_equal(sharper.generate(8), model.generate(8))
+
+
+def _stickers(count: int = 24) -> np.ndarray:
+    """Squares of one colour each, clear around them; premultiplied."""
+    rng = np.random.default_rng(0)
+    pictures = np.zeros((count, 32, 32, 4), np.uint8)
+    for each, (top, left), colour in zip(
+        pictures, rng.integers(0, 16, (count, 2)), rng.integers(0, 256, (count, 3)), strict=True
+    ):
+        each[top : top + 16, left : left + 16] = [*colour, 255]
+    return pictures
+
+
 def test_wider_and_then_sharpened(model, store, soon):
     sharper = sharpen(model, store.pictures, 2, eye=True, wider=2)
     assert sharper.config.model.widths == (32, 32)

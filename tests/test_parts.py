@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
+import signal
 import sys
 import threading
 import time
@@ -203,8 +206,60 @@ def test_codes_in_a_folder_go_on_where_they_stopped_and_are_not_mixed(model, tmp
         encode_in_parts(str(model), store, np.arange(149), tmp_path / "codes")
 
 
+@pytest.fixture(scope="module")
+def evaluated(model, tmp_path_factory):
+    """A model, pictures on the disk, and what one process measures; parts are small."""
+    from betabloom.model.model import load
+    from betabloom.reports.evaluate import evaluate
+
+    cache = tmp_path_factory.mktemp("cache")
+    store = data.prepare(data.open_source("drawn:230"), data.Pipeline.named("square", (16, 16)), cache=cache)
+    loaded = load(model)
+    return loaded, store, evaluate(loaded, store, n=150, samples=2)
+
+
+def test_an_evaluation_in_parts_is_that_of_one_process_to_the_last_digit(model, evaluated, small_store, monkeypatch):
+    from betabloom.reports import evaluation_parts
+    from betabloom.reports.evaluate import evaluate
+    from betabloom.reports.evaluation_parts import Workers
+
+    monkeypatch.setattr(evaluation_parts, "PART", 64)
+    loaded, store, one = evaluated
+    found = evaluate(loaded, store, n=150, samples=2, workers=Workers(str(model), "pixels"))
+    assert found.to_dict() == one.to_dict()
+    assert all(np.array_equal(a, b) for a, b in zip(found.pairs, one.pairs, strict=True))
+    with pytest.raises(UsageError, match="prepare them first"):
+        evaluate(loaded, small_store, n=8, workers=Workers(str(model), "pixels"))
+
+
 @pytest.mark.slow
-def test_ray_makes_what_one_process_makes_also_when_a_worker_is_killed(drawn, model, tmp_path):
+def test_a_process_that_is_killed_changes_nothing_in_an_evaluation(model, evaluated, monkeypatch):
+    from betabloom.reports.evaluate import evaluate
+    from betabloom.reports.evaluation_parts import Workers
+    from betabloom.system import parts
+
+    killed, asked = list[int](), parts._Worker._asked
+
+    def kill_the_first(worker, request):
+        if not killed:
+            killed.append(1)
+            threading.Timer(1, lambda: worker._process.kill()).start()
+        return asked(worker, request)
+
+    monkeypatch.setattr(parts._Worker, "_asked", kill_the_first)
+    loaded, store, one = evaluated
+    found = evaluate(loaded, store, n=150, samples=2, workers=Workers(str(model), "pixels", processes=2))
+    assert killed
+    assert found.to_dict() == one.to_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a worker is found in /proc")
+@pytest.mark.filterwarnings("ignore")  # Ray warns of its own ways
+def test_ray_makes_what_one_process_makes_also_when_a_worker_is_killed(drawn, model, evaluated, tmp_path):
+    from betabloom.reports.evaluate import evaluate
+    from betabloom.reports.evaluation_parts import Workers
+
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=100 << 20)
     try:
@@ -218,20 +273,34 @@ def test_ray_makes_what_one_process_makes_also_when_a_worker_is_killed(drawn, mo
         assert contents(one.path) == contents(two.path)
         request = Request(seed=4, n=2000).checked()
         write_files(open_model(model, request), request, tmp_path / "made", {})
-        threading.Thread(target=end_a_worker, daemon=True).start()
+        killed: list[int] = []
+        threading.Thread(target=end_a_worker, args=[killed], daemon=True).start()
         write_in_parts(model, request, tmp_path / "made-by-ray", {}, ray="local")
+        assert killed
         assert contents(tmp_path / "made") == contents(tmp_path / "made-by-ray")
+        loaded, pictures, measured = evaluated
+        found = evaluate(loaded, pictures, n=150, samples=2, workers=Workers(str(model), "pixels", ray="local"))
+        assert found.to_dict() == measured.to_dict()
     finally:
         ray.shutdown()
 
 
-def end_a_worker() -> None:
+def end_a_worker(killed: list[int]) -> None:
     """Kill one of Ray's workers of this process as soon as one maps."""
-    import psutil
-
-    for _ in range(200):
-        for process in psutil.process_iter(["cmdline"]):
-            if any("ray::Map" in word for word in process.info["cmdline"] or ()):
-                process.kill()
-                return
+    for _ in range(400):
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if b"ray::Map" in (process / "cmdline").read_bytes() and _started_here(process):
+                    os.kill(int(process.name), signal.SIGKILL)
+                    killed.append(int(process.name))
+                    return
         time.sleep(0.05)
+
+
+def _started_here(process: Path) -> bool:
+    """Whether a process is one of those that this one started, at any remove."""
+    while process.name not in ("0", "1"):
+        if process.name == str(os.getpid()):
+            return True
+        process = process.with_name((process / "stat").read_text().rpartition(")")[2].split()[1])
+    return False

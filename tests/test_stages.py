@@ -182,11 +182,9 @@ def test_it_starts_from_the_model_only_where_that_lowers_the_loss(store, tmp_pat
         assert (out / "stages" / "start" / "model").exists() == better
 
 
-def test_without_extras_pictures_or_for_transparency_there_is_no_critic_and_it_says_so(store, tmp_path, monkeypatch):
-    rgba = np.concatenate([store.pictures[:80], np.full((80, SIZE, SIZE, 1), 255, np.uint8)], 3)
+def test_without_extras_or_enough_pictures_there_is_no_critic_and_it_says_so(store, tmp_path, monkeypatch):
     cases = {
         "no held-out": (betabloom.data.Store.from_array(np.asarray(store.pictures[:50])), {}, "held-out pictures"),
-        "transparency": (betabloom.prepare(betabloom.data.Arrays(rgba), SIZE, channels=4), {"channels": 4}, "transpar"),
     }
     monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
     for name, (pictures, changes, words) in cases.items():
@@ -199,6 +197,16 @@ def test_without_extras_pictures_or_for_transparency_there_is_no_critic_and_it_s
     monkeypatch.setattr(course, "has_judge", lambda: False)
     in_stages(store, tmp_path / "extra", steps=8, doublings=0)
     assert "pip install 'betabloom[metrics]'" in entries(tmp_path / "extra")["critic"].why
+
+
+def test_transparent_pictures_have_a_critic(store, tmp_path, monkeypatch):
+    rgba = np.concatenate([store.pictures, np.full((len(store), SIZE, SIZE, 1), 255, np.uint8)], 3)
+    rgba[:, :, : SIZE // 2] = 0
+    icons = betabloom.prepare(betabloom.data.Arrays(rgba), SIZE, channels=4)
+    monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
+    in_stages(icons, tmp_path / "run", channels=4, doublings=0, steps=8)
+    assert "steps against a critic" in entries(tmp_path / "run")["critic"].why
+    assert load(tmp_path / "run").generate(2).shape[3] == 4
 
 
 def test_grey_pictures_have_a_critic(store, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from betabloom.data import Archive, Folder, Pipeline, inspect, open_source, prepare
+from betabloom.data.sources.tar import Member
 from betabloom.errors import PictureError, SourceError
 
 if TYPE_CHECKING:
@@ -174,3 +176,23 @@ def test_a_changed_archive_has_another_fingerprint(photos: Path, tmp_path: Path)
     assert first == Archive(tmp_path / "photos.zip").fingerprint()
     members.pop("3.jpg")
     assert Archive(pack("zip", members, tmp_path)).fingerprint() != first
+
+
+def test_a_header_that_is_read_quickly_says_what_the_standard_library_reads() -> None:
+    def read(kind: type[tarfile.TarInfo], header: bytes) -> Any:
+        try:
+            info = kind.frombuf(header, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            return type(error)
+        return info.name, info.size, info.type, info.linkname
+
+    names = ["a.png", "b/c.jpg", "é.png", f"{'x' * 90}/y.png", f"{'x' * 99}y", "folder/", "n" * 100]
+    kinds = [tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.GNUTYPE_LONGNAME]
+    headers = [bytes(512), b""]
+    for name, kind, size in itertools.product(names, kinds, (0, 511, 8**11 - 1, 8**11)):
+        info = tarfile.TarInfo(name)
+        info.type, info.size = kind, size
+        headers.append(info.tobuf(tarfile.GNU_FORMAT)[-512:])
+        headers.append(headers[-1].replace(b"0", b"9", 1))
+    for header in headers:
+        assert read(Member, header) == read(tarfile.TarInfo, header)

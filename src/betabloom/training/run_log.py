@@ -61,8 +61,8 @@ def tracked(run: Run) -> Iterator[None]:
 
 @contextmanager
 def log_file(out: Path) -> Iterator[None]:
-    """Copy what is logged to log.txt."""
-    handler = _LogFile(out / "log.txt", encoding="utf-8", errors="backslashreplace")
+    """Copy what is logged to log.txt, which is made when there is something to write."""
+    handler = _LogFile(out / "log.txt", encoding="utf-8", delay=True, errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("betabloom")
     if logger.level == logging.NOTSET:

@@ -17,7 +17,7 @@ from betabloom.data.pictures.depth import LOW, PACKING, bits_of, has_sixteen, is
 from betabloom.data.pictures.jpeg import reduced
 from betabloom.data.pictures.modes import plain
 from betabloom.data.pictures.opening import bytes_of, open_leniently, open_picture, pixels_alone
-from betabloom.data.pictures.png import check_sums
+from betabloom.data.pictures.png import check_sums, decoded_plain
 from betabloom.data.pictures.reading import DEFAULT, Reading
 from betabloom.data.pictures.tiff import first_directory
 from betabloom.errors import PictureError
@@ -111,8 +111,7 @@ def decode(
     Raises:
         PictureError: It cannot be decoded, or is too small; the message is the reason, without the name.
     """
-    quickly = None if at_least is None or reading.levels or page else reduced(file, at_least, reading.min_size)
-    if quickly is not None:
+    if (quickly := None if reading.levels or page else _quickly(file, reading, at_least)) is not None:
         return quickly
     refuse(file)
     with open_picture(file) as image:
@@ -122,6 +121,12 @@ def decode(
             _reduce(image, at_least)
         with one_at_a_time if image.width * image.height > _LARGE else contextlib.nullcontext():
             return upright(_loaded(image, file, reading), reading, alpha=alpha)
+
+
+def _quickly(file: Path | BinaryIO, reading: Reading, at_least: tuple[int, int] | None) -> Image.Image | None:
+    """Decode a plain JPEG that is wanted small, or a plain PNG; None for everything else."""
+    image = None if at_least is None else reduced(file, at_least, reading.min_size)
+    return decoded_plain(file, reading.min_size) if image is None else image
 
 
 def peek(file: Path | BinaryIO, reading: Reading = DEFAULT, page: int = 0) -> PictureFacts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from betabloom.data.pictures.opening import readable_suffixes
@@ -55,7 +54,8 @@ def ignored_as(name: str, reading: Reading) -> str:
             return part
     if reading.excludes(name.rstrip("/")):
         return "excluded"
-    suffix = PurePosixPath(name).suffix.lower()
+    stem, dot, ending = (parts[-1] if parts else "").rpartition(".")
+    suffix = dot + ending.lower() if stem and ending else ""
     if name.endswith("/") or suffix in readable_suffixes():
         return ""
     return suffix or "no ending"

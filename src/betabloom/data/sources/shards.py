@@ -32,7 +32,7 @@ from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     from typing_extensions import Unpack
 
@@ -241,9 +241,11 @@ def _add(
 
 
 def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(info)
+    file: Any = tar.extractfile(info) if info.issparse() else tar.fileobj
+    if not info.issparse():
+        file.seek(info.offset_data)
     content = bytearray()
-    while file is not None and (block := file.read(_BLOCK)):
+    while block := file.read(min(_BLOCK, info.size - len(content))):
         content += block
     if len(content) != info.size:
         raise EOFError("it is cut short")

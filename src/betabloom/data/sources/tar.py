@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import posixpath
+import struct
 import tarfile
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-__all__ = ["MAX_BYTES", "Bounded", "link_target", "open_tar"]
+    from typing_extensions import Self
+
+__all__ = ["MAX_BYTES", "Bounded", "Member", "link_target", "open_tar"]
 
 MAX_BYTES = 256 << 20
 """A member that unpacks to more is refused."""
@@ -23,6 +26,8 @@ MAX_BYTES = 256 << 20
 _MAX_RATIO = 50
 _ALWAYS_ALLOWED = 1 << 30  # a compressed tar may unpack to so much, or to 50 times its size
 _BLOCK = 1 << 20
+_HEADER = struct.Struct("100s 24x 12s 12x 8s 1s 188x 1s 166x")  # name, size, checksum, kind, start of the prefix
+_NOTHING = (b"", b"", b"", b"", b"\0")
 _OPENERS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
 
 
@@ -90,7 +95,33 @@ def open_tar(file: BinaryIO, size: int | None, *, forward: bool = False) -> Iter
 
 
 def _tar(file: BinaryIO, limit: int | None, seekable: bool) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast("Any", Bounded(file, limit, seekable=seekable)), mode="r:")
+    return tarfile.open(fileobj=cast("Any", Bounded(file, limit, seekable=seekable)), mode="r:", tarinfo=Member)
+
+
+class Member(tarfile.TarInfo):
+    """A member whose header, if it is an ordinary file's with a short ASCII name, is read several times as quickly."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header of 512 bytes."""
+        name, size, total, kind, prefix = _HEADER.unpack(buf) if len(buf) == _HEADER.size else _NOTHING
+        name = name.rstrip(b"\0")
+        plain = kind == b"0" and prefix[0] == 0 and name.isascii() and b"\0" not in name and name[-1:] != b"/"
+        size, total = size.strip(b" \0"), total.strip(b" \0")
+        if not (plain and _is_octal(size) and _is_octal(total)) or _sum(buf) != int(total, 8):
+            return super().frombuf(buf, encoding, errors)
+        member = cls(name.decode("ascii"))
+        member.size = int(size, 8)
+        return member
+
+
+def _is_octal(text: bytes) -> bool:
+    return bool(text) and not text.strip(b"01234567")
+
+
+def _sum(header: bytes | bytearray) -> int:
+    """The checksum of a header, whose own field counts as spaces."""
+    return sum(header) - sum(header[148:156]) + 8 * 32
 
 
 def link_target(info: tarfile.TarInfo) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import io
 import itertools
 import random
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["AT_ONCE", "Pass", "StreamBatches", "decoded"]
 
 AT_ONCE = 64  # pictures that are looked at together
+PIECE, PIECE_BYTES = 32, 1 << 20  # pictures that are read together, and bytes of them, encoded or prepared
+AHEAD = 4  # pieces for each thread
 
 Result = tuple[int, str, "np.ndarray | PictureError"]
 _Numbered = tuple[tuple[int, int], "np.ndarray"]  # number of the pass, of the file in it; the prepared picture
@@ -33,32 +36,55 @@ _Numbered = tuple[tuple[int, int], "np.ndarray"]  # number of the pass, of the f
 def decoded(
     stream: Stream, files: Iterable[tuple[int, str, Path | BinaryIO]], pipeline: Pipeline, workers: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Prepare pictures in threads, a few ahead of the one that is asked for, and yield them in order."""
-    waiting: collections.deque[Future[Result]] = collections.deque()
+    """Read and prepare pictures in threads, some way ahead of the one that is asked for, and yield them in order."""
+    size = PIECE_BYTES // (pipeline.height * pipeline.width * pipeline.channels)
+    pieces = _pieces(files, max(1, min(PIECE, size)))
+    reader, preparers = (ThreadPoolExecutor(count, thread_name_prefix="stream") for count in (1, workers))
 
-    def prepare(number: int, name: str, file: Path | BinaryIO) -> Result:
-        try:
-            return number, name, pipeline(stream.decode(file, pipeline.enough, alpha=pipeline.channels == 4))
-        except PictureError as error:
-            return number, name, error
+    def prepare(piece: list[tuple[int, str, Path | BinaryIO]]) -> list[Result]:
+        return [_prepared(stream, pipeline, *each) for each in piece]
 
-    def finished() -> Iterator[tuple[int, np.ndarray]]:
-        number, name, result = waiting.popleft().result()
-        if isinstance(result, PictureError):
-            stream.skipped.add(name, str(result))
-        else:
-            yield number, result
+    def read() -> Future[list[Result]] | None:
+        return None if (piece := next(pieces, None)) is None else preparers.submit(prepare, piece)
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="stream") as pool:
-        try:
-            for each in files:
-                waiting.append(pool.submit(prepare, *each))
-                if len(waiting) > 4 * workers:
-                    yield from finished()
-            while waiting:
-                yield from finished()
-        finally:
+    waiting: collections.deque[Future[Future[list[Result]] | None]] = collections.deque()
+    try:
+        while True:
+            while len(waiting) < AHEAD * workers:
+                waiting.append(reader.submit(read))
+            piece = waiting.popleft().result()
+            if piece is None:
+                return
+            for number, name, result in piece.result():
+                if isinstance(result, PictureError):
+                    stream.skipped.add(name, str(result))
+                else:
+                    yield number, result
+    finally:
+        for pool in (reader, preparers):
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepared(stream: Stream, pipeline: Pipeline, number: int, name: str, file: Path | BinaryIO) -> Result:
+    try:
+        return number, name, pipeline(stream.decode(file, pipeline.enough, alpha=pipeline.channels == 4))
+    except PictureError as error:
+        return number, name, error
+
+
+def _pieces(
+    files: Iterable[tuple[int, str, Path | BinaryIO]], most: int
+) -> Iterator[list[tuple[int, str, Path | BinaryIO]]]:
+    """Put files together, `most` at a time or as many as are not large."""
+    piece, size = [], 0
+    for each in files:
+        piece.append(each)
+        size += each[2].getbuffer().nbytes if isinstance(each[2], io.BytesIO) else 0
+        if len(piece) == most or size >= PIECE_BYTES:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
 
 
 class StreamBatches:
