@@ -101,7 +101,7 @@ class ModelConfig:
 class ObjectiveConfig:
     """What is minimised: distortion + β · rate, or a variant of it."""
 
-    beta: float = _setting(1.0, "β, the weight of the rate; 1 is the VAE", between=(0, 1e9))
+    beta: float = _setting(1.0, "weight β of the rate; 1 is the VAE", between=(0, 1e9))
     beta_schedule: str = _setting("linear", "how β rises: constant, linear, cosine or cyclical")
     beta_warmup: float = _setting(0.1, "part of the training during which β rises", between=(0, 1))
     regulariser: str = _setting(
@@ -116,7 +116,7 @@ class ObjectiveConfig:
     )
     skew: float = _setting(
         0.5,
-        "skew skew skew skew of the jensen-shannon regulariser: 0 is the rate KL(q||p), 1 is KL(p||q)",
+        "skew of the jensen-shannon regulariser: 0 is the rate KL(q||p), 1 is KL(p||q)",
         between=(0, 1),
     )
 
@@ -163,8 +163,8 @@ class TrainConfig:
     seed: int = _setting(
         42, "seed of everything random: the same seed and settings give the same model", between=(0, 2**63 - 1)
     )
-    device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps …")
-    precision: str = _setting("auto", "auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
+    device: str = _setting("auto", "where to train: auto, cpu, cuda, cuda:1, mps …")
+    precision: str = _setting("auto", "what training computes in: auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
     flow: int = _setting(
         0,
         "steps to fit a rectified flow to the codes after training, as one more sampler; 0 for none",

@@ -102,8 +102,7 @@ def decode(
             1/8 scale, never below this size; `extent` tells its exact size at that scale.
         alpha: Keep transparency: a picture that has it has mode RGBa.
         page: Which of the pages or frames of the file, counted from 0; see `pages_in`.
-        refuse: Raises a `PictureError` for a file that is not wanted. It is not asked about JPEGs without metadata that
-            are decoded at reduced scale.
+        refuse: Raises a `PictureError` for a file that is not wanted because of its metadata; plain files have none.
 
     Returns:
         The picture, upright, in mode RGB, L or, with `alpha`, RGBa (red, green and blue multiplied by alpha).

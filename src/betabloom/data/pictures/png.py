@@ -122,7 +122,7 @@ def only_pixels(file: BinaryIO) -> io.BytesIO | None:
 
 
 def profile_in(file: BinaryIO) -> bytes | None:
-    """Return the ICC profile of a PNG, unpacked, if it is sound and of a bearable size."""
+    """Return the ICC profile of a PNG, unpacked, if it is intact and not too large."""
     for kind, size, start in _chunks(file):
         if kind != b"iCCP":
             continue

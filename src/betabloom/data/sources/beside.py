@@ -1,4 +1,4 @@
-"""What lies beside pictures and is none: hidden files, folders that systems keep, and what a person leaves out."""
+"""What lies beside pictures and is not one: hidden files, folders that systems keep, and what a person leaves out."""
 
 from __future__ import annotations
 

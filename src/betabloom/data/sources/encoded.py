@@ -65,17 +65,21 @@ class Encoded(Source):
 
     def read(self, index: int) -> Image.Image:
         """Decode picture `index`; see `Source.read`."""
-        return decode(self.open(index), self.reading)
+        return self._decoded(index)
 
     def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
         """Decode picture `index`, a JPEG at reduced scale where that suffices; see `Source.read_reduced`."""
-        if self.takes_sheets:
-            return decode(self.open(index), self.reading, at_least=at_least)
-        return decode(self.place(index), self.reading, at_least=at_least, refuse=refuse_sheet)
+        return self._decoded(index, at_least)
 
     def read_transparent(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
         """Decode picture `index` with its transparency; see `Source.read_transparent`."""
-        return decode(self.open(index), self.reading, at_least=at_least, alpha=True)
+        return self._decoded(index, at_least, alpha=True)
+
+    def _decoded(self, index: int, at_least: tuple[int, int] | None = None, alpha: bool = False) -> Image.Image:
+        """Decode picture `index`; whether it is a sheet is asked only where a file has metadata that could say so."""
+        if self.takes_sheets:
+            return decode(self.open(index), self.reading, at_least=at_least, alpha=alpha)
+        return decode(self.place(index), self.reading, at_least=at_least, alpha=alpha, refuse=refuse_sheet)
 
     def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""

@@ -66,7 +66,7 @@ class Folder(Encoded):
         return self.path / self.names[index]
 
     def open(self, index: int) -> Path:
-        """Return the path of picture `index`; a sheet that betabloom made is none."""
+        """Return the path of picture `index`; a sheet that betabloom made is refused."""
         path = self.place(index)
         refuse_sheet(path)
         return path

@@ -26,7 +26,6 @@ import numpy as np
 
 from betabloom.data.pictures import decode
 from betabloom.data.pictures.pipeline import Pipeline
-from betabloom.data.sources.beside import refuse_sheet
 from betabloom.data.sources.encoded import Encoded
 from betabloom.data.store.partial import Piece
 from betabloom.data.store.pieces import prepare_piece
@@ -163,13 +162,8 @@ class _Files(Encoded):
         super().__init__(**options)
         self._start, self.names, self.takes_sheets = start, paths, takes_sheets
 
-    def place(self, index: int) -> Path:
-        return Path(self.names[index - self._start])
-
     def open(self, index: int) -> Path:
-        if not self.takes_sheets:
-            refuse_sheet(self.place(index))
-        return self.place(index)
+        return Path(self.names[index - self._start])
 
     def fingerprint(self) -> str:
         return ""  # these are part of a source that has one
