@@ -40,7 +40,12 @@ def _row(setting: dataclasses.Field[Any]) -> str:
     values = f"{between[0]:g} … {between[1]:g}" if between else ", ".join(f"`{each}`" for each in choices)
     if setting.type == "bool":
         values = "`true`, `false`"
-    return f"| `{setting.name}` | {_value(setting.default)} | {values} | {setting.metadata['help'].replace('|', '/')} |"
+    return f"| `{setting.name}` | {_value(setting.default)} | {values} | {_cell(setting.metadata['help'])} |"
+
+
+def _cell(text: str) -> str:
+    """Text as Markdown in a table: a bar would end the cell, and two asterisks would make italics."""
+    return text.replace("|", "/").replace("*", r"\*")
 
 
 def _value(value: Any) -> str:
@@ -76,7 +81,7 @@ def _command(name: str) -> list[str]:
     parts = [f"### `betabloom {name}`", f"```text\n{this.usage()}\n```", described]
     if examples:
         parts.append(f"```sh\n{examples}\n```")
-    rows = [f"| `{term}` | {text.replace('|', '/')} |" for listed in this.rows().values() for term, text in listed]
+    rows = [f"| `{term}` | {_cell(text)} |" for listed in this.rows().values() for term, text in listed]
     parts.append("\n".join(["| option | meaning |", "|---|---|", *rows]))
     return parts
 

@@ -167,7 +167,8 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Rows (n, d) as pictures (n, C, H, W); a table is one row of pixels."""
         height, width, channels = self._shape(rows.shape[1])
         scaled = (np.asarray(rows, np.float64) - self.offset_) / self.scale_
-        return scaled.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+        pictures: Array = scaled.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+        return pictures
 
     def _shape(self, columns: int) -> tuple[int, int, int]:
         """(height, width, channels), and refuse parameters that are out of range."""

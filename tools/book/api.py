@@ -9,7 +9,8 @@ from typing import Any
 
 import betabloom
 
-SECTIONS = ("Arguments", "Args", "Returns", "Raises", "Attributes", "Yields")
+SECTIONS = ("Arguments", "Args", "Returns", "Raises", "Attributes", "Yields", "Examples")
+EXAMPLE = re.compile(r"^ *>>> .*\n(?:^ *\S.*(?:\n|\Z))*", re.MULTILINE)  # to the next empty line
 ROOMS = {
     "betabloom": "What `import betabloom` offers",
     "betabloom.data": "Pictures: sources, pipelines, stores",
@@ -81,7 +82,8 @@ def _signature(name: str, thing: Any) -> str:
 
 
 def _docstring(text: str) -> str:
-    """Google style as Markdown: sections become lists, all else is Markdown already."""
+    """Google style as Markdown: sections become lists, examples code, all else is Markdown already."""
+    text = EXAMPLE.sub(lambda found: f"```pycon\n{inspect.cleandoc(found[0])}\n```\n", text)
     out: list[str] = []
     inside = False
     for line in text.splitlines():

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from chapters import BOOK, DOCS, LINK, LIVE, REFERENCES, ROOT, chapters, outside_code
 
 STYLE = """
-#set page(paper: "a4", margin: (x: 2.4cm, top: 2.4cm, bottom: 2.6cm), numbering: "1")
+#set page(paper: "a4", margin: (x: 2.4cm, top: 2.1cm, bottom: 2.3cm), numbering: "1")
 #set text(font: ("Libertinus Serif", "New Computer Modern"), size: 10.5pt, lang: "en")
 #set par(justify: true)
 #show raw: set text(font: "DejaVu Sans Mono", size: 8.2pt)
@@ -26,9 +26,11 @@ STYLE = """
 #show heading.where(level: 1): set block(above: 0pt, below: 1em)
 #show heading.where(level: 1): it => { pagebreak(weak: true); it }
 #show heading.where(level: 2): set block(above: 1.5em, below: 0.8em)
+#set figure(placement: bottom)
+#show figure.where(kind: table): set figure(placement: none)
 #show figure: set block(breakable: false)
-#show figure.where(kind: table): set block(breakable: true)
 #show figure.caption: set text(size: 9pt)
+#show table.cell.where(y: 0): strong
 #show table: set text(size: 8.8pt)
 #show table: set par(justify: false)
 #show table: set align(left)
@@ -87,6 +89,7 @@ def typst_source() -> str:
     parts[0] = parts[0].replace("# The β-VAE book", "# About this book")
     text = "\n\n".join(parts) + "\n\n# References {#references}\n\n::: {#refs}\n:::\n"
     options = ["--citeproc", f"--bibliography={REFERENCES}", "--metadata=link-citations:true", "--wrap=none"]
+    options += ["--columns=10000"]  # so that columns of tables are as wide as what is in them
     made: str = pypandoc.convert_text(text, "typst", "markdown-smart", options)
     made = made.replace("dot.circle", "dot.o")  # the name that Typst has today
     return STYLE + TITLE + re.sub(r"\d+(?: \\, \d{3})+(?!\d)", lambda match: _number(match[0]), made)

@@ -42,6 +42,9 @@ TARGET = re.compile(
     r"(?P<code>^```.*?^```[^\n]*$|`[^`\n]+`)|(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)",
     re.DOTALL | re.MULTILINE,
 )
+INTERVAL = re.compile(r"\[([−-]?[\d.]+), ([−-]?[\d.]+)\]")
+CODE_OF_A_LINE = re.compile(r"<code>[^<\n]*</code>")  # that of a block has a line break or marks within
+OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 LANGUAGES = {".py": "python", ".js": "javascript", ".c": "c", ".toml": "toml", ".txt": "text"}
 SHOWN_AS_PAGES = (
     "README.md",
@@ -53,10 +56,10 @@ SHOWN_AS_PAGES = (
 )
 HEIGHTS = {
     "flowers": 700,
-    "map": 620,
+    "map": 660,
     "morph": 520,
-    "kl": 540,
-    "elbo": 540,
+    "kl": 560,
+    "elbo": 560,
     "reparametrisation": 520,
     "likelihood": 520,
     "beta": 540,
@@ -187,17 +190,27 @@ def _reference_list() -> str:
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put the MathML in place of the formulas."""
-    found = formulas.pop(page.file.src_uri, [])
+    """Put the MathML in place of the formulas, and keep together what must not be broken between lines."""
+    return _unbroken(_with_formulas(html, page.file.src_uri))
+
+
+def _with_formulas(html: str, uri: str) -> str:
+    found = formulas.pop(uri, [])
     if not found:
         return html
     made = pypandoc.convert_text("\n\n".join(found), "html", "markdown", ["--mathml"])
     all_math: list[Any] = re.findall(r"<math.*?</math>", made, re.DOTALL)
     if len(all_math) != len(found):
-        raise RuntimeError(f"{page.file.src_uri}: {len(found)} formulas, of which pandoc made {len(all_math)}.")
+        raise RuntimeError(f"{uri}: {len(found)} formulas, of which pandoc made {len(all_math)}.")
     all_math = [spaced(math) for math in all_math]
     shown = [_display(math) if text.startswith("$$") else math for text, math in zip(found, all_math, strict=True)]
     return re.sub(r"FORMULA(\d+)END([.,;:)]*)", lambda match: _kept_together(shown[int(match[1])], match[2]), html)
+
+
+def _unbroken(html: str) -> str:
+    """Options such as --class within a line of text, and intervals such as [0.1, 0.2], each on one line."""
+    html = INTERVAL.sub("[\\1,\u00a0\\2]", html)
+    return CODE_OF_A_LINE.sub(lambda code: OPTION.sub(r'<span class="option">\g<0></span>', code[0]), html)
 
 
 def _kept_together(math: str, after: str) -> str:
@@ -211,7 +224,8 @@ def _display(math: str) -> str:
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """The book as PDF and the slides beside the pages."""
+    """The book as PDF and the slides beside the pages; no page of errors, whose styles would need a fixed address."""
     folder = Path(config.site_dir)
+    (folder / "404.html").unlink(missing_ok=True)
     pdf.write(folder / "book.pdf")
     (folder / "lesson.html").write_text(slides(), encoding="utf-8")

@@ -192,7 +192,7 @@ def _print_trained(model: Model, folder: Path, as_json: bool) -> None:
     done = model.training
     print_result(
         as_json,
-        f"Trained {counted(done['steps'], 'step')} on {counted(done['images_seen'], 'picture')}: {folder}/model. "
+        f"Trained {counted(done['steps'], 'step')} ({counted(done['images_seen'], 'picture')} seen): {folder}/model. "
         f"New pictures: betabloom generate {shell_quoted(folder)}",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done.get("validation", {}),
     )  # fmt: skip

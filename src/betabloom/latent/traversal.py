@@ -53,7 +53,7 @@ def traverse_along(model: Generator, code: np.ndarray, directions: np.ndarray, o
     """
     steps = np.asarray(offsets, np.float32)[None, :, None] * directions[:, None, :]
     pictures = model.decode((code + steps).reshape(-1, len(code)).astype(np.float32))
-    return pictures.reshape(*steps.shape[:2], *pictures.shape[1:])
+    return pictures.reshape((*steps.shape[:2], *pictures.shape[1:]))
 
 
 def dimensions_by_rate(model: Generator, space: Space) -> tuple[np.ndarray, np.ndarray]:

@@ -182,7 +182,8 @@ def _conv(layer: Layer, name: str, weights: Mapping[str, Array], after: str) -> 
 
 def _by_pixel(rows: Array) -> Array:
     """Rows in the order of `torch.nn.PixelShuffle` (channel, pixel of four) → (pixel of four, channel)."""
-    return rows.reshape(-1, 4, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)
+    by_pixel: Array = rows.reshape(-1, 4, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)
+    return by_pixel
 
 
 def _patches(x: Array, layer: Layer) -> Array:
