@@ -8,7 +8,6 @@ in `config.yaml`.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import numbers
 import os
@@ -319,6 +318,8 @@ def _check(setting: dataclasses.Field[Any], value: Any) -> None:
 
 def guess(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: " Did you mean 'beta'?", or nothing if none is like it."""
+    import difflib  # here, since most words are known
+
     near = difflib.get_close_matches(word, list(known), 1, 0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 
