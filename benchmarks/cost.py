@@ -15,7 +15,8 @@ LATENTS = 256
 STEP = 38.9e-3  # seconds of a step of 512 pictures on an H100 without a recorded graph (benchmarks/README.md)
 BATCH = 512  # pictures a GPU in it
 PNG = 8_806  # bytes of a photo at 64×64 (203 of the flower photos)
-DECODE = 0.52e-3  # seconds of a core to read one of these
+DECODE = 0.42e-3  # seconds of a core to read one of these from a shard
+INTERPRETER = 0.09e-3  # of these, seconds of Python, in which threads of a process wait for one another (a 16×16 PNG)
 PREPARE = 0.81e-3  # seconds of a core to prepare a photo of 320 px from a JPEG
 LINK = 25e9  # bytes a second of a GPU to others: ASSUMED, 200 Gbit/s
 OVERHEAD = 0.5e-3  # seconds until a message has reached all: ASSUMED
@@ -28,14 +29,15 @@ class Cost:
     compute: float
     gradients: float
     codes: float
+    reading: float = BATCH * INTERPRETER
 
     @property
     def step(self) -> float:
-        return self.compute + self.gradients + self.codes
+        return max(self.reading, self.compute + self.gradients + self.codes)
 
 
 def cost(gpus: int) -> Cost:
-    """A step of `BATCH` pictures on each GPU; messages do not overlap with computing."""
+    """A step of `BATCH` pictures of a stream on each GPU; messages do not overlap with computing, reading does."""
     if gpus == 1:
         return Cost(STEP, 0.0, 0.0)
     ring = (gpus - 1) / gpus
@@ -49,13 +51,14 @@ def row(gpus: int, pictures: int) -> list[str]:
     rate = gpus * BATCH / c.step
     return [
         str(gpus), f"{1e3 * c.compute:.1f}", f"{1e3 * c.gradients:.1f}", f"{1e3 * c.codes:.1f}",
+        f"{1e3 * c.reading:.1f}",
         f"{100 * c.compute / c.step:.0f} %", f"{rate:,.0f}", f"{pictures / rate / 3600:.2f}",
         f"{rate * PNG / 1e9:.1f}", f"{rate * DECODE:,.0f}",
     ]  # fmt: skip
 
 
-HEADING = ["GPUs", "computing, ms", "gradients, ms", "codes, ms", "share of computing", "pictures/s", "hours a pass",
-           "GB/s read", "cores that decode"]  # fmt: skip
+HEADING = ["GPUs", "computing, ms", "gradients, ms", "codes, ms", "reading, ms", "share of computing", "pictures/s",
+           "hours a pass", "GB/s read", "cores that decode"]  # fmt: skip
 
 
 def table(pictures: int, gpus: list[int]) -> str:

@@ -1,11 +1,11 @@
 """How does the cost of a training step grow with pictures, network, batch and data?
 
-    python benchmarks/scaling.py [--rounds 3] [--steps 8] [--quick]
+    python benchmarks/scaling.py [--rounds 3] [--steps 8] [--processes] [--quick]
 
 Each setting differs from the preset `flowers64` in one thing; processor time of a step per picture, one thread, in
-turn, round after round. Noise for pictures: arithmetic does not look at what they show. The last tables measure what
-the size of the data costs (a step from a store in memory and one from a file that is mapped), and what a second process
-brings, by the clock.
+turn, round after round. Noise for pictures: arithmetic does not look at what they show. The last table measures what
+the size of the data costs (a step from a store in memory and one from a file that is mapped). With --processes it is
+what a second process brings, by the clock, which needs an idle machine.
 """
 
 from __future__ import annotations
@@ -47,15 +47,18 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--steps", type=int, default=8, help="steps of each setting in a round")
     options.add_argument("--quick", action="store_true", help="one round of one step: to see that it works")
-    options.add_argument("--processes-only", action="store_true", help="only what a second process brings")
+    options.add_argument("--processes", action="store_true", help="what a second process brings, and nothing else")
     given = options.parse_args()
     rounds, steps = (1, 1) if given.quick else (given.rounds, given.steps)
     result: dict[str, Any] = {"machine": machine(), "rounds": rounds, "steps": steps, "threads": 1}
     with tempfile.TemporaryDirectory() as folder:
-        for name, trials in {} if given.processes_only else TRIALS.items():
-            result[name] = compared(trials, rounds, steps, Path(folder))
-        result["processes"] = by_processes(rounds, 10 * steps if given.quick else max(steps, 40), Path(folder))
-    keep("scaling-processes" if given.processes_only else "scaling", result, given.quick)
+        if given.processes:
+            result["processes"] = by_processes(rounds, 10 * steps if given.quick else max(steps, 40), Path(folder))
+        else:
+            for name, trials in TRIALS.items():
+                result[name] = compared(trials, rounds, steps, Path(folder))
+                print(name, result[name], flush=True)
+    keep("scaling-processes" if given.processes else "scaling", result, given.quick)
 
 
 def by_processes(rounds: int, steps: int, folder: Path) -> dict[str, float]:

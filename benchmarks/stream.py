@@ -4,7 +4,8 @@
 
 Writes drawn shards once (coarse pictures that tell their number), then measures each in a process of its own, in turn,
 round after round: seconds until the first step, pictures a second from a stream and from memory, resident memory over
-the run, and seconds until a run that is resumed in the middle takes its first step. Two networks: the default one,
+the run, and seconds until a run that is resumed in the middle takes its first step; then the processor time of steps of
+both in turn in one process, which says what a stream costs also on a busy machine. Two networks: the default one,
 `flowers64`, on pictures enlarged to 64×64; and `tiny` on 16×16, which takes so little time that reading counts most.
 """
 
@@ -122,6 +123,40 @@ def child(kind: str, network: str, given: argparse.Namespace, out: Path) -> None
     }))  # fmt: skip
 
 
+def paired(network: str, given: argparse.Namespace) -> None:
+    """Print the processor time of a picture from a stream and from memory: some steps of each in turn."""
+    from betabloom import data
+    from betabloom.config import Config
+    from betabloom.data.store.store import Store
+    from betabloom.training import setup, step
+
+    config = Config.preset(network, **settings(network, given.side))
+    size, batch = (config.data.height, config.data.width), config.train.batch
+    pipeline = data.Pipeline.named("square", size)
+    streamed = data.Streamed(data.open_stream(f"{given.folder}/part-*.tar"), pipeline)
+    kept: Any = Store.from_array(drawn(np.arange(8_000), size[0]), pipeline=pipeline)
+    runs = {
+        kind: setup.set_up(setup.make_task(of, config, None)) for kind, of in (("stream", streamed), ("memory", kept))
+    }
+    took: dict[str, list[float]] = {kind: [] for kind in runs}
+    steps = 1024 // batch if network == "tiny" else 4
+    for number in range(given.pairs + 1):
+        for kind, run in runs.items():
+            begun = time.process_time()
+            for _ in range(steps):
+                step.train_step(run)
+                run.state.step += 1
+                run.state.plan.advance(run.state.step, 0)
+            time.sleep(1)  # what is read ahead is done, and counted here
+            if number:
+                took[kind].append(1e3 * (time.process_time() - begun) / steps / batch)
+    ratios = [memory / stream for stream, memory in zip(took["stream"], took["memory"], strict=True)]
+    print(json.dumps({
+        **{f"milliseconds of a picture, {kind}": statistics.median(of) for kind, of in took.items()},
+        "pairs": given.pairs, "stream of memory, processor time": statistics.median(ratios), "ratios": ratios,
+    }))  # fmt: skip
+
+
 def resident() -> int:
     """Megabytes that this process has in memory now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -130,7 +165,8 @@ def resident() -> int:
 
 def measured(kind: str, network: str, given: argparse.Namespace, out: Path) -> dict[str, Any]:
     words = [sys.executable, __file__, "--child", kind, "--network", network, "--folder", str(given.folder),
-             "--side", str(given.side), "--seconds", str(given.seconds), "--out", str(out)]  # fmt: skip
+             "--side", str(given.side), "--pairs", str(given.pairs), "--seconds", str(given.seconds),
+             "--out", str(out)]  # fmt: skip
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -142,9 +178,10 @@ def compared(network: str, given: argparse.Namespace, folder: Path) -> dict[str,
         for kind, of in found.items():
             of.append(measured(kind, network, given, folder / f"{network}-{kind}-{number}"))
             print(network, kind, of[-1], flush=True)
-    for name in ("pictures/s", "pictures/s of processor time"):
-        ratios = [a[name] / b[name] for a, b in zip(found["stream"], found["memory"], strict=True)]
-        found[f"stream of memory, {name}"] = statistics.median(ratios)
+    ratios = [a["pictures/s"] / b["pictures/s"] for a, b in zip(found["stream"], found["memory"], strict=True)]
+    found["stream of memory, by the clock"] = statistics.median(ratios)
+    found["paired"] = measured("paired", network, given, folder)
+    print(network, found["paired"], flush=True)
     found["resumed"] = measured("resumed", network, given, folder / f"{network}-stream-{given.rounds - 1}")
     print(network, "resumed", found["resumed"], flush=True)
     return found
@@ -156,6 +193,7 @@ def main() -> None:
     options.add_argument("--side", type=int, default=16)
     options.add_argument("--seconds", type=float, default=15, help="processor time that each run trains")
     options.add_argument("--rounds", type=int, default=2)
+    options.add_argument("--pairs", type=int, default=8, help="how often steps of both take turns")
     options.add_argument("--folder", type=Path, default=Path("/tmp/betabloom-stream"))
     options.add_argument("--child", default="", help=argparse.SUPPRESS)
     options.add_argument("--network", default="tiny", help=argparse.SUPPRESS)
@@ -163,7 +201,10 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="to see that it works")
     given = options.parse_args()
     if given.child:
-        child(given.child, given.network, given, given.out)
+        if given.child == "paired":
+            paired(given.network, given)
+        else:
+            child(given.child, given.network, given, given.out)
         return
     begun = time.monotonic()
     write_shards(given.folder, given.pictures, given.side)

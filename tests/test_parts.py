@@ -256,11 +256,12 @@ def test_a_process_that_is_killed_changes_nothing_in_an_evaluation(model, evalua
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a worker is found in /proc")
 @pytest.mark.filterwarnings("ignore")  # Ray warns of its own ways
-def test_ray_makes_what_one_process_makes_also_when_a_worker_is_killed(drawn, model, evaluated, tmp_path):
+def test_ray_makes_what_one_process_makes_also_when_a_worker_is_killed(drawn, model, evaluated, tmp_path, monkeypatch):
     from betabloom.reports.evaluate import evaluate
     from betabloom.reports.evaluation_parts import Workers
 
     ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else its workers wait for everything else on a busy machine
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=100 << 20)
     try:
         source = data.open_source(drawn)

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from betabloom.arguments import path_of
-from betabloom.data.pictures.decode import decode, upright
+from betabloom.data.pictures.decode import decode, extent, upright
 from betabloom.data.pictures.reading import DEFAULT, Reading
 from betabloom.data.pictures.recipe import NAMED, inline, named_steps, parse
 from betabloom.data.pictures.steps import OPS, checked, final_size
@@ -202,7 +202,7 @@ class Pipeline:
         picture: Any = image if "extent" in image.info else upright(image, alpha=clear)  # `decode` has done that if so
         if picture.mode not in ("RGB", "RGBa"):
             picture = picture.convert("RGB")
-        for op, values in self._calls:
+        for op, values in self._calls if not self._leaves(picture) else ():
             picture = _floats(picture) if op.on_array else _image(picture)
             apply = _on_colours(op.function) if op.of_colours and clear else op.function
             picture = apply(picture, **values)
@@ -222,11 +222,22 @@ class Pipeline:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was worked out, so that it can be sent to other processes."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_calls", "_size")}
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("_calls", "_only_resizes", "_size")
+        }
 
     @functools.cached_property
     def _calls(self) -> list[tuple[Op, dict[str, Any]]]:
         return [(OPS[step["op"]], {key: step[key] for key in step if key != "op"}) for step in self.steps]
+
+    def _leaves(self, picture: Image.Image) -> bool:
+        """Whether nothing is to be done: the picture has been prepared, as those in shards of `shard --size` have."""
+        height, width = self._size
+        return self._only_resizes and picture.size == (width, height) == extent(picture)
+
+    @functools.cached_property
+    def _only_resizes(self) -> bool:
+        return len(self.steps) == 1 and self.steps[0].get("fit") in ("cover", "fill")
 
     @functools.cached_property
     def _size(self) -> tuple[int, int]:
