@@ -37,7 +37,8 @@ def main() -> None:
         "mean colour": psnr([np.rint(picture[~hole].mean(0)) for picture in pictures], pictures[:, hole]),
         "without noise": psnr(clean, pictures),
         "with noise": psnr(noisy, pictures),
-        "reconstructions": psnr(model.reconstruct(pictures), pictures),
+        "with noise, encoded and decoded": psnr(model.reconstruct(noisy), pictures),
+        "without, encoded and decoded": psnr(model.reconstruct(pictures), pictures),
     }
     print(json.dumps(found, indent=1))
 

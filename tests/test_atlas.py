@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
@@ -13,9 +14,9 @@ import pytest
 import betabloom
 from betabloom import Config
 from betabloom.cli import main
-from betabloom.errors import UsageError
+from betabloom.errors import BetabloomError, UsageError
 from betabloom.metrics import Measure
-from betabloom.reports import atlas
+from betabloom.reports import atlas, atlas_sweep
 from betabloom.reports.atlas import SHOWN, Atlas, compared, measure_atlas
 from betabloom.reports.atlas_page import atlas_html, verdict
 from betabloom.reports.atlas_sweep import check_betas, members_of, train_sweep
@@ -55,6 +56,17 @@ def test_a_sweep_keeps_what_is_finished_and_adds_what_is_new(atlas_folder: Path,
     assert [member.beta for member in more] == [0, 1, 4]
     after = [(m.folder / "model" / "model.safetensors").stat().st_mtime_ns for m in more if m.beta != 1]
     assert after == before
+
+
+def test_a_full_disk_says_to_type_the_same_again(tmp_path: Path, store, monkeypatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "x")
+
+    def fail(*_: object) -> None:
+        raise BetabloomError("type: betabloom train --resume x") from full
+
+    monkeypatch.setattr(atlas_sweep, "train", fail)
+    with pytest.raises(BetabloomError, match=rf"disk is full: {tmp_path} .* type the same again"):
+        train_sweep(store, config(), [0, 1], tmp_path, seeds=1)
 
 
 def test_what_the_budget_does_not_reach_is_not_begun(tmp_path: Path, store) -> None:

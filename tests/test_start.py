@@ -14,6 +14,7 @@ import betabloom
 from betabloom.cli.main import run
 from betabloom.config import Config
 from betabloom.errors import UsageError
+from betabloom.system.signals import Interrupted
 from betabloom.training import loop
 from betabloom.training.setup import make_task, set_up
 from betabloom.training.warm_start import warm_start, with_initial_model
@@ -180,3 +181,25 @@ def test_a_decoder_is_kept_only_where_there_is_one_that_fits(model, tmp_path):
         betabloom.fit(drawn(32), "tiny", keep_decoder=True, steps=1)
     with pytest.raises(UsageError, match="Leave out --size"):
         betabloom.fit(drawn(64), "tiny", init_from=str(model), keep_decoder=True, steps=1)
+
+
+def test_a_run_that_is_stopped_at_once_leaves_no_empty_folder_and_another_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begin = ["train", "drawn:40", "--preset", "tiny", "--steps", "2", "--set", "widths=4,8"]
+    kept = []
+
+    def stopped(store, config, folder, *others):
+        if kept:
+            train(store, config, folder, *others)
+        raise KeyboardInterrupt
+
+    train = loop.train
+    monkeypatch.setattr(loop, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(begin)
+    assert not list((tmp_path / "runs").iterdir())
+    kept.append(True)
+    with pytest.raises(
+        Interrupted, match=r"saved as it was at step 2\. To go on, type: betabloom train --resume runs/"
+    ):
+        run(begin)

@@ -64,7 +64,8 @@ def cli_page() -> str:
     """Every command with its usage, examples, arguments and options."""
     parts = [
         "# The command line",
-        "`betabloom COMMAND --help` prints the same. Exit codes: 0 done, 1 failed, 2 wrong use; with `--json`, results "
+        "`betabloom COMMAND --help` prints the same. Exit codes: 0 done, 1 failed, 2 wrong use, 130 stopped; "
+        "with `--json`, results "
         'and errors are JSON on stdout (`{"error": …, "exit_code": …}`). This page is made from the code by '
         "`make docs-reference`.",
     ]

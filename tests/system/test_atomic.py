@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from betabloom.errors import UsageError
+from betabloom.errors import BetabloomError, FileError, UsageError
 from betabloom.system import atomic
 from betabloom.system.ownership import FolderKind
 from betabloom.system.tensors import write_tensors
@@ -67,6 +68,20 @@ def test_whatever_goes_wrong_between_two_renames_what_was_there_is_there(tmp_pat
     with pytest.raises(error):
         write(tmp_path / "post", "second")
     assert contents(tmp_path) == {"post/letter.txt": "first"}
+
+
+@pytest.mark.parametrize("place", ["post", "letter.txt"])
+def test_a_full_disk_is_said_with_the_name_that_a_person_gave(tmp_path, place):
+    writer = atomic.replacing_file if "." in place else lambda path: atomic.replacing(path, lambda _: None)
+    for inside in (lambda part: None, lambda part: str(part), lambda part: str(part / "model.safetensors")):
+        with pytest.raises(OSError, match="disk is full") as found, writer(tmp_path / place) as part:
+            raise OSError(errno.ENOSPC, "No space left on device", inside(part))
+        assert isinstance(found.value, BetabloomError)
+        assert found.value.errno == errno.ENOSPC
+        assert found.value.filename == str(tmp_path / place)
+    with pytest.raises(FileError, match=r"Permission denied: .*other\.txt"), writer(tmp_path / place):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "other.txt"))
+    assert contents(tmp_path) == {}
 
 
 def test_what_was_killed_between_two_renames_is_put_back_by_the_sweep_and_by_the_next_writer(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from betabloom.errors import BetabloomError, SourceError, UsageError
 from betabloom.system import console, surroundings
 from betabloom.system.paths import local_path, user_folder
+from betabloom.system.signals import Interrupted, when_stopped
 
 HERE = {**os.environ, "PYTHONPATH": str(Path(surroundings.__file__).parents[2])}
 
@@ -101,12 +104,47 @@ def test_a_limit_that_is_too_small_is_said_before_a_library_aborts():
             assert "may use only 100 MB of address space" in found.stderr.splitlines()[-1]
 
 
+def after_a_stop(error):
+    """An error that comes of a Ctrl-C."""
+    try:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise error  # noqa: B904  (as an import that is cut short and tried again)
+    except type(error) as found:
+        return found
+
+
+def test_a_stop_while_the_command_line_is_loaded_is_one_sentence(monkeypatch, capsys):
+    class CutShort(types.ModuleType):
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "betabloom.cli.main", CutShort("betabloom.cli.main"))
+    from betabloom.__main__ import main
+
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "betabloom: stopped.\n"
+
+
+def test_a_stop_says_what_is_kept_where_there_is_something():
+    with pytest.raises(Interrupted, match="two are kept"), when_stopped(lambda: "two are kept"):
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), when_stopped(lambda: ""):
+        raise KeyboardInterrupt
+
+
 def test_every_error_is_a_sentence_and_an_exit_code():
     cases = [
         (UsageError("wrong"), "wrong", 2),
         (SourceError("nothing there"), "nothing there", 2),
         (BetabloomError("failed"), "failed", 1),
         (KeyboardInterrupt(), "stopped.", 130),
+        (Interrupted("Stopped at step 3."), "Stopped at step 3.", 130),
+        (after_a_stop(ImportError("cannot load module more than once per process")), "stopped.", 130),
+        (OSError(errno.ENOSPC, "No space left on device", "a.png"), "The disk is full: a.png cannot be written.", 1),
         (MemoryError(), "does not fit in memory", 1),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "does not fit in memory", 1),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "does not fit in memory", 1),

@@ -172,12 +172,21 @@ def _written(
 ) -> tuple[list[str], int, dict[str, list[Any]], str]:
     """Write a sheet or a folder: the files' names, how many pictures, what there is to say of each, the colours."""
     from betabloom.generate import writing
+    from betabloom.system.signals import when_stopped
 
     if path.suffix and not path.is_dir():
         drawn = writing.write_sheet(model, asked, path, about)
         return [str(path)], len(drawn.numbers), drawn.details, drawn.wanted
     made: list[str] = []
-    return made, *writing.write_files(model, asked, path, about, made if names else None)
+    with when_stopped(lambda: _stopped_in(path, asked)):
+        return made, *writing.write_files(model, asked, path, about, made if names else None)
+
+
+def _stopped_in(folder: Path, asked: Request) -> str:
+    """What a Ctrl-C leaves of a folder of pictures."""
+    if not folder.is_dir():
+        return ""
+    return f"Stopped. The pictures made until then are in {folder}; the whole series again: --seed {asked.seed} --force"
 
 
 def _in_parts(model: Path | None, asked: Request, folder: Path, about: dict[str, Any], spread: SpreadOptions) -> int:

@@ -1,7 +1,8 @@
 """The command line: `betabloom VERB [SOURCE or MODEL] [options]`.
 
 Every command is a few lines of calls into the library. Results go to -o; one line on stdout says what was made and
-where; logs and progress go to stderr; --json prints the same as data. Exit code 0: done, 1: failed, 2: wrong use.
+where; logs and progress go to stderr; --json prints the same as data. Exit code 0: done, 1: failed, 2: wrong use,
+130: stopped.
 Only the module of the command that is asked for is imported, and nothing heavy before it is needed.
 """
 

@@ -20,6 +20,8 @@ from betabloom.errors import UsageError
 
 __all__ = ["prepare", "shard"]
 
+KEPT = "Stopped. What is prepared is kept; type the same again to go on."
+
 
 def prepare(
     source: SourceArgument = None,
@@ -41,12 +43,13 @@ def prepare(
     from betabloom.config import parse_size
     from betabloom.data.store.spread import Spread
     from betabloom.system.console import progress
+    from betabloom.system.signals import when_stopped
 
     spec = data.resolved(source or "flowers102")
     opened = data.open_source(spec, **reading.settings())
     made = data.Pipeline.parse(pipeline, parse_size(size), channels or 3)
     work = Spread(spec, spread.processes, spread.ray) if spread.asked else None
-    with progress("preparing", "pictures") as report:
+    with when_stopped(lambda: KEPT), progress("preparing", "pictures") as report:
         store = data.prepare(opened, made, progress=report, spread=work)
     skipped = f", {len(store.skipped):,} left out" if store.skipped else ""
     print_result(

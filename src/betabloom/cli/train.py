@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from contextlib import nullcontext, redirect_stderr
+from contextlib import nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -143,6 +143,7 @@ def train(
     started = time.monotonic()
     from betabloom.system.console import progress, show_log
     from betabloom.system.ranks import leave_if_started, present_rank
+    from betabloom.system.signals import when_stopped
     from betabloom.training.group import LostProcess, joined
     from betabloom.training.setup import check_settings
 
@@ -161,14 +162,28 @@ def train(
     if not resume:
         config = _with_splits_of(store, config, "split" in changes)
         folder = folder if run.out or not leads else _claim(folder)
+    reporting = progress("training") if leads else nullcontext()
     try:
-        with joined(rank, config.train.device), progress("training") if leads else nullcontext() as report:
+        with joined(rank, config.train.device), when_stopped(lambda: _stopped_in(folder)), reporting as report:
             model = _trained(store, config, folder, resume is not None, report, time.monotonic() - started)
     except LostProcess as error:
         leave_if_started(error)
         raise
     if leads:
         _print_trained(model, folder, as_json)
+
+
+def _stopped_in(folder: Path) -> str:
+    """What a second Ctrl-C leaves of a run; a folder that nothing was written to is removed."""
+    from betabloom.training.checkpoints import checkpoints_in, resume_command, step_of
+
+    if (folder / "config.yaml").is_file():
+        saved = checkpoints_in(folder / "checkpoints")
+        kept = f" It is saved as it was at step {step_of(saved[0])}." if saved else ""
+        return f"Stopped.{kept} To go on, type: {resume_command(folder)}"
+    with suppress(OSError):
+        folder.rmdir()
+    return ""
 
 
 def _asked_for(run: RunOptions, source: str | None, changes: dict[str, Any]) -> tuple[Config, Path]:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from betabloom.errors import UsageError
+from betabloom.errors import BetabloomError, FileError, UsageError
 from betabloom.system.atomic import write_json
 from betabloom.system.paths import shell_quoted
 from betabloom.training.loop import Interrupted, train
@@ -181,6 +181,10 @@ def _train_member(store: Store, config: Config, member: Member, share: float, pr
     except Interrupted as error:
         parent = shell_quoted(member.folder.parents[1])
         raise Interrupted(f"Stopped, and saved. Type the same command to go on with the atlas in {parent}.") from error
+    except BetabloomError as error:
+        if isinstance(error.__cause__, OSError):  # its advice would be to go on with this member alone
+            raise FileError.of(error.__cause__, str(member.folder.parents[1])) from error
+        raise
 
 
 def _counted(progress: Progress | None, number: int, total: int, member: Member) -> Progress | None:

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from betabloom.errors import FileError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -47,14 +49,14 @@ def replacing(path: Path, check: Callable[[Path], None]) -> Iterator[Path]:
         check: Raises an error if what is at a path must not be replaced: the `check` of an `ownership.FolderKind`.
 
     Raises:
-        OSError: It cannot be written.
+        FileError: It cannot be written.
     """
     place = _followed(path)
     _put_back(place)
     check(place)
     part = _part_of(place)
-    part.mkdir()
     try:
+        part.mkdir()
         yield part
         for file in part.iterdir():
             sync(file)
@@ -62,6 +64,8 @@ def replacing(path: Path, check: Callable[[Path], None]) -> Iterator[Path]:
         check(place)
         _put_in_place(part, place)
         sync(place.parent)
+    except OSError as error:
+        raise _named(error, part, path) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -77,7 +81,7 @@ def replacing_file(path: Path, synced: bool = True) -> Iterator[Path]:
         synced: Whether it has to be on the disk then, so that it stays after a power cut.
 
     Raises:
-        OSError: It cannot be written; the error names `path`.
+        FileError: It cannot be written.
     """
     place = _followed(path)
     part = _part_of(place)
@@ -93,11 +97,15 @@ def replacing_file(path: Path, synced: bool = True) -> Iterator[Path]:
         if synced:
             sync(place.parent)
     except OSError as error:
-        if error.filename in (None, part, os.fspath(part)):
-            error.filename, error.filename2 = os.fspath(path), None
-        raise
+        raise _named(error, part, path) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _named(error: OSError, part: Path, path: Path) -> FileError:
+    """The error with the name that a person knows, where it has that of the part, of something in it, or none."""
+    inside = error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(part)
+    return FileError.of(error, os.fspath(path) if inside else None)
 
 
 def _followed(path: Path) -> Path:

@@ -9,18 +9,20 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from betabloom.errors import BetabloomError, UsageError
+from betabloom.errors import STOPPED, BetabloomError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Interrupted", "Stop", "StopRequest", "stop_requests"]
+__all__ = ["Interrupted", "Stop", "StopRequest", "stop_requests", "when_stopped"]
 
 SOON = 0.05  # seconds after which a request that was dropped is made again
 
 
 class Interrupted(BetabloomError):  # noqa: N818  (nothing went wrong)
-    """Training was asked to stop and has saved its state."""
+    """Somebody asked to stop; what was done until then is kept, and the message says how to go on."""
+
+    exit_code = STOPPED
 
 
 class Event(Protocol):
@@ -121,3 +123,21 @@ def stop_requests(asked_by_caller: StopRequest | None = None) -> Iterator[Stop]:
             timer.cancel()
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def when_stopped(say: Callable[[], str]) -> Iterator[None]:
+    """Where a Ctrl-C ends the block, say what is kept and how to go on.
+
+    Arguments:
+        say: Called after the Ctrl-C; "" if there is nothing to say.
+
+    Raises:
+        Interrupted: With that message.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if message := say():
+            raise Interrupted(message) from None
+        raise

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from betabloom.errors import BetabloomError, UsageError
+from betabloom.errors import STOPPED, BetabloomError, FileError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,27 +68,34 @@ def _address_space() -> int | None:
 
 
 def failure(error: BaseException, environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
-    """What to tell a person about an error, in a sentence, and the exit code: 2 for wrong use, 130 for Ctrl-C, else 1.
+    """What to tell a person about an error, in a sentence, and the exit code: 2 for wrong use, 130 if stopped, else 1.
 
     Arguments:
         error: Whatever reached the end of the program.
         environment: Where BETABLOOM_DEBUG is looked up: with it, an error that nobody foresaw is raised again.
     """
     if isinstance(error, BetabloomError):
-        return str(error), 2 if isinstance(error, UsageError) else 1
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped.", 130
+        return str(error), error.exit_code
+    if _follows_a_stop(error):
+        return "stopped.", STOPPED
     if _is_out_of_memory(error):
         return "this does not fit in memory. Ask for fewer or smaller pictures, or raise the limit (ulimit -v).", 1
     if isinstance(error, BrokenPipeError):
         return "", 1  # who read the output has read enough
     if isinstance(error, OSError):
-        reason = error.strerror or str(error)
-        return f"{reason}: {error.filename}" if error.filename else f"{reason}.", 1
+        return str(FileError.of(error)), 1
     if environment.get(DEBUG):
         raise error
     what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     return f"something unexpected went wrong ({what}). Please report it, with what is printed when {DEBUG}=1 is set.", 1
+
+
+def _follows_a_stop(error: BaseException) -> bool:
+    """Whether it is a Ctrl-C, or what came of one: an import that is cut short fails in ways of its own."""
+    seen: BaseException | None = error
+    while seen and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__ or seen.__context__
+    return seen is not None
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

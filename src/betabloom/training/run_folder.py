@@ -114,7 +114,7 @@ def why_stopped(out: Path, step: int, error: OSError) -> BetabloomError:
     saved = checkpoints_in(out / "checkpoints")
     intact = f" It is saved as it was at step {step_of(saved[0])}." if saved else ""
     return BetabloomError(
-        f"Training stopped at step {step}: {reason}.{intact} To go on after that: {resume_command(out)}"
+        f"Training stopped at step {step}: {reason}.{intact} When that is mended, type: {resume_command(out)}"
     )
 
 

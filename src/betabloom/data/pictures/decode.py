@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
 __all__ = [
+    "IN_ORDER",
     "MAX_PIXELS",
     "PAGED",
     "VERSION",
     "PictureFacts",
     "decode",
+    "decode_open",
     "extent",
     "pages_in",
     "peek",
@@ -47,6 +49,9 @@ MAX_PIXELS = 80_000_000
 
 PAGED = ("AVIF", "DCX", "FLI", "GIF", "PNG", "TIFF", "WEBP")
 """Formats whose pages or frames are pictures of their own (an MPO holds depth or gain maps, a PSD layers)."""
+
+IN_ORDER = ("FLI", "GIF", "PNG", "WEBP")
+"""Formats whose frames are made from those before, all of one size."""
 
 _MOST_PAGES = 100_000
 _SUBFILE, _REDUCED = 254, 1  # TIFF tag NewSubfileType, and its bit for a smaller copy of another page
@@ -115,11 +120,33 @@ def decode(
     refuse(file)
     with open_picture(file) as image:
         image.seek(_place(image, page))
-        _check_size(image, reading.min_size)
-        if at_least is not None:
-            _reduce(image, at_least)
-        with one_at_a_time if image.width * image.height > _LARGE else contextlib.nullcontext():
-            return upright(_loaded(image, file, reading), reading, alpha=alpha)
+        return decode_open(image, file, reading, at_least=at_least, alpha=alpha)
+
+
+def decode_open(
+    image: Image.Image,
+    file: Path | BinaryIO,
+    reading: Reading,
+    *,
+    at_least: tuple[int, int] | None = None,
+    alpha: bool = False,
+    whole: bool = True,
+) -> Image.Image:
+    """Decode the page or frame of an open picture that it stands at; see `decode`.
+
+    Arguments:
+        image: The picture, not yet decoded there.
+        file: What it was opened from.
+        reading: Background, smallest size and levels.
+        at_least: (height, width) that the caller will shrink it to.
+        alpha: Keep transparency.
+        whole: Whether to look for damage in the rest of the file too.
+    """
+    _check_size(image, reading.min_size)
+    if at_least is not None:
+        _reduce(image, at_least)
+    with one_at_a_time if image.width * image.height > _LARGE else contextlib.nullcontext():
+        return upright(_loaded(image, file, reading, whole), reading, alpha=alpha)
 
 
 def _quickly(file: Path | BinaryIO, reading: Reading, at_least: tuple[int, int] | None) -> Image.Image | None:
@@ -141,7 +168,7 @@ def peek(file: Path | BinaryIO, reading: Reading = DEFAULT, page: int = 0) -> Pi
     """
     with open_picture(file) as image:
         several = reading.pages == "first" and _has_pages(image) and (image.format != "TIFF" or len(_pages(image)) > 1)
-        image.seek(_place(image, page))
+        image.seek(0 if image.format in IN_ORDER else _place(image, page))  # their frames have one size
         _check_size(image, reading.min_size)
         turn = _orientation(image)
         width, height = image.size if turn < 5 else image.size[::-1]
@@ -153,6 +180,7 @@ def pages_in(file: Path | BinaryIO) -> tuple[int, list[int]]:
 
     Returns:
         How many there are, and where in the file the directory of each is, if it is a TIFF (see `tiff.from_page`).
+        What is not a TIFF is decoded in order by `frames.Frames`.
 
     Raises:
         PictureError: It is not a picture; the message is the reason.
@@ -225,7 +253,7 @@ def _on_depth(image: Image.Image, reading: Reading) -> str:
     return "with 32 bits per channel; black and white are guessed from each picture's values (`--levels` sets them)"
 
 
-def _loaded(image: Image.Image, file: Path | BinaryIO, reading: Reading) -> Image.Image:
+def _loaded(image: Image.Image, file: Path | BinaryIO, reading: Reading, whole: bool) -> Image.Image:
     """Decode the pixels, and where they are needed also the lower eight bits of 16 that Pillow leaves out."""
     packing, page = _packing(image), image.tell()
     try:
@@ -237,7 +265,7 @@ def _loaded(image: Image.Image, file: Path | BinaryIO, reading: Reading) -> Imag
         image = rest
         image.seek(page)
         image.load()
-    if image.format == "PNG":
+    if image.format == "PNG" and whole:
         with bytes_of(file) as opened:
             check_sums(opened)
     image.info[PACKING] = packing

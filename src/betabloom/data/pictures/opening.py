@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-__all__ = ["bytes_of", "open_leniently", "open_picture", "pixels_alone", "readable_formats", "readable_suffixes"]
+__all__ = [
+    "as_picture_error",
+    "bytes_of",
+    "open_leniently",
+    "open_picture",
+    "pixels_alone",
+    "readable_formats",
+    "readable_suffixes",
+]
 
 # Formats that run an outside program (Ghostscript) or that Pillow recognises without being able to decode.
 _NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -48,9 +56,15 @@ def readable_suffixes() -> frozenset[str]:
 @contextlib.contextmanager
 def open_picture(file: Path | BinaryIO) -> Iterator[Image.Image]:
     """Open a picture; whatever goes wrong, here or later, becomes a `PictureError`."""
+    with as_picture_error(file), open_leniently(file) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def as_picture_error(file: Path | BinaryIO) -> Iterator[None]:
+    """Whatever goes wrong in the block with the picture in this file becomes a `PictureError`."""
     try:
-        with open_leniently(file) as image:
-            yield image
+        yield
     except PictureError:
         raise
     except Exception as error:  # decoders of damaged files raise anything

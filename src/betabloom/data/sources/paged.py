@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from betabloom.data.pictures.decode import PAGED, decode, pages_in, peek
+from betabloom.data.pictures.decode import IN_ORDER, PAGED, PictureFacts, decode, pages_in, peek
+from betabloom.data.pictures.frames import Frames
 from betabloom.data.pictures.tiff import from_page
 from betabloom.data.sources.source import Source
 from betabloom.errors import PictureError
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from betabloom.data.pictures.decode import PictureFacts
     from betabloom.data.sources.encoded import Encoded
 
 __all__ = ["Paged"]
@@ -38,7 +39,8 @@ class Paged(Source):
     def __init__(self, source: Encoded) -> None:
         self._source, self.reading = source, source.reading
         found = [_pages(source, index) for index in range(len(source))]
-        counts = [count for count, _ in found]
+        self._counts = counts = [count for count, _ in found]
+        self._held, self._facts = threading.local(), dict[int, PictureFacts]()
         self._places = [(index, page) for index, count in enumerate(counts) for page in range(count)]
         self._directories = [directories for _, directories in found]
         self.name, self.left_alone, self.notes = source.name, source.left_alone, source.notes
@@ -51,23 +53,45 @@ class Paged(Source):
 
     def read(self, index: int) -> Image.Image:
         """Decode picture `index`; see `Source.read`."""
-        with self._opened(index) as (file, page):
-            return decode(file, self.reading, page=page)
+        return self._decoded(index)
 
     def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
         """Decode picture `index`; see `Source.read_reduced`."""
-        with self._opened(index) as (file, page):
-            return decode(file, self.reading, at_least=at_least, page=page)
+        return self._decoded(index, at_least)
 
     def read_transparent(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
         """Decode picture `index` with its transparency; see `Source.read_transparent`."""
-        with self._opened(index) as (file, page):
-            return decode(file, self.reading, at_least=at_least, alpha=True, page=page)
+        return self._decoded(index, at_least, alpha=True)
 
     def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
+        number, _ = self._places[index]
+        if number in self._facts:
+            return self._facts[number]
         with self._opened(index) as (file, page):
-            return peek(file, self.reading, page)
+            found = peek(file, self.reading, page)
+        if found.format in IN_ORDER and self._counts[number] > 1:
+            self._facts[number] = found
+        return found
+
+    def _decoded(self, index: int, at_least: tuple[int, int] | None = None, *, alpha: bool = False) -> Image.Image:
+        number, page = self._places[index]
+        if self._counts[number] > 1 and not self._directories[number]:
+            return self._frames(number, page).read(page, at_least, alpha=alpha)
+        with self._opened(index) as (file, page):
+            return decode(file, self.reading, at_least=at_least, alpha=alpha, page=page)
+
+    def _frames(self, number: int, page: int) -> Frames:
+        """The animation in file `number`, which stays open until this thread reads another one, or goes back in it."""
+        held: tuple[int, Frames] | None = getattr(self._held, "frames", None)
+        if held and held[0] == number and held[1].last <= page:
+            return held[1]
+        if held:
+            self._held.frames = None
+            held[1].close()
+        frames = Frames(self._source.open(number), self.reading)
+        self._held.frames = number, frames
+        return frames
 
     @contextlib.contextmanager
     def _opened(self, index: int) -> Iterator[tuple[Path | BinaryIO, int]]:
