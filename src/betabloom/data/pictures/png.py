@@ -71,7 +71,7 @@ def _plain_content(file: Path | BinaryIO) -> bytes | None:
         file.seek(0)
         start = file.read(len(_SIGNATURE))
         content = start + file.read(_PLAIN_BYTES) if start == _SIGNATURE else b""
-    except OSError:
+    except (OSError, ValueError):  # also a name that no file can have
         return None
     return content if len(_SIGNATURE) < len(content) <= _PLAIN_BYTES else None
 
