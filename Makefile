@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers
+# the tested versions, some of which are not made for Python 3.10: there, the newest that are
+CONSTRAINED := $(shell $(PYTHON) -c 'import sys; print("--constraint constraints.txt" * (sys.version_info >= (3, 11)))')
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
 DATA ?=
 MODEL ?= demo/run
@@ -18,7 +20,7 @@ setup: $(READY)  ## make the virtual environment with the tested versions
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet $(CONSTRAINED) --editable '.[dev]'
 	touch $@
 
 demo: $(READY)  ## train the default for two minutes (on DATA=folder, else on drawn flowers); pictures in demo/
@@ -36,7 +38,7 @@ docs-reference: $(READY)  ## write docs/cli.md and docs/settings.md from the cod
 DOCS := $(VENV)/.docs
 
 $(DOCS): $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	$(BIN)/pip install --quiet $(CONSTRAINED) --editable '.[dev,docs]'
 	touch $@
 
 figures: $(READY)  ## make the figures of the book anew (trains two small models at first)
@@ -82,14 +84,14 @@ test: $(READY) browser  ## the tests (minutes)
 	$(PYTEST) -n auto --dist loadfile -m "not slow"  # by files: what a module prepares is prepared once
 
 test-slow: $(READY) browser  ## the tests that take long, and those of the extras, which are large
-	$(BIN)/pip install --quiet --constraint constraints.txt \
-		--editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,ray,wandb]' pillow-heif webdataset schemathesis
+	$(BIN)/pip install --quiet $(CONSTRAINED) \
+		--editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,ray,wandb]' pillow-heif webdataset schemathesis uv
 	$(PYTEST) -m slow
 	$(PYTEST) -m "not slow" tests/data tests/metrics tests/test_trackers.py tests/test_eye.py \
 		tests/docs/test_training.py
 
 test-install: $(READY)  ## wheel and sdist in empty environments, with the newest and the lowest dependencies
-	$(BIN)/pip install --quiet --constraint constraints.txt uv
+	$(BIN)/pip install --quiet $(CONSTRAINED) uv
 	$(BIN)/python tools/install_check.py
 
 check: $(READY)  ## format, lint, types, spelling

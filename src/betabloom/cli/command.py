@@ -147,7 +147,7 @@ class Command:
     @cached_property
     def hints(self) -> dict[str, tuple[Any, Any]]:
         """How each parameter of the function is annotated, and its default. Not read for the list of all commands."""
-        hints = typing.get_type_hints(self.function, include_extras=True)
+        hints = inspect.get_annotations(self.function, eval_str=True)
         return {name: (hints[name], each.default) for name, each in inspect.signature(self.function).parameters.items()}
 
     @property
