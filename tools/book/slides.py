@@ -13,11 +13,12 @@ from chapters import BOOK, ROOT, spaced
 HEAD = """<style>
 body { margin: 0; max-width: none; padding: 0; font-family: system-ui, sans-serif; color: #1f2937; background: #fff; }
 section { display: none; height: 100vh; box-sizing: border-box; padding: 5vh 7vw; overflow: hidden; }
-section { font-size: min(3.2vh, 2.6vw); }
+section { font-size: min(4.2vh, 2.8vw); }
 section.now { display: flex; flex-direction: column; justify-content: center; gap: 1vh; }
 section h1 { font-size: 1.6em; color: #5b2a86; margin: 0 0 2vh; }
-section img { max-width: 100%; max-height: 48vh; display: block; margin: 0 auto; object-fit: contain; }
+section img { width: 100%; max-height: 52vh; display: block; margin: 0 auto; object-fit: contain; }
 section p { margin: 0.6vh 0; }
+math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; }
 #page { position: fixed; right: 2vw; bottom: 2vh; color: #6b7280; font-size: 14px; }
 @media print { section { display: flex; flex-direction: column; page-break-after: always; } #page { display: none; } }
 </style>"""
@@ -50,6 +51,7 @@ def slides() -> str:
     options = ["--standalone", "--mathml", "--section-divs", "--embed-resources", f"--resource-path={BOOK}"]
     options += [f"--include-in-header={head}", f"--include-after-body={after}", "--metadata=document-css:false"]
     made: str = pypandoc.convert_file(str(BOOK / "slides.txt"), "html5", "markdown-implicit_figures", options)
+    made = made.replace("<mtable>", '<mtable displaystyle="true">')
     return spaced(made).replace('<header id="title-block-header">', "<section>").replace("</header>", "</section>")
 
 
