@@ -379,6 +379,7 @@ def _prepare(config: Config) -> Store | Streamed:
     except FetchError as error:  # nothing was asked for but the default, and it is not to be had
         raise SourceError(str(error)) from error
     if sys.stderr:
-        print(data.inspect(source, (d.height, d.width), quick=True).text(), file=sys.stderr)  # noqa: T201
+        started = bool(config.train.init_from) or config.train.stages
+        print(data.inspect(source, (d.height, d.width), quick=True, started=started).text(), file=sys.stderr)  # noqa: T201
     with progress("preparing", "pictures") as report:
         return data.prepare(source, pipeline, progress=report)
