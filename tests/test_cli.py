@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom.imaging.png import read_png
+from betabloom.imaging.output import read_record
 from betabloom.model.model import load
 from betabloom.model.training_pictures import training_pictures
 
@@ -56,7 +56,7 @@ def test_same_seed_same_model_same_bytes(betabloom, place):
 
 def test_a_picture_can_be_made_again_from_what_is_written_in_it(betabloom, place):
     betabloom("generate", "run", "-n", 5, "--seed", 3, "--start", 4, "--temperature", 0.8, "-o", "each", cwd=place)
-    record = read_png(place / "each" / "000006.png")
+    record = read_record(place / "each" / "000006.png")
     again = [record["model_path"], "-n", record["n"], "--seed", record["seed"], "--start", record["start"]]
     again += ["--temperature", record["temperature"], "--sampler", record["sampler"]]
     betabloom("generate", *again, "-o", "again", cwd=place)
@@ -83,7 +83,7 @@ def test_codes_bring_the_same_pictures_back_whenever(betabloom, place):
 def test_vary_shows_the_original_first(betabloom, place):
     out, _ = betabloom("vary", "run", "photos/1.jpg", "-n", 7, "--seed", 0, "-o", "v.png", "--json", cwd=place)
     assert json.loads(out) == {"made": ["v.png"], "n": 7, "seed": 0}
-    assert read_png(place / "v.png")["pictures"] == ["photos/1.jpg"]
+    assert read_record(place / "v.png")["pictures"] == ["photos/1.jpg"]
 
 
 def test_json_is_the_same_as_data(betabloom, place):

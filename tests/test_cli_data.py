@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from betabloom.cli import main
-from betabloom.imaging.png import read_png
+from betabloom.imaging.output import read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_inspect_has_a_json_twin_and_a_contact_sheet(folder: Path, capsys: pytes
     facts = json.loads(out)
     assert (code, facts["usable"], facts["sheet"]) == (0, 12, "sheet.png")
     assert facts["unreadable"] == [{"name": "bad\n.jpg", "reason": "empty file (0 bytes)"}]
-    assert len(read_png("sheet.png")["pictures"]) == 12
+    assert len(read_record("sheet.png")["pictures"]) == 12
     code, _, err = run(capsys, "inspect", str(folder), "--sheet", "sheet.png")
     assert code == 2
     assert "--force" in err
@@ -70,7 +70,7 @@ def test_preview_shows_before_and_after(folder: Path, capsys: pytest.CaptureFixt
     code, out, _ = run(capsys, "preview", str(folder), "--pipeline", "enhance", "--size", "32x24", "-n", "5")
     assert code == 0
     assert out == "5 pictures before and after 'enhance': preview.png\n"
-    record = read_png("preview.png")
+    record = read_record("preview.png")
     assert record["pipeline"]["name"] == "enhance"
     with Image.open("preview.png") as sheet:
         assert sheet.size == (5 * 34 + 2, 2 * 26 + 2)
@@ -81,13 +81,13 @@ def test_preview_is_even_or_shuffled(folder: Path, capsys: pytest.CaptureFixture
     chosen = {}
     for name, words in {"even": (), "again": (), "one": ("--seed", "1"), "two": ("--shuffle", "--seed", "1")}.items():
         run(capsys, "preview", str(folder), *words, "-n", "5", "-o", f"{name}.png")
-        chosen[name] = read_png(f"{name}.png")["pictures"]
+        chosen[name] = read_record(f"{name}.png")["pictures"]
     assert chosen["even"] == chosen["again"]
     assert chosen["one"] == chosen["two"]
     assert chosen["one"] != chosen["even"]
     code, out, _ = run(capsys, "preview", str(folder), "--shuffle", "-n", "5", "--json")
     assert code == 0
-    assert read_png("preview.png")["shuffle"] == json.loads(out)["seed"]
+    assert read_record("preview.png")["shuffle"] == json.loads(out)["seed"]
 
 
 def test_preview_takes_steps_and_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +96,7 @@ def test_preview_takes_steps_and_files(folder: Path, capsys: pytest.CaptureFixtu
     for chain in ("crop:50%,blur:1", "soft.yaml"):
         code, out, _ = run(capsys, "preview", str(folder), "--pipeline", chain, "--size", "16", "--json", "--force")
         assert code == 0
-        names.append(read_png(json.loads(out)["made"])["pipeline"]["name"])
+        names.append(read_record(json.loads(out)["made"])["pipeline"]["name"])
     assert names == ["crop:8,blur:1,resize:16"] * 2
     code, _, err = run(capsys, "preview", str(folder), "--pipeline", "no-such", "--force")
     assert code == 2

@@ -14,7 +14,7 @@ from PIL import Image
 from betabloom.cli import main
 from betabloom.generate import colours
 from betabloom.imaging import colour, names
-from betabloom.imaging.png import read_png
+from betabloom.imaging.output import read_record
 
 
 @pytest.fixture
@@ -77,14 +77,14 @@ def test_hits_are_those_that_are_measured_in_the_files(run, tmp_path):
     hits = [name == wanted for name, wanted in zip(centres, ["red", "blue"] * 6, strict=True)]
     assert facts["satisfied"] == hits
     assert (facts["hits"], facts["hit_rate"], facts["wished"]) == (sum(hits), sum(hits) / 12, "red or blue")
-    assert [read_png(tmp_path / file)["satisfied"] for file in facts["made"]] == hits
+    assert [read_record(tmp_path / file)["satisfied"] for file in facts["made"]] == hits
     line = run("generate model -n 12 --seed 0 --palette red,blue -o grid.png")
     assert line == f"12 new pictures, {sum(hits)} of them red or blue (seed 0): grid.png\n"
 
 
 def test_like_takes_the_colours_of_centre_and_surroundings(run, tmp_path):
     run("generate model -n 2 --like a.png -o like.png")
-    assert read_png(tmp_path / "like.png")["like"] == "#963ca0,#963ca0"
+    assert read_record(tmp_path / "like.png")["like"] == "#963ca0,#963ca0"
     assert colours.like("#963ca0,#963ca0").satisfied(np.full((1, 8, 8, 3), (150, 60, 160), np.uint8)).all()
 
 
@@ -92,7 +92,7 @@ def test_names_are_of_the_colours(run, tmp_path):
     facts = json.loads(run("generate model -n 6 --named --json -o named"))
     assert facts["made"][0] == f"named/{facts['name'][0].replace(', ', '-').replace(' ', '-')}.png"
     for file, name in zip(facts["made"], facts["name"], strict=True):
-        assert names.picture_name(np.asarray(Image.open(tmp_path / file))) == read_png(file)["name"] == name
+        assert names.picture_name(np.asarray(Image.open(tmp_path / file))) == read_record(file)["name"] == name
 
 
 def test_large_pictures_have_the_size_that_was_asked_for(run, tmp_path):

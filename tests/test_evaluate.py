@@ -16,7 +16,7 @@ from betabloom import metrics
 from betabloom.cli import main
 from betabloom.data.sources.drawn import draw, sample_factors
 from betabloom.errors import UsageError
-from betabloom.imaging.png import read_png
+from betabloom.imaging.output import read_record
 from betabloom.library import fit
 from betabloom.model.model import Model
 from betabloom.reports.evaluate import densities, evaluate
@@ -234,7 +234,7 @@ def test_the_command_writes_a_page_data_and_a_sheet(place, run):
     assert out.endswith(": r.md, near.png\n")
     assert out.count("\n") == 1
     assert (place / "r.md").read_text(encoding="utf-8").startswith("# Evaluation of run\n")
-    record = read_png(place / "near.png")
+    record = read_record(place / "near.png")
     assert len(record["nearest"]) == 12
     with Image.open(place / "near.png") as image:
         assert image.size == (8 * 18 + 2, 4 * 18 + 2)
@@ -279,7 +279,7 @@ def test_numbers_name_pictures(place, run):
     assert (place / "twice.png").read_bytes() == (place / "some.png").read_bytes()
     run("generate", "run", "--seed", 3, "--numbers", "1,4-5", "-o", "alone")
     assert sorted(file.name for file in (place / "alone").iterdir()) == ["000001.png", "000004.png", "000005.png"]
-    assert read_png(place / "alone" / "000004.png")["start"] == 4
+    assert read_record(place / "alone" / "000004.png")["start"] == 4
     assert "--numbers names the pictures to draw" in run("generate", "run", "--numbers", "1", "--novel", code=2)[1]
 
 
@@ -289,7 +289,7 @@ def test_novel_leaves_copies_out_and_can_be_made_again(place, run, monkeypatch):
     monkeypatch.setattr(novel.Novelty, "copies", lambda self, pictures: np.arange(len(pictures)) % 3 == 1)
     _, err = run("generate", "run", "-n", 5, "--seed", 4, "--novel", "-o", "novel.png")
     assert "2 near copies of training pictures left out" in err
-    record = read_png(place / "novel.png")
+    record = read_record(place / "novel.png")
     assert (record["numbers"], record["n"]) == ("0,2-3,5-6", 5)
     run("generate", "run", "--seed", 4, "--numbers", record["numbers"], "-o", "again.png")
     assert (place / "again.png").read_bytes() == (place / "novel.png").read_bytes()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from betabloom.generate import drawing
 from betabloom.imaging.files import write_each
-from betabloom.imaging.png import read_png
+from betabloom.imaging.output import read_record
 from betabloom.model.without_torch import open_without_torch
 from betabloom.seeds import pieces_of
 
@@ -45,7 +45,7 @@ def test_files_of_many_are_the_pictures_that_are_in_memory(tmp_path):
     files = sorted((tmp_path / "each").iterdir())
     assert [file.name for file in files] == [f"{i:06}.png" for i in range(n)]
     assert np.array_equal(np.stack([np.asarray(Image.open(file)) for file in files]), pictures)
-    assert [read_png(file)["start"] for file in files[::97]] == list(range(0, n, 97))
+    assert [read_record(file)["start"] for file in files[::97]] == list(range(0, n, 97))
 
 
 def test_memory_does_not_grow_with_their_number(tmp_path):

@@ -8,7 +8,8 @@ from PIL import Image
 
 from betabloom.errors import FormatError, UsageError
 from betabloom.imaging.curves import curves
-from betabloom.imaging.png import read_png, save_png
+from betabloom.imaging.output import read_record
+from betabloom.imaging.png import save_png
 from betabloom.imaging.sheets import grid, pairs
 
 
@@ -50,7 +51,7 @@ def test_records_come_back_and_the_bytes_depend_on_nothing_else(tmp_path):
     record = {"seed": 7, "name": "größe β", "n": 64}
     for name in ("a.png", "b.png"):
         save_png(Image.new("RGB", (5, 5), "red"), tmp_path / name, record)
-    assert read_png(tmp_path / "a.png") == record
+    assert read_record(tmp_path / "a.png") == record
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -68,7 +69,7 @@ def test_foreign_pictures_have_no_record(tmp_path):
     (tmp_path / "b.png").write_text("hello")
     for name in ("a.png", "b.png", "c.png"):
         with pytest.raises(FormatError, match="not a picture made by betabloom"):
-            read_png(tmp_path / name)
+            read_record(tmp_path / name)
 
 
 def test_curves_draw_both_splits():

@@ -18,7 +18,7 @@ from betabloom import data
 from betabloom.config import Config
 from betabloom.data import Store
 from betabloom.errors import BetabloomError, UsageError
-from betabloom.imaging.png import read_png
+from betabloom.imaging.output import read_record
 from betabloom.networks.spec import FAMILIES
 from betabloom.training import checkpoints, loop, setup
 from betabloom.training import step as one_step
@@ -110,7 +110,7 @@ def test_what_a_run_leaves(small_store, tiny_config, tmp_path):
     assert any(name.startswith("samples/step-") for name in left)
     assert not [name for name in left if "part" in name]
     assert Config.from_dict(yaml.safe_load((tmp_path / "config.yaml").read_text())) == model.config
-    record = read_png(tmp_path / "model" / "samples.png")
+    record = read_record(tmp_path / "model" / "samples.png")
     assert (record["verb"], record["model"], record["n"]) == ("generate", model.fingerprint, 64)
     assert "no code" not in (tmp_path / "log.txt").read_text()
     assert (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,8 @@ def tried(package: Path, resolution: str, torch: str, place: Path) -> None:
     uv("venv", environment)
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
     words = ["pip", "install", "--python", python, "--resolution", resolution, package, *direct()]
+    for each in direct():  # the lowest version that has a wheel for this Python; others would have to be compiled
+        words += ["--only-binary", re.split(r"[^\w.-]", each)[0]]
     if torch:
         (place / "torch.txt").write_text(torch + "\n", encoding="utf-8")
         words += ["--override", place / "torch.txt"]

@@ -8,7 +8,6 @@ in `config.yaml`.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import numbers
 import os
@@ -101,7 +100,7 @@ class ModelConfig:
 class ObjectiveConfig:
     """What is minimised: distortion + β · rate, or a variant of it."""
 
-    beta: float = _setting(1.0, "β, the weight of the rate; 1 is the VAE", between=(0, 1e9))
+    beta: float = _setting(1.0, "weight β of the rate; 1 is the VAE", between=(0, 1e9))
     beta_schedule: str = _setting("linear", "how β rises: constant, linear, cosine or cyclical")
     beta_warmup: float = _setting(0.1, "part of the training during which β rises", between=(0, 1))
     regulariser: str = _setting(
@@ -163,8 +162,8 @@ class TrainConfig:
     seed: int = _setting(
         42, "seed of everything random: the same seed and settings give the same model", between=(0, 2**63 - 1)
     )
-    device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps …")
-    precision: str = _setting("auto", "auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
+    device: str = _setting("auto", "where to train: auto, cpu, cuda, cuda:1, mps …")
+    precision: str = _setting("auto", "what training computes in: auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
     flow: int = _setting(
         0,
         "steps to fit a rectified flow to the codes after training, as one more sampler; 0 for none",
@@ -322,6 +321,8 @@ def _check(setting: dataclasses.Field[Any], value: Any) -> None:
 
 def guess(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: " Did you mean 'beta'?", or nothing if none is like it."""
+    import difflib  # here, since most words are known
+
     near = difflib.get_close_matches(word, list(known), 1, 0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 

@@ -138,6 +138,9 @@ def test_hundreds_of_pictures_are_few_and_it_is_said_how_to_start(
     assert start in sentence
     assert "300 pictures are few" in sentence
     assert "Expect" in sentence
+    (sentence,) = (each for each in inspect(folder_of(300), size, quick=True, started=True).advice if "are few" in each)
+    assert "--from" not in sentence  # who has typed it need not be told
+    assert "300 pictures are few: expect" in sentence
 
 
 def test_thousands_of_pictures_are_not_few(folder_of: Callable[[int], Folder]) -> None:

@@ -13,8 +13,7 @@ from PIL import Image
 
 from betabloom import data
 from betabloom.cli import main
-from betabloom.imaging.animation import read_animation
-from betabloom.imaging.png import read_png
+from betabloom.imaging.output import read_record
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "explore.md").read_text(encoding="utf-8")
@@ -50,7 +49,7 @@ def test_every_command_runs_and_records_how(place, monkeypatch, capsys, words):
     path = Path(words[words.index("-o") + 1])
     assert made in (str(path), [str(path)])
     if path.suffix in (".png", ".webp", ".gif"):
-        record = read_png(path) if path.suffix == ".png" else read_animation(path)
+        record = read_record(path)
         assert record["verb"] == words[0]
         main.run(["info", str(path), "--json"])
         assert json.loads(capsys.readouterr().out)["verb"] == words[0]

@@ -13,7 +13,7 @@ import pytest
 
 from betabloom.cli.main import command as command_named
 from betabloom.generate.writing import command_to_repeat
-from betabloom.imaging.png import read_png
+from betabloom.imaging.output import read_record
 
 if TYPE_CHECKING:
     import subprocess
@@ -40,7 +40,7 @@ def check(folder: Path) -> None:
     for name, command in zip(shown, commands, strict=True):
         model = shlex.split(command)[2]
         assert command == gallery.command(Path(name).stem, model)
-        one, other = parsed(command), parsed(command_to_repeat(read_png(folder / name)))
+        one, other = parsed(command), parsed(command_to_repeat(read_record(folder / name)))
         assert {**one, "out": None} == {**other, "out": None}
 
 

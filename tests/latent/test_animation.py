@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from betabloom.errors import FormatError, UsageError
-from betabloom.imaging.animation import read_animation, save_animation
+from betabloom.imaging.animation import save_animation
+from betabloom.imaging.output import read_record
 
 FRAMES = np.zeros((5, 16, 12, 3), np.uint8) + np.array([0, 60, 120, 180, 240], np.uint8)[:, None, None, None]
 RECORD = {"verb": "morph", "points": ["a<b>&c", "seed:7"], "n": 5}
@@ -25,7 +26,7 @@ def test_frames_pace_and_record_survive(tmp_path, name):
             image.seek(i)
             assert abs(int(np.asarray(image.convert("RGB")).mean()) - int(FRAMES[i].mean())) < 6
         assert image.info["duration"] == 40
-    assert read_animation(tmp_path / name) == RECORD
+    assert read_record(tmp_path / name) == RECORD
     first = (tmp_path / name).read_bytes()
     save_animation(FRAMES, tmp_path / name, RECORD, fps=25)
     assert (tmp_path / name).read_bytes() == first
@@ -58,7 +59,7 @@ def test_impossible_animations_are_refused(tmp_path, frames, name, fps, said):
 def test_other_files_carry_no_record(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.gif")
     with pytest.raises(FormatError, match="has no record"):
-        read_animation(tmp_path / "plain.gif")
+        read_record(tmp_path / "plain.gif")
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp"])

@@ -14,7 +14,7 @@ __all__ = ["clear", "list_"]
 
 
 def list_(as_json: Json = False) -> None:
-    """Show which prepared pictures are kept, and what they take."""
+    """Show which prepared pictures are kept, and how much space they take."""
     from betabloom.data.store.cache import cache_folder, entries
 
     found = entries()

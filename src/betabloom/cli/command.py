@@ -18,6 +18,7 @@ import textwrap
 import types
 import typing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,16 +143,25 @@ class Command:
 
     def __init__(self, name: str, function: Callable[..., None]) -> None:
         self.name, self.function = name, function
-        self.parameters: list[Parameter] = []
-        self.bundles: dict[str, type] = {}  # the parameters that stand for several options
-        hints = inspect.get_annotations(function, eval_str=True)
-        for each in inspect.signature(function).parameters.values():
-            hint = hints[each.name]
-            if dataclasses.is_dataclass(hint):
-                self.bundles[each.name] = typing.cast("type", hint)
-                self.parameters += _fields(self.bundles[each.name], each.default)
-            else:
-                self.parameters.append(_parameter(each.name, hint, each.default))
+
+    @cached_property
+    def hints(self) -> dict[str, tuple[Any, Any]]:
+        """How each parameter of the function is annotated, and its default. Not read for the list of all commands."""
+        hints = inspect.get_annotations(self.function, eval_str=True)
+        return {name: (hints[name], each.default) for name, each in inspect.signature(self.function).parameters.items()}
+
+    @property
+    def bundles(self) -> dict[str, Any]:
+        """The parameters that stand for several options."""
+        return {name: hint for name, (hint, _) in self.hints.items() if dataclasses.is_dataclass(hint)}
+
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """The arguments and options, in the order of the function's parameters."""
+        found: list[Parameter] = []
+        for name, (hint, default) in self.hints.items():
+            found += _fields(hint, default) if name in self.bundles else [_parameter(name, hint, default)]
+        return found
 
     @property
     def options(self) -> set[str]:
@@ -206,15 +216,16 @@ class Command:
 
     def _check_options(self, words: Sequence[str]) -> None:
         """Refuse an option that does not exist, with a guess which one is meant."""
-        from betabloom.config import guess
-
+        options = self.options
         for word in words:
             option = word.split("=", 1)[0]
             if word == "--":
                 return
-            if re.fullmatch(r"--?[A-Za-z].*", option) and option not in self.options and word[:2] not in self.options:
+            if re.fullmatch(r"--?[A-Za-z].*", option) and option not in options and word[:2] not in options:
+                from betabloom.config import guess
+
                 where = f"Type: betabloom {self.name} --help"
-                raise UsageError(f"There is no option {option}.{guess(option, self.options)} {where}")
+                raise UsageError(f"There is no option {option}.{guess(option, options)} {where}")
 
     @property
     def summary(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +59,8 @@ def _written(model: Model, path: Path, to: str, sampler: str, int8: bool) -> dic
 
 
 def _space(model: Model, path: Path) -> dict[str, Any]:
+    import tempfile
+
     from betabloom import export as exporting
     from betabloom.reports.share import share
     from betabloom.system.console import progress

@@ -81,7 +81,7 @@ class Colours:
 
 @dataclass(frozen=True)
 class TrainingPictures:
-    """What the pictures of the training have to do with it."""
+    """What the training pictures are used for."""
 
     label: Annotated[
         str | None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +18,12 @@ __all__ = ["pull", "push"]
 
 def push(
     model: ModelArgument,
-    repository: Annotated[str, Argument("Where to: user/model. It is made if it is not there.", "REPOSITORY")],
+    repository: Annotated[str, Argument("user/model; created if it does not exist.", "REPOSITORY")],
     licence: Annotated[str, Option(help="Of the model, as the Hub calls it: apache-2.0, cc-by-4.0 …")] = "",
     report: Annotated[Path | None, Option(metavar="JSON", help="What evaluate -o report.json wrote.")] = None,
     onnx: Annotated[bool, Option(help="Put ONNX files beside it.")] = False,
     share: Annotated[bool, Option(help="Put a page beside it that draws in the browser.")] = False,
-    private: Annotated[bool, Option(help="If it is made, only you see it.")] = False,
+    private: Annotated[bool, Option(help="If the repository is new, make it private.")] = False,
     force: Annotated[bool, Option(help="Also write into a repository that has other files; they stay.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -33,6 +32,8 @@ def push(
     Examples:
         betabloom push runs/mine you/flowers --licence cc-by-4.0 --onnx --share
     """
+    import tempfile
+
     from betabloom.export.hub import push as put
     from betabloom.model.hub import split_name
     from betabloom.model.model import load

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
 from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import Json, aligned, print_lines
-from betabloom.errors import FormatError, UsageError
+from betabloom.errors import UsageError
 
 __all__ = ["info"]
 
@@ -101,10 +100,6 @@ def _written(value: Any) -> str:
 
 def _record(path: Path) -> dict[str, Any]:
     """How a picture or an animation was made."""
-    from betabloom.imaging.animation import read_animation
     from betabloom.imaging.output import read_record
 
-    if path.suffix.lower() in (".gif", ".webp"):
-        with contextlib.suppress(FormatError):
-            return read_animation(path)
     return read_record(path)

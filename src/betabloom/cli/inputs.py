@@ -37,7 +37,7 @@ NewSeed = Annotated[
     int | None, Option("--seed", minimum=0, help="Same seed, same result; without it a new one each time.")
 ]
 Fps = Annotated[float, Option(help="Frames in a second of an animation.")]
-Scale = Annotated[int, Option(minimum=1, maximum=16, help="Enlarges the frames of an animation.")]
+Scale = Annotated[int, Option(minimum=1, maximum=16, help="Factor by which the frames of an animation are enlarged.")]
 
 
 def split_model(words: Sequence[str] | None) -> tuple[Path | None, list[str]]:

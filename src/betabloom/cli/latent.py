@@ -158,7 +158,8 @@ def mix(
 def more_like(
     points: Points = None,
     bad: Annotated[
-        list[str] | None, Option("--not", metavar="POINT", help="A picture to be unlike; can be repeated.")
+        list[str] | None,
+        Option("--not", metavar="POINT", help="A picture that the new ones should not resemble; can be repeated."),
     ] = None,
     n: Annotated[int, Option("-n", minimum=1, help="How many pictures.")] = 16,
     amount: Annotated[

@@ -137,12 +137,12 @@ def command(name: str) -> Command:
 
 def _split(words: Sequence[str]) -> tuple[str, list[str]]:
     """The name of the command and what follows it."""
-    from betabloom.config import guess
-
     for length in (1, 2):
         name = " ".join(words[:length])
         if name in COMMANDS:
             return name, list(words[length:])
+    from betabloom.config import guess
+
     of_group = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
     if of_group:
         raise UsageError(f"Type one of: {', '.join(f'betabloom {name}' for name in of_group)}")

@@ -99,19 +99,19 @@ class ReadingOptions:
 
 @dataclass(frozen=True)
 class SpreadOptions:
-    """Who does the work, of which there may be much; the result does not depend on it."""
+    """How much of the work is done side by side, and where; the result does not depend on it."""
 
     processes: Annotated[
-        int, Option(minimum=1, group="Many pictures", help="Processes that work side by side on this machine.")
+        int, Option(minimum=1, group="Many pictures", help="How many processes share the work on this machine.")
     ] = 1
     ray: Annotated[
         str | None,
-        Option(metavar="ADDRESS", group="Many pictures", help="A Ray cluster that works: auto, its address, or local."),
+        Option(metavar="ADDRESS", group="Many pictures", help="Let a Ray cluster work: auto, its address, or local."),
     ] = None
 
     @property
     def asked(self) -> bool:
-        """Whether others than this process are to work."""
+        """Whether other processes are to share the work."""
         return self.processes > 1 or self.ray is not None
 
 
@@ -119,7 +119,9 @@ class SpreadOptions:
 class ShuffleOptions:
     """Which pictures of many are shown."""
 
-    shuffle: Annotated[bool, Option("--shuffle", help="Pictures chosen at random, not evenly spread.")] = False
+    shuffle: Annotated[bool, Option("--shuffle", help="Choose pictures at random instead of evenly spread ones.")] = (
+        False
+    )
     seed: Annotated[
         int | None,
         Option(minimum=0, default="a new one, which is printed", help="Seed of --shuffle, which it implies."),

@@ -147,7 +147,7 @@ def refit(
     seed: Seed = 0,
     common: CommonOptions = AUTO,
 ) -> None:
-    """Draw like other pictures: fit the sampler to their codes, and train nothing. -o is a new model directory."""
+    """Draw like other pictures: fit the sampler to their codes, without training. -o is a new model directory."""
     from betabloom import metrics
     from betabloom.data import resolved
     from betabloom.refine.refit import refit as fitted_to

@@ -217,7 +217,7 @@ def compress(
     *,
     common: CommonOptions,
 ) -> None:
-    """Write pictures as a few bytes each, which the same model draws again."""
+    """Write pictures as a few bytes each, from which the same model can draw them again."""
     from betabloom.latent import compression
     from betabloom.model.prepared import load_pictures
     from betabloom.system.atomic import replacing_file

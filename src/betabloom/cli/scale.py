@@ -67,7 +67,7 @@ def shard(
     per_shard: Annotated[int, Option(minimum=1, help="Pictures in a shard, at most.")] = 1024,
     form: Annotated[str, Option("--format", help="tar (WebDataset) or parquet (Hugging Face).")] = "tar",
     size: Annotated[
-        str | None, Option(help="Prepare the pictures in this size, in place of copying their files.")
+        str | None, Option(help="Prepare the pictures at this size instead of copying their files.")
     ] = None,
     pipeline: Annotated[str, Option(help="With --size: what prepares them.")] = "square",
     channels: Channels = None,

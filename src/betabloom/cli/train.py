@@ -49,16 +49,22 @@ class RunOptions:
     ] = None
     budget: Annotated[
         str | None,
-        Option(metavar="TIME", help="Time for everything, such as 90s, 20m or 1h30m; with --steps, a limit."),
+        Option(
+            metavar="TIME",
+            help="Time for the whole training, such as 90s, 20m or 1h30m; with --steps, whichever ends first.",
+        ),
     ] = None
     pure: Annotated[bool, Option("--pure", help="The plain β-VAE alone: no critic and no other stage.")] = False
-    log: Annotated[str | None, Option(help="Log also to tensorboard, mlflow, wandb or csv.")] = None
+    log: Annotated[str | None, Option(help="Also log to tensorboard, mlflow, wandb or csv.")] = None
     settings: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; docs/settings.md lists them.")
     ] = None
     resume: Annotated[
         Path | None,
-        Option(metavar="RUN", help="Continue a run; with --steps, --epochs or --budget, train it for so long in all."),
+        Option(
+            metavar="RUN",
+            help="Continue a run; with --steps, --epochs or --budget, until it has had that much training in all.",
+        ),
     ] = None
     moved: Annotated[
         str | None, Option("--source", metavar="SOURCE", help="With --resume: where its pictures are now.")
@@ -77,7 +83,7 @@ class TrainingOptions:
     """How it learns; the names are those of the settings."""
 
     epochs: Annotated[float | None, _of("epochs")] = None
-    steps: Annotated[int | None, Option(help="Training steps, in place of epochs.", group="Training")] = None
+    steps: Annotated[int | None, Option(help="Training steps, instead of epochs.", group="Training")] = None
     beta: Annotated[float | None, _of("beta")] = None
     latents: Annotated[int | None, _of("latents")] = None
     seed: Annotated[int | None, _of("seed")] = None
@@ -378,6 +384,7 @@ def _prepare(config: Config) -> Store | Streamed:
     except FetchError as error:  # nothing was asked for but the default, and it is not to be had
         raise SourceError(str(error)) from error
     if sys.stderr:
-        print(data.inspect(source, (d.height, d.width), quick=True).text(), file=sys.stderr)  # noqa: T201
+        started = bool(config.train.init_from) or config.train.stages
+        print(data.inspect(source, (d.height, d.width), quick=True, started=started).text(), file=sys.stderr)  # noqa: T201
     with progress("preparing", "pictures") as report:
         return data.prepare(source, pipeline, progress=report)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from betabloom.data.sources.folder import Folder
     from betabloom.data.sources.given import Files
     from betabloom.data.sources.huggingface import HuggingFace, HuggingFaceStream
-    from betabloom.data.sources.images import Images
     from betabloom.data.sources.locate import is_stream, open_pictures, open_source, open_stream, resolved
     from betabloom.data.sources.shards import Shards
     from betabloom.data.sources.source import Source, Stream
@@ -40,7 +39,6 @@ __all__ = [
     "Head",
     "HuggingFace",
     "HuggingFaceStream",
-    "Images",
     "Pipeline",
     "Reading",
     "ReadingOptions",
@@ -69,7 +67,6 @@ __all__ = [
 _HOMES = {
     "Archive": "sources.archive",
     "Arrays": "sources.arrays",
-    "Images": "sources.images",
     "Drawn": "sources.drawn",
     "Files": "sources.given",
     "Flowers102": "sources.flowers102",

@@ -110,18 +110,17 @@ def _beside(files: Collection[str]) -> str:
     return "\n".join(["## Beside the model", "", *found]) if found else ""
 
 
-def write_space(model: Model, folder: Path, page: Path, name: str = "") -> dict[str, Any]:
+def write_space(model: Model, folder: Path, page: Path) -> dict[str, Any]:
     """Fill a folder that can be pushed as a static Space: README.md and the page.
 
     Arguments:
         model: A trained model.
         folder: An existing folder.
         page: A shared page of the model.
-        name: The title; what the model learned from if empty.
     """
     import yaml
 
-    title = name or f"betabloom: {model.training.get('source', 'pictures')}"
+    title = f"betabloom: {model.training.get('source', 'pictures')}"
     facts = {"title": title[:80], "emoji": "🌼", "colorFrom": "yellow", "colorTo": "pink", "sdk": "static"}
     text = "Pictures that do not exist, drawn in your browser by a small β-VAE. Nothing is sent anywhere."
     head = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)

@@ -87,14 +87,13 @@ def to_mlflow(model: Model, path: str | os.PathLike[str]) -> dict[str, Any]:
     return _written(model, path, "mlflow", lambda part: write_mlflow(model, part))
 
 
-def to_space(model: Model, path: str | os.PathLike[str], page: Path, name: str = "") -> dict[str, Any]:
+def to_space(model: Model, path: str | os.PathLike[str], page: Path) -> dict[str, Any]:
     """Write a folder that is a static Space of the Hugging Face Hub: the model as a page that draws in the browser.
 
     Arguments:
         model: A trained model.
         path: The folder; an earlier export there is replaced.
         page: What `betabloom.reports.share.share` wrote of it.
-        name: The title of the Space.
 
     Returns:
         The record that is in the folder: what it was made of, and the SHA-256 of each file.
@@ -104,7 +103,7 @@ def to_space(model: Model, path: str | os.PathLike[str], page: Path, name: str =
     """
     from betabloom.export.card import write_space
 
-    return _written(model, path, "space", lambda part: write_space(model, part, page, name))
+    return _written(model, path, "space", lambda part: write_space(model, part, page))
 
 
 def _written(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from betabloom.errors import FormatError, UsageError
+from betabloom.errors import UsageError
 from betabloom.imaging.alpha import over, straight
 from betabloom.system.atomic import replacing_file
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-__all__ = ["ANIMATIONS", "read_animation", "save_animation"]
+__all__ = ["ANIMATIONS", "save_animation"]
 
 ANIMATIONS = (".gif", ".webp", ".mp4")
 CLEAR = 255  # the colour of a GIF that is transparent
@@ -105,24 +105,3 @@ def _mp4(frames: np.ndarray, part: Path, text: str, fps: float) -> None:
     for frame in over(frames):
         writer.send(np.ascontiguousarray(frame[:height, :width]))
     writer.close()
-
-
-def read_animation(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read back the record of a GIF or WebP that `save_animation` wrote.
-
-    Raises:
-        FormatError: It is not such a file.
-    """
-    try:
-        with Image.open(path) as image:
-            comment = image.info.get("comment") or b""
-            xmp = image.info.get("xmp") or b""
-        text = comment.decode() or html.unescape(xmp.decode().split("<betabloom>")[1].split("</betabloom>")[0])
-        record = json.loads(text)
-    except (OSError, SyntaxError, ValueError, IndexError, RecursionError, Image.DecompressionBombError) as error:
-        raise FormatError(
-            f"{path} is not an animation made by betabloom: it has no record of how it was made."
-        ) from error
-    if not isinstance(record, dict):
-        raise FormatError(f"The record in {path} is damaged.")
-    return record

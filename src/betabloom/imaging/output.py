@@ -1,7 +1,8 @@
-"""Pictures as PNG, JPEG or WebP files that carry the record of how they were made."""
+"""Pictures as PNG, JPEG or WebP files that carry the record of how they were made; reading it back."""
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ DESCRIPTION = 0x010E  # the EXIF tag ImageDescription
 MOST = 60_000  # bytes of EXIF: what does not fit into a segment of a JPEG is left out
 LONGEST = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # pixels of a side
 QUALITY = {".jpg": 95, ".jpeg": 95, ".webp": 92}
-DAMAGED = (OSError, SyntaxError, ValueError, KeyError, RecursionError, Image.DecompressionBombError)
+DAMAGED = (OSError, SyntaxError, ValueError, KeyError, TypeError, RecursionError, Image.DecompressionBombError)
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
@@ -74,18 +75,28 @@ def _short(record: Mapping[str, Any]) -> str:
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read back the record of a picture that `save_image` wrote.
+    """Read back the record of a picture that `save_image` wrote, or of a GIF or WebP that `save_animation` wrote.
 
     Raises:
         FormatError: It is not such a picture.
     """
     try:
         with Image.open(path) as image:
-            image.load()
-            text = getattr(image, "text", {})
-            record = json.loads(text[RECORD]) if RECORD in text else json.loads(image.getexif()[DESCRIPTION])[RECORD]
+            record = _found(image)
     except DAMAGED as error:
         raise FormatError(f"{path} is not a picture made by betabloom: it has no record of how it was made.") from error
     if not isinstance(record, dict):
         raise FormatError(f"The record in {path} is damaged.")
     return record
+
+
+def _found(image: Image.Image) -> Any:
+    """The record, wherever files of this format have it."""
+    if image.format == "GIF":
+        return json.loads(image.info["comment"])
+    _, mark, text = image.info.get("xmp", b"").partition(b"<betabloom>")
+    if mark:
+        return json.loads(html.unescape(text.partition(b"</betabloom>")[0].decode()))
+    image.load()
+    texts = getattr(image, "text", {})
+    return json.loads(texts[RECORD]) if RECORD in texts else json.loads(image.getexif()[DESCRIPTION])[RECORD]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, PngImagePlugin
 
-from betabloom.errors import FormatError
 from betabloom.system.atomic import replacing_file
 from betabloom.system.ownership import RECORD
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["plain_png", "read_png", "save_png"]
+__all__ = ["plain_png", "save_png"]
 
 KINDS = {1: 0, 2: 4, 3: 2, 4: 6}  # what a PNG calls pixels of so many channels
 
@@ -49,21 +48,3 @@ def plain_png(picture: np.ndarray) -> bytes:
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def read_png(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read back the record of a picture that `save_png` wrote.
-
-    Raises:
-        FormatError: It is not such a picture.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            text = getattr(image, "text", {})
-        record = json.loads(text[RECORD])
-    except (OSError, SyntaxError, ValueError, KeyError, RecursionError, Image.DecompressionBombError) as error:
-        raise FormatError(f"{path} is not a picture made by betabloom: it has no record of how it was made.") from error
-    if not isinstance(record, dict):
-        raise FormatError(f"The record in {path} is damaged.")
-    return record

@@ -19,10 +19,10 @@ PROPERTIES = (
 SIDE = 32  # pixels that a picture is looked at with: finer detail has no part in these but in `detail`
 
 
-def oklab_pictures(pictures: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """Oklab colours of pictures, uint8 (N, H, W, C), halved by means until no side is above `side`: (N, h, w, 3)."""
+def oklab_pictures(pictures: np.ndarray) -> np.ndarray:
+    """Oklab colours of pictures, uint8 (N, H, W, C), halved by means until no side is above `SIDE`: (N, h, w, 3)."""
     x = colour.floats(pictures)
-    while max(x.shape[1:3]) > side and not (x.shape[1] % 2 or x.shape[2] % 2):
+    while max(x.shape[1:3]) > SIDE and not (x.shape[1] % 2 or x.shape[2] % 2):
         x = x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, 3).mean((2, 4))
     return colour.oklab(x)
 

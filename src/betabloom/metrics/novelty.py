@@ -94,10 +94,10 @@ def near_copies(found: Nearest, limits: Limits) -> Measure:
     return of_share("near_copies", limits.is_near_copy(found), few)
 
 
-def pixel_rows(pictures: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """Grey levels 0 … 255 at `side` × `side` pixels, float32 (N, side · side · C), of uint8 pictures (N, H, W, C)."""
+def pixel_rows(pictures: np.ndarray) -> np.ndarray:
+    """Grey levels 0 … 255 at `SIDE` × `SIDE` pixels, float32 (N, SIDE · SIDE · C), of uint8 pictures (N, H, W, C)."""
     parts = [
-        shrink(np.asarray(pictures[first : first + BLOCK]).astype(np.float32), side)
+        shrink(np.asarray(pictures[first : first + BLOCK]).astype(np.float32), SIDE)
         for first in range(0, len(pictures), BLOCK)
     ]
     return np.concatenate(parts).reshape(len(pictures), -1)

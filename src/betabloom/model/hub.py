@@ -8,7 +8,6 @@ tokens; betabloom neither reads, prints nor stores them.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +72,8 @@ def is_hub_name(text: str) -> bool:
 
 
 def _is_installed() -> bool:
+    import importlib.util
+
     return importlib.util.find_spec("huggingface_hub") is not None
 
 

@@ -56,7 +56,7 @@ class NumpyModel:
         encoder: Pictures, float32 (n, H, W, C) in [0, 1] → mean and log-variance of their codes, each (n, l), and more
             where the posterior has more.
         network: Codes (n, l) → pictures, uint8 (n, H, W, C); best with few at a time.
-        first_layer: Weights of the decoder's first layer, (F, l).
+        first_layer: Weights of the decoder's first layer, (F, l), of 16 or 32 bits.
     """
 
     config: Config
@@ -169,7 +169,7 @@ def open_without_torch(path: str | os.PathLike[str] | None = None) -> NumpyModel
         {"prior": prior.draw(of_prior), **{name: _load_sampler(name, about) for name in about.samplers}},
         decoder(network.decoder_layers(), weights, finish),
         encoder(network.encoder_layers(heads), len(heads), weights, len(m.enlargers)),
-        np.asarray(weights[f"{network.decoder_layers()[0][0]}.weight"], np.float32),
+        weights[f"{network.decoder_layers()[0][0]}.weight"],
     )
 
 

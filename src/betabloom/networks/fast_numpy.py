@@ -6,6 +6,7 @@ float32.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import TYPE_CHECKING
 
@@ -63,12 +64,16 @@ def encoder(
     Arguments:
         layers: From `Network.encoder_layers`, known here; the heads are the last.
         heads: How many of them.
-        weights: Arrays by name, of 16 or 32 bits; put in form once, here.
+        weights: Arrays by name, of 16 or 32 bits; put in form with the first pictures, since most programs only draw.
         halvings: How often pictures are halved first, by means of 2×2 pixels.
     """
-    body, last = _ops(layers[:-heads], weights), _ops(layers[-heads:], weights)
+
+    @functools.cache
+    def ops() -> tuple[Sequence[Op], Sequence[Op]]:
+        return _ops(layers[:-heads], weights), _ops(layers[-heads:], weights)
 
     def encode(x: Array) -> list[Array]:
+        body, last = ops()
         for _ in range(halvings):
             count, height, width, channels = x.shape
             x = x.reshape(count, height // 2, 2, width // 2, 2, channels).mean((2, 4))

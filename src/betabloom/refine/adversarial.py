@@ -178,7 +178,7 @@ class AdversarialTrainer:
         return adam_memory("adam", self.optimiser) | adam_memory("critic_adam", self.critic.optimiser.adam)
 
     def numbers(self) -> dict[str, Any]:
-        """All that is no tensor, as JSON has it."""
+        """All that is not a tensor, as values for JSON."""
         return {
             "taken": self.taken,
             "seconds": self.seconds,

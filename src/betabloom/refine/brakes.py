@@ -89,7 +89,7 @@ class Brakes:
         return {f"best.{name}": value for name, value in weights.items()}
 
     def numbers(self) -> dict[str, Any]:
-        """All that is no tensor, as JSON has it."""
+        """All that is not a tensor, as values for JSON."""
         counts = {"kept": self.kept, "looked": self.looked, "rising": self.rising}
         return {**counts, "best": self.best.numbers(), "first": self.first.numbers()}
 

@@ -22,6 +22,7 @@ __all__ = ["GaussianMixture", "fit_aggregate", "fit_mixture"]
 
 COMPONENTS = (1, 2, 4, 8, 16)
 ITERATIONS = 20
+KMEANS_STEPS = 8  # before the first of them
 TOLERANCE = 0.01  # nats per code, below which more iterations are not worth their time
 TINY = 1e-4  # keeps empty components and constant dimensions from dividing by zero
 
@@ -122,11 +123,11 @@ def _factor(covariance: Tensor) -> Tensor:
     return torch.diag(covariance.diagonal().nan_to_num(TINY).clamp_min(TINY).sqrt()) if failed else factor
 
 
-def _first_assignment(z: Tensor, components: int, seed: int, iterations: int = 8) -> Tensor:
+def _first_assignment(z: Tensor, components: int, seed: int) -> Tensor:
     """Nearest of k-means centres, shape (N,)."""
     generator = torch.Generator().manual_seed(seed)
     centres = z[torch.randperm(len(z), generator=generator)[:components]]
-    for _ in range(iterations):
+    for _ in range(KMEANS_STEPS):
         nearest = torch.cdist(z, centres).argmin(1)
         sums = torch.zeros_like(centres).index_add_(0, nearest, z)
         sizes = torch.bincount(nearest, minlength=len(centres)).clamp_min(1)

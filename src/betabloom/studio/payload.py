@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from betabloom.errors import FormatError
-from betabloom.imaging.animation import read_animation, save_animation
-from betabloom.imaging.png import plain_png, read_png, save_png
+from betabloom.imaging.animation import save_animation
+from betabloom.imaging.output import read_record
+from betabloom.imaging.png import plain_png, save_png
 from betabloom.studio.guard import Refused
 
 if TYPE_CHECKING:
@@ -63,9 +64,7 @@ def record_in(content: bytes) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "picture"
         file.write_bytes(content)
-        for read in (read_png, read_animation):
-            try:
-                return read(file)
-            except FormatError:
-                continue
-    raise Refused(422, "This is not a picture that betabloom made.")
+        try:
+            return read_record(file)
+        except FormatError as error:
+            raise Refused(422, "This is not a picture that betabloom made.") from error

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -163,6 +162,8 @@ def _is_terminal() -> bool:
 
 def _cell() -> Callable[[int, int, str], None]:
     """A bar in the output of a notebook's cell, drawn by the browser; needs nothing but IPython."""
+    from html import escape
+
     from IPython.display import HTML, display
 
     handles: list[Any] = []

@@ -104,7 +104,7 @@ def record_in(file: Path | BinaryIO) -> str:
     The file is not decoded: this costs one look at the disk, of a WebP with metadata two.
     """
     try:
-        with file.open("rb") if isinstance(file, os.PathLike) else contextlib.nullcontext(file) as opened:
+        with file.open("rb", buffering=0) if isinstance(file, os.PathLike) else contextlib.nullcontext(file) as opened:
             opened.seek(0)
             head = opened.read(_HEAD)
             if head.startswith(b"\x89PNG"):

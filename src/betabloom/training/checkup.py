@@ -1,4 +1,4 @@
-"""The doctor's rounds: facts about a run are gathered, advice is logged once per illness and kept in advice.json."""
+"""The doctor at work: it gathers facts about a run, logs advice once per problem, and keeps it in advice.json."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def checkup(run: Run) -> list[Advice]:
 
 
 def facts_of(run: Run) -> RunFacts:
-    """What the doctor needs to know about a run besides its records."""
+    """What the doctor has to know about a run besides its records."""
     settings = {name: value for section in run.task.config.to_dict().values() for name, value in section.items()}
     settings["widths"] = settings["widths"] or list(FAMILIES[settings["family"]].widths)
     parameters = count_parameters(run.state.vae)

@@ -37,7 +37,7 @@ WARM_UP = 3  # steps before one is recorded: kernels are chosen in them, and wha
 
 
 class GraphedStep:
-    """What takes the steps of a run on a GPU.
+    """Takes the steps of a run on a GPU.
 
     Arguments:
         run: The run.

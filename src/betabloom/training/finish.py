@@ -91,7 +91,7 @@ def interim_model(run: Run, codes: Tensor) -> Model:
 
 
 def unfinished_model(run: Run) -> Model:
-    """The averaged weights as a model without samplers: what all processes but the first have in the end."""
+    """The averaged weights as a model without samplers, which all processes except the first end with."""
     vae = run.state.averaged.requires_grad_(False).eval()
     return Model(vae, run.task.config, run.task.store.pipeline, _facts(run), {}, "prior")
 

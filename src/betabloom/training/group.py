@@ -63,7 +63,7 @@ class Group:
         return device
 
     def decide(self, work: Callable[[], Any]) -> Any:
-        """What `work` returns in process 0, as JSON has it; the others wait for it."""
+        """What `work` returns in process 0 (as for JSON); the other processes wait for it."""
         text = json.dumps(work()).encode() if self.rank == 0 else b""
         size = torch.tensor([len(text)])
         self._broadcast(size)
@@ -72,7 +72,7 @@ class Group:
         return json.loads(data.numpy().tobytes())
 
     def collect(self, value: Any) -> list[Any]:
-        """What every process has, as JSON has it, in their order; all of them get it."""
+        """The values of every process (as for JSON), in the order of the processes; all of them get the list."""
         text = json.dumps(value).encode()
         sizes = self.summed([float(len(text)) if i == self.rank else 0.0 for i in range(self.world)])
         place, whole = int(sum(sizes[: self.rank])), torch.zeros(int(sum(sizes)), dtype=torch.uint8)
@@ -99,7 +99,7 @@ class Group:
         return whole.to(tensor.device)
 
     def add_up(self, tensor: Tensor) -> None:
-        """Put the sum over all processes in the place of a tensor."""
+        """Replace a tensor with its sum over all processes."""
         carried = self._carried(tensor)
         with _lost():
             dist.all_reduce(carried)
@@ -107,7 +107,7 @@ class Group:
             tensor.copy_(carried)
 
     def share(self, tensor: Tensor) -> None:
-        """Put what process 0 has in the place of a tensor."""
+        """Replace a tensor with that of process 0."""
         dense = self._carried(tensor.detach().clone(memory_format=torch.contiguous_format))
         with _lost():
             dist.broadcast(dense, 0)
@@ -132,7 +132,7 @@ def present_group() -> Group | None:
 
 @contextlib.contextmanager
 def joined(rank: Rank | None, device: str = "auto") -> Iterator[Group | None]:
-    """Be one of the processes of a training while the block runs; yields None where there is but one.
+    """Join the processes of a training while the block runs; yields None if there is only one.
 
     Arguments:
         rank: Who this is; see `betabloom.system.ranks`.

@@ -14,7 +14,7 @@ SMALLER = 1 / 3  # factor for every time that the loss was not a finite number
 
 
 def scheduled(settings: TrainConfig, t: float, step: int, rollbacks: int = 0) -> float:
-    """Linear warm-up, then constant, then half a cosine to 0; a third of it for every rollback.
+    """Linear warm-up, then constant, then half a cosine to 0; a third of that after every rollback.
 
     Arguments:
         settings: `learning_rate`, `warmup_steps` and `decay_from` of the training.

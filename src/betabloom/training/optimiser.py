@@ -124,7 +124,7 @@ class Muon(torch.optim.Optimizer):
         return bool(self.large)
 
     def clip(self, weights: Iterable[nn.Parameter], longest: float) -> Tensor:
-        """Shorten the gradient if it is longer than allowed.
+        """Scale the gradient down if its norm is larger than allowed.
 
         Arguments:
             weights: All that learn.
@@ -153,7 +153,7 @@ class Muon(torch.optim.Optimizer):
             layer.factors = []
 
     def let_go(self) -> None:
-        """Forget everything: nothing more is going to be learned, and the layers are as any others again."""
+        """Forget everything, since nothing more will be learned; layers become ordinary ones again."""
         self.zero_grad()
         self.state.clear()
         for layer in self.large:

@@ -1,4 +1,4 @@
-"""When the loss is not a finite number: leave the step out, go back, take smaller steps, and give up in the end.
+"""When the loss is not a finite number: skip the step, go back, take smaller steps, and finally give up.
 
 What the run goes back to is the running average of its weights: it is finite, it lags behind by some steps, and every
 checkpoint has it, so that a run that is resumed goes back to exactly what the uninterrupted one goes back to. Without

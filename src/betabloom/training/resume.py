@@ -1,4 +1,4 @@
-"""A run on the disk: saved so that a resumed run is the uninterrupted one, and taken up again, for more steps too."""
+"""A run on disk: saved so that a resumed run equals an uninterrupted one, and resumed, also for more steps."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def changed_config(out: Path, changes: Mapping[str, Any]) -> Config:
 
 
 def save(run: Run) -> None:
-    """Write a checkpoint: all that a resumed run needs to be the uninterrupted one; of a group, all have to call it."""
+    """Write a checkpoint, from which a resumed run equals an uninterrupted one; all processes of a group call this."""
     task, state = run.task, run.state
     tensors = state.weights()
     tensors |= {f"optimiser.{name}": value for name, value in moments(state.optimiser).items()}
@@ -78,7 +78,7 @@ def _shared(run: Run) -> dict[str, Any]:
 
 
 def restore(run: Run) -> None:
-    """Take up the newest intact checkpoint.
+    """Continue from the newest intact checkpoint.
 
     Raises:
         UsageError: There is no run, or the checkpoint belongs to other pictures or settings.

@@ -37,7 +37,7 @@ _LOCK = ".lock"
 
 
 def is_free(out: Path) -> bool:
-    """Whether a new run may be put there: nothing is, or only what a run left that was killed as it began."""
+    """Whether a new run may be put there: it is empty, or has only what a run left that was killed as it began."""
     return not out.exists() or (out.is_dir() and all(p.name == _LOCK or is_leftover(p) for p in out.iterdir()))
 
 
@@ -98,7 +98,7 @@ class _PlainYaml(yaml.SafeLoader):
 
 
 def why_stopped(out: Path, step: int, error: OSError) -> BetabloomError:
-    """The sentence for a run that cannot write its folder any more."""
+    """The error for a run that can no longer write to its folder."""
     reasons = {
         errno.ENOSPC: f"the disk of {out} is full",
         errno.EDQUOT: f"no more may be written to {out} (quota)",
@@ -129,7 +129,7 @@ def rewind_metrics(path: Path, count: int) -> list[dict[str, Any]]:
 
 
 def read_records(out: Path) -> list[dict[str, Any]]:
-    """Read the lines of a run's metrics.jsonl, but those that are damaged."""
+    """Read the lines of a run's metrics.jsonl, except damaged ones."""
     path = out / "metrics.jsonl"
     return _records(path.read_text(encoding="utf-8", errors="replace").splitlines()) if path.is_file() else []
 

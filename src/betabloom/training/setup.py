@@ -162,7 +162,7 @@ def _feed(task: Task) -> StreamBatches | LanedBatches | None:
 
 
 def usual_batch(device: torch.device, processes: int = 1) -> int:
-    """Pictures in a step where nobody says how many: as many for each process."""
+    """Pictures in a step if the settings do not say: so many for each process."""
     usual = BATCH_ON_GPU if device.type == "cuda" else BATCH
     return -(-usual // processes) * processes
 

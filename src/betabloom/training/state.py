@@ -172,7 +172,7 @@ class State:
         return weights | {"sums": self.sums.values}
 
     def numbers(self) -> dict[str, Any]:
-        """All that is no tensor, as JSON has it."""
+        """All that is not a tensor, as values for JSON."""
         return {
             **{name: getattr(self, name) for name in NUMBERS},
             "plan": vars(self.plan),
@@ -280,7 +280,7 @@ def record(run: Run, split: str, values: dict[str, Any]) -> None:
 
 
 def summary(run: Run) -> str:
-    """How the run does, in a few words."""
+    """How the run is doing, in a few words."""
     v, latents = run.state.validated, run.state.vae.latents
     if not v:
         return f"β {run.task.objective.beta(run.state.plan.t):.3g}"

@@ -23,8 +23,8 @@ means over pixels or latents would change β with the size of pictures and codes
 prior, is at most 2 and has no unit: its β is a number of nats per image, some hundreds or thousands.
 
 β > 1 is a looser bound on the likelihood, β < 1 is none. A number β means nothing without the size of the pictures and
-codes: the normalised β_norm = β · l / N (l latents, N pixels × channels; Higgins et al. 2017, section 4.2) is reported
-with it. With a point posterior R = 0 and L = D is the loss of a plain auto-encoder.
+codes: the normalised β_norm = β · l / N (l latents, N pixels × channels; Higgins et al. 2017, section 4.2, figure 6) is
+reported with it. With a point posterior R = 0 and L = D is the loss of a plain auto-encoder.
 """
 
 from __future__ import annotations

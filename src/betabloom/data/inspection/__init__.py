@@ -1,1 +1,1 @@
-"""What can be said of a source before anything is trained on it."""
+"""What can be said about a source before anything is trained on it."""

@@ -23,32 +23,35 @@ _RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
 
-def advice_on(report: Report, sides: np.ndarray, size: tuple[int, int]) -> list[str]:
+def advice_on(report: Report, sides: np.ndarray, size: tuple[int, int], started: bool = False) -> list[str]:
     """Return sentences, the most important first.
 
     Arguments:
         report: What was found.
         sides: (width, height) of the usable pictures, int64, shape (N, 2).
         size: (height, width) of the pictures to train on.
+        started: Whether the training starts from a model, or finds out whether that is better.
     """
     if not len(sides) and report.unreadable:
         return ["None of these pictures can be used; see the reasons above."]
     sentences = [*_on_levels(report), *_on_sizes(sides, size), *_on_copies(report)]
     if len(sides):
-        sentences.append(_on_few(report.total, size) if report.total < FEW else _on_many(report.total))
+        sentences.append(_on_few(report.total, size, started) if report.total < FEW else _on_many(report.total))
     return [*sentences, *_on_files(report)]
 
 
-def _on_few(total: int, size: tuple[int, int]) -> str:
+def _on_few(total: int, size: tuple[int, int], started: bool) -> str:
+    expect = "xpect their colours and rough shapes; fine detail takes thousands of pictures."
+    few = f"{'A single picture is' if total == 1 else f'{total:,} pictures are'} few"
+    if started:
+        return f"{few}: e{expect}"
     height, width = size
     times = height // _KNOWN
     fits = height == width == _KNOWN * times and times & (times - 1) == 0
     start = "--from flowers64" if fits else f"--from flowers64 --size {_KNOWN}"
     return (
-        f"{'A single picture is' if total == 1 else f'{total:,} pictures are'} few: a model trained on so few alone "
-        f"draws blurred pictures or memorises them. For "
-        f"photos, start from a model: `{start} --budget 20m`. Expect their colours and rough shapes; "
-        f"fine detail takes thousands of pictures."
+        f"{few}: a model trained on so few alone draws blurred pictures or memorises them. For "
+        f"photos, start from a model: `{start} --budget 20m`. E{expect}"
     )
 
 

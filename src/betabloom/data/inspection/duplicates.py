@@ -1,4 +1,4 @@
-"""Pictures that are copies of each other, exactly or nearly, found among very many in bounded memory.
+"""Pictures that are exact or near copies of each other, found among very many in bounded memory.
 
 Every picture is summed up by 64 bits and 48 bytes: a *difference hash* (whether each of 8 × 8 places is darker than the
 place to its right; N. Krawetz, "Kind of like that", 2013) and its colours on a 4 × 4 grid. Two pictures are near copies

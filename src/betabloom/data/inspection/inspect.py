@@ -54,6 +54,7 @@ def inspect(
     size: int | tuple[int, int] = 64,
     *,
     quick: bool = False,
+    started: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -64,6 +65,7 @@ def inspect(
         size: Side, or (height, width), of the pictures to train on: the advice depends on it.
         quick: Read only headers, and of at most 4,000 pictures, evenly spread, which takes half a second. Otherwise
             every picture is decoded, which finds damage inside, and compared with all others.
+        started: The training starts from a model, so that the advice need not say it.
         workers: Threads; as many as there are processors, at most 8, if left out.
         progress: Called as progress(done, total, text), in pictures.
 
@@ -88,7 +90,8 @@ def inspect(
     if quick and len(source) > _QUICK:
         indices = [number * len(source) // _QUICK for number in range(_QUICK)]
     findings = list(_findings(source, indices, quick, workers, progress))
-    return _report(source, indices, findings, (height, width), quick)
+    report, sides = _report(source, indices, findings, quick)
+    return dataclasses.replace(report, advice=advice_on(report, sides, (height, width), started))
 
 
 def summary_of(store: Store, source: Source) -> str:
@@ -138,9 +141,7 @@ def _examine(source: Source, index: int) -> _Finding:
         return _Finding(reason=str(error))
 
 
-def _report(
-    source: Source, indices: Sequence[int], findings: list[_Finding], size: tuple[int, int], quick: bool
-) -> Report:
+def _report(source: Source, indices: Sequence[int], findings: list[_Finding], quick: bool) -> tuple[Report, np.ndarray]:
     names = source.names
     formats: collections.Counter[str] = collections.Counter()
     remarks: dict[str, list[str]] = {}
@@ -171,7 +172,7 @@ def _report(
         notes=list(source.notes),
         levels=_levels(source, indices, findings),
     )
-    return dataclasses.replace(report, advice=advice_on(report, sides, size))
+    return report, sides
 
 
 def _levels(source: Source, indices: Sequence[int], findings: list[_Finding]) -> tuple[int, int] | None:

@@ -23,7 +23,7 @@ from betabloom.data.pictures.tiff import first_directory
 from betabloom.errors import PictureError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any, BinaryIO
 
@@ -96,6 +96,7 @@ def decode(
     at_least: tuple[int, int] | None = None,
     alpha: bool = False,
     page: int = 0,
+    refuse: Callable[[Path | BinaryIO], None] = lambda file: None,
 ) -> Image.Image:
     """Decode a picture of a file.
 
@@ -106,6 +107,7 @@ def decode(
             1/8 scale, never below this size; `extent` tells its exact size at that scale.
         alpha: Keep transparency: a picture that has it has mode RGBa.
         page: Which of the pages or frames of the file, counted from 0; see `pages_in`.
+        refuse: Raises a `PictureError` for a file that is not wanted because of its metadata; plain files have none.
 
     Returns:
         The picture, upright, in mode RGB, L or, with `alpha`, RGBa (red, green and blue multiplied by alpha).
@@ -115,6 +117,7 @@ def decode(
     """
     if (quickly := None if reading.levels or page else _quickly(file, reading, at_least)) is not None:
         return quickly
+    refuse(file)
     with open_picture(file) as image:
         image.seek(_place(image, page))
         return decode_open(image, file, reading, at_least=at_least, alpha=alpha)

@@ -72,7 +72,7 @@ def as_picture_error(file: Path | BinaryIO) -> Iterator[None]:
 
 
 def open_leniently(file: Path | BinaryIO) -> Image.Image:
-    """Open a picture; a PNG that Pillow refuses for what is beside its pixels, without that."""
+    """Open a picture; of a PNG that Pillow refuses because of what is beside its pixels, open the pixels alone."""
     try:
         return Image.open(file, formats=readable_formats())
     except Exception:  # decoders of damaged files raise anything

@@ -116,7 +116,7 @@ class Pipeline:
         """Make a pipeline from what `to_dict` returned or a person wrote.
 
         Raises:
-            UsageError: Something in it cannot be; the message names the key.
+            UsageError: Something in it is not valid; the message names the key.
         """
         unknown = set(data) - {"name", "steps"}
         if unknown:
@@ -169,7 +169,7 @@ class Pipeline:
 
     @property
     def is_crisp(self) -> bool:
-        """Whether its pictures are pixel art: each pixel is one of the picture's, and no mean of several."""
+        """Whether its pictures are pixel art: each pixel is one of the original's, not a mean of several."""
         resizes = [step for step in self.steps if step["op"] == "resize"]
         return bool(resizes) and resizes[-1]["filter"] == "nearest"
 

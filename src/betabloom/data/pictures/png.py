@@ -71,7 +71,7 @@ def _plain_content(file: Path | BinaryIO) -> bytes | None:
         file.seek(0)
         start = file.read(len(_SIGNATURE))
         content = start + file.read(_PLAIN_BYTES) if start == _SIGNATURE else b""
-    except OSError:
+    except (OSError, ValueError):  # also a name that no file can have
         return None
     return content if len(_SIGNATURE) < len(content) <= _PLAIN_BYTES else None
 
@@ -122,7 +122,7 @@ def only_pixels(file: BinaryIO) -> io.BytesIO | None:
 
 
 def profile_in(file: BinaryIO) -> bytes | None:
-    """Return the ICC profile of a PNG, unpacked, if it is sound and of a bearable size."""
+    """Return the ICC profile of a PNG, unpacked, if it is intact and not too large."""
     for kind, size, start in _chunks(file):
         if kind != b"iCCP":
             continue

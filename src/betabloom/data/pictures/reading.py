@@ -1,4 +1,4 @@
-"""What a person can decide about how pictures are read: the same settings for training and for everything after it."""
+"""What people can choose about how pictures are read: the same settings for training and for everything after it."""
 
 from __future__ import annotations
 

@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from betabloom.data.pictures.reading import DEFAULT
-from betabloom.data.sources.beside import METADATA, SHEET, ignored_as
+from betabloom.data.sources.beside import METADATA, ignored_as, refuse_sheet
 from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.data.sources.labels import labels_of
 from betabloom.data.sources.tar import MAX_BYTES, link_target, open_tar
 from betabloom.errors import PictureError, SourceError
-from betabloom.system.ownership import is_sheet, record_in
 from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
@@ -112,8 +111,7 @@ class Archive(Encoded):
     def open(self, index: int) -> BinaryIO:
         """Return the unpacked bytes of picture `index`."""
         file = io.BytesIO(self._read(self._members[self.names[index]], MAX_BYTES))
-        if is_sheet(record_in(file)):
-            raise PictureError(SHEET)
+        refuse_sheet(file)
         file.seek(0)
         return file
 

@@ -36,7 +36,7 @@ _LABELS = ("labels", "label", "y", "targets")
 
 
 class Arrays(Source):
-    """Pictures that lie in one array.
+    """Pictures in one array.
 
     Arguments:
         array: A NumPy array or torch tensor of shape (N, H, W, C), (N, C, H, W) or (N, H, W) with 1, 3 or 4 channels

@@ -1,17 +1,20 @@
-"""What lies beside pictures and is none: hidden files, folders that systems keep, and what a person leaves out."""
+"""What lies beside pictures and is not one: hidden files, folders that systems keep, and what a person leaves out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from betabloom.data.pictures.opening import readable_suffixes
+from betabloom.errors import PictureError
+from betabloom.system.ownership import is_sheet, record_in
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
     from betabloom.data.pictures.reading import Reading
 
-__all__ = ["METADATA", "SHEET", "ignored_as"]
-
-SHEET = "a sheet of pictures or an animation that betabloom made"
+__all__ = ["METADATA", "ignored_as", "refuse_sheet"]
 
 METADATA = ("metadata.jsonl", "metadata.csv", "dataset.json")
 """Files that give labels to the pictures beside them."""
@@ -24,6 +27,16 @@ _SYSTEM = frozenset(
         "temporary items",
     }
 )  # fmt: skip
+
+
+def refuse_sheet(file: Path | BinaryIO) -> None:
+    """Refuse a picture that betabloom made of several.
+
+    Raises:
+        PictureError: It is one.
+    """
+    if is_sheet(record_in(file)):
+        raise PictureError("a sheet of pictures or an animation that betabloom made")
 
 
 def ignored_as(name: str, reading: Reading) -> str:

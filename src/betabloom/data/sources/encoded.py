@@ -14,6 +14,7 @@ import numpy as np
 from betabloom.data.pictures.decode import VERSION, decode, peek
 from betabloom.data.pictures.jpeg import scales
 from betabloom.data.pictures.reading import Reading
+from betabloom.data.sources.beside import refuse_sheet
 from betabloom.data.sources.source import Source
 from betabloom.errors import PictureError
 
@@ -44,6 +45,9 @@ class Encoded(Source):
         UsageError: An option has no such value.
     """
 
+    takes_sheets = True
+    """Whether a picture that betabloom made of several is read like any other."""
+
     def __init__(self, **options: Unpack[ReadingOptions]) -> None:
         self.reading = Reading(**options)
 
@@ -61,15 +65,21 @@ class Encoded(Source):
 
     def read(self, index: int) -> Image.Image:
         """Decode picture `index`; see `Source.read`."""
-        return decode(self.open(index), self.reading)
+        return self._decoded(index)
 
     def read_reduced(self, index: int, at_least: tuple[int, int]) -> Image.Image:
         """Decode picture `index`, a JPEG at reduced scale where that suffices; see `Source.read_reduced`."""
-        return decode(self.open(index), self.reading, at_least=at_least)
+        return self._decoded(index, at_least)
 
     def read_transparent(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
         """Decode picture `index` with its transparency; see `Source.read_transparent`."""
-        return decode(self.open(index), self.reading, at_least=at_least, alpha=True)
+        return self._decoded(index, at_least, alpha=True)
+
+    def _decoded(self, index: int, at_least: tuple[int, int] | None = None, alpha: bool = False) -> Image.Image:
+        """Decode picture `index`; whether it is a sheet is asked only where a file has metadata that could say so."""
+        if self.takes_sheets:
+            return decode(self.open(index), self.reading, at_least=at_least, alpha=alpha)
+        return decode(self.place(index), self.reading, at_least=at_least, alpha=alpha, refuse=refuse_sheet)
 
     def facts(self, index: int) -> PictureFacts:
         """Read the header of picture `index`; see `Source.facts`."""
@@ -88,7 +98,7 @@ class Encoded(Source):
         digest = hashlib.sha256()
         for place in range(min(_SAMPLES, len(self))):
             with contextlib.suppress(OSError, ValueError, PictureError):
-                file = self.open(place * len(self) // min(_SAMPLES, len(self)))
+                file = self.place(place * len(self) // min(_SAMPLES, len(self)))
                 with file.open("rb") if isinstance(file, Path) else file as opened:
                     digest.update(opened.read(_SAMPLE))
             digest.update(b"\0")

@@ -6,11 +6,11 @@ import collections
 import os
 from typing import TYPE_CHECKING
 
-from betabloom.data.sources.beside import METADATA, SHEET, ignored_as
+from betabloom.data.sources.beside import METADATA, ignored_as, refuse_sheet
 from betabloom.data.sources.encoded import Encoded, natural, stamp_of
 from betabloom.data.sources.labels import labels_of
-from betabloom.errors import PictureError, SourceError
-from betabloom.system.ownership import is_result, is_sheet, record_in
+from betabloom.errors import SourceError
+from betabloom.system.ownership import is_result
 from betabloom.system.paths import local_path
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Folder(Encoded):
         UsageError: An option has no such value.
     """
 
+    takes_sheets = False
+
     def __init__(self, path: str | os.PathLike[str], **options: Unpack[ReadingOptions]) -> None:
         super().__init__(**options)
         self.path = local_path(path)
@@ -64,10 +66,9 @@ class Folder(Encoded):
         return self.path / self.names[index]
 
     def open(self, index: int) -> Path:
-        """Return the path of picture `index`; a sheet that betabloom made is none."""
+        """Return the path of picture `index`; a sheet that betabloom made is refused."""
         path = self.place(index)
-        if is_sheet(record_in(path)):
-            raise PictureError(SHEET)
+        refuse_sheet(path)
         return path
 
     def fingerprint(self) -> str:

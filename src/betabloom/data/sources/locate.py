@@ -35,7 +35,7 @@ _OTHER_ARCHIVES = (".7z", ".rar", ".gz", ".zst")
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a source beside where it is.
+    """What is asked of a source, besides where it is.
 
     Attributes:
         options: How pictures are read.

@@ -1,4 +1,4 @@
-"""Files of several pages or frames as as many pictures: stacks of a microscope, scans, animations."""
+"""Files with several pages or frames, each of which is a picture: microscope stacks, scans, animations."""
 
 from __future__ import annotations
 

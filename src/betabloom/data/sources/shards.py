@@ -98,7 +98,7 @@ class Shards(Stream):
         return ((name, file, label) for _, name, file, label in self._all())
 
     def numbered(self, first: int = 0, wanted: Collection[int] = ()) -> Iterator[tuple[int, str, BinaryIO]]:
-        """As of every stream; shards whose number of pictures is known (`counts`) are not opened to be passed by."""
+        """As for every stream; shards whose number of pictures is known (`counts`) are skipped without being opened."""
         for number, name, file, _ in self._all(first, wanted):
             if number >= first or number in wanted:
                 yield number, name, file

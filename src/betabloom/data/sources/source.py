@@ -1,4 +1,4 @@
-"""What every source of pictures looks like.
+"""What all sources of pictures have in common.
 
 A *source* knows how many pictures there are and what they are called, and decodes one when asked. It holds no
 pixels. Sources are read from several threads at once, so `read` keeps no state.

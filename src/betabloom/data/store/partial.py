@@ -35,7 +35,7 @@ _SYNC_EVERY = 1.0  # seconds; what a power cut may cost
 
 @dataclass(frozen=True)
 class Skip:
-    """A picture that could not be prepared; `refused` if not it, but access to it was the trouble."""
+    """A picture that could not be prepared; `refused` if the file could not be opened, whatever is in it."""
 
     index: int
     reason: str

@@ -1,4 +1,4 @@
-"""One pass over a stream after the other, shuffled in a bounded buffer, and how to go on in the middle of one."""
+"""Passes over a stream, shuffled in a bounded buffer, each of which can be resumed in the middle."""
 
 from __future__ import annotations
 

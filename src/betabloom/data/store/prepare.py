@@ -1,4 +1,4 @@
-"""Source + pipeline → store: in parallel, in bounded memory, once, and all or nothing.
+"""Source + pipeline → store: in parallel, in bounded memory, only once, and either whole or not at all.
 
 Pictures are appended in the order of the source, in small pieces that are prepared ahead (see `pieces`, `processes`).
 They go to a folder of a fixed name beside the final one (see `partial`), which is renamed in the end, so that what

@@ -95,7 +95,7 @@ def _as_files(source: Source) -> Encoded | None:
 
 def _paths(source: Encoded, indices: range) -> list[str] | None:
     with contextlib.suppress(Exception):  # whatever it is, reading in this process reports it
-        files = [source.open(index) for index in indices]
+        files = [source.place(index) for index in indices]
         if all(isinstance(file, Path) for file in files):
             return [str(file) for file in files]
     return None
@@ -107,7 +107,8 @@ class _Process:
     def __init__(self, source: Encoded, pipeline: Pipeline, lock: Path) -> None:
         self._source, self._shape = source, (pipeline.height, pipeline.width, pipeline.channels)
         self._process: subprocess.Popen[bytes] | None = None
-        plan = {"pipeline": pipeline.to_dict(), "reading": source.reading.options(), "lock": str(lock)}
+        plan: dict[str, Any] = {"pipeline": pipeline.to_dict(), "reading": source.reading.options(), "lock": str(lock)}
+        plan["sheets"] = source.takes_sheets
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-c", _START, *sys.path],
@@ -157,9 +158,9 @@ class _Process:
 class _Files(Encoded):
     """Files of which the first has the index `start`."""
 
-    def __init__(self, start: int, paths: list[str], **options: Unpack[ReadingOptions]) -> None:
+    def __init__(self, start: int, paths: list[str], takes_sheets: bool, **options: Unpack[ReadingOptions]) -> None:
         super().__init__(**options)
-        self._start, self.names = start, paths
+        self._start, self.names, self.takes_sheets = start, paths, takes_sheets
 
     def open(self, index: int) -> Path:
         return Path(self.names[index - self._start])
@@ -193,7 +194,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         request = json.loads(line)
         start, paths = request["start"], request["paths"]
-        files = _Files(start, paths, **plan["reading"])
+        files = _Files(start, paths, plan["sheets"], **plan["reading"])
         piece, pictures = prepare_piece(files, pipeline, range(start, start + len(paths)))
         answers.write(piece.to_line())
         answers.write(np.ascontiguousarray(pictures).data)

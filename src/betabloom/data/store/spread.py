@@ -34,7 +34,7 @@ MOST, BYTES = 512, 16 << 20  # pictures of a piece, and bytes of them
 
 @dataclass(frozen=True)
 class Spread:
-    """Who prepares pictures, in place of this process.
+    """Who prepares pictures instead of this process.
 
     Attributes:
         spec: Text that opens the source in another process.

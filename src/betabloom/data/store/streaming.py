@@ -125,7 +125,7 @@ def stream_batches(
 
 
 class Streamed:
-    """A stream that is trained on without a store and without knowing its length.
+    """A stream to train on, without a store and without a known length.
 
     Attributes:
         stream: The pictures.
