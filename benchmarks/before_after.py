@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -124,9 +125,15 @@ def what_people_wait_for(place: Path, quick: bool) -> dict[str, Callable[[Path],
 def command(tree: Path, *words: str) -> float:
     """Seconds of processor time that a command takes, from a process that does not exist yet."""
     program = COMMAND.format(module=".main" if (tree / "src" / "betabloom" / "cli").is_dir() else "")
-    begun = sum(os.times()[2:4])
+    begun = of_children()
     run(tree, program, *words)
-    return sum(os.times()[2:4]) - begun
+    return of_children() - begun
+
+
+def of_children() -> float:
+    """Seconds of processor time of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def inside(tree: Path, program: str) -> float:
