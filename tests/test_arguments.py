@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 
 import betabloom
-from betabloom import data
+from betabloom import data, export
 from betabloom.arguments import number, path_of, whole_number
 from betabloom.config import Config
 from betabloom.errors import UsageError
 from betabloom.model.model import Model
+from betabloom.reports.run_page import report_html
+from betabloom.reports.share import share
 from betabloom.vae.build import make_vae
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
@@ -104,3 +106,21 @@ def test_what_is_passed_is_named():
         number(0, "'x'", above=True)
     with pytest.raises(UsageError, match="It should be a path, not ndarray"):
         path_of(PICTURES, "It")
+
+
+@pytest.mark.parametrize("odd", [None, -1, float("nan"), [], b"x", object()], ids=repr)
+def test_what_is_exported_shared_or_pushed_and_where_to_is_asked_for_in_a_sentence(odd, model, tmp_path):
+    for write in (export.to_onnx, export.to_torch, export.to_mlflow, share):
+        with pytest.raises(UsageError, match=r"'model' should be a betabloom\.Model"):
+            write(odd, tmp_path / "out")
+        with pytest.raises(UsageError, match="should be a path"):
+            write(model, odd)
+    with pytest.raises(UsageError, match=r"'model' should be a betabloom\.Model"):
+        export.push(odd, "user/model")
+    with pytest.raises(UsageError, match="no name of the Hub"):
+        export.push(model, odd)
+    with pytest.raises(UsageError, match="no name of the Hub"):
+        export.pull(odd, tmp_path)
+    with pytest.raises(UsageError, match="should be a path"):
+        report_html(odd)
+    assert not list(tmp_path.iterdir())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from betabloom.arguments import path_of
+from betabloom.model.model import check_model
 from betabloom.system.atomic import replacing, sha256, write_json
 from betabloom.system.ownership import FolderKind
 from betabloom.version import __version__
@@ -13,6 +14,7 @@ from betabloom.version import __version__
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from pathlib import Path
 
     from betabloom.model.model import Model
 
@@ -110,7 +112,8 @@ def _written(
     model: Model, path: str | os.PathLike[str], to: str, write: Callable[[Path], dict[str, Any]]
 ) -> dict[str, Any]:
     """Let a writer fill the folder, and put the record into it."""
-    place = Path(path)
+    check_model(model)
+    place = path_of(path, "The folder of an export")
     place.parent.mkdir(parents=True, exist_ok=True)
     with replacing(place, EXPORT.check) as part:
         facts = write(part)

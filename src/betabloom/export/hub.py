@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from betabloom.arguments import path_of
 from betabloom.errors import UsageError
 from betabloom.export.card import SAMPLES, hub_card
 from betabloom.export.folder import RECORD, to_onnx
@@ -21,6 +22,7 @@ from betabloom.imaging.output import save_image
 from betabloom.imaging.sheets import grid
 from betabloom.model.directory import FORMAT, MODEL, read_description
 from betabloom.model.hub import as_hub_error, download, split_name
+from betabloom.model.model import check_model
 from betabloom.system.atomic import replacing, sha256, write_json
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def push(
         UsageError: The name is none, the Hub does not let you in, or the repository is something else.
         BetabloomError: The Hub cannot be reached.
     """
+    check_model(model)
     name, revision = split_name(repository)
     if revision:
         raise UsageError("A push makes a new revision: leave out what follows the @.")
@@ -140,9 +143,9 @@ def pull(name: str, folder: str | os.PathLike[str]) -> dict[str, Any]:
         UsageError: There is no such model, or something else is at `folder`.
         BetabloomError: The Hub cannot be reached, or the model is damaged.
     """
+    place = path_of(folder, "'folder'")
     found = download(name)
     about = read_description(found.folder)
-    place = Path(folder)
     place.parent.mkdir(parents=True, exist_ok=True)
     with replacing(place, MODEL.check) as part:
         for file in sorted(found.folder.iterdir()):

@@ -83,7 +83,7 @@ def split_name(text: str) -> tuple[str, str | None]:
     Raises:
         UsageError: It is no such name, or the Hub's client is not installed.
     """
-    found = NAME.fullmatch(text)
+    found = NAME.fullmatch(text) if isinstance(text, str) else None
     if not found:
         raise UsageError(f"{text!r} is no name of the Hub. Names look like user/model, or user/model@revision.")
     if not _is_installed():

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     Picture = str | os.PathLike[str] | Image.Image | np.ndarray
     Pictures = Picture | Iterable[Picture]
 
-__all__ = ["Model", "load", "save_model"]
+__all__ = ["Model", "check_model", "load", "save_model"]
 
 
 @dataclass(frozen=True)
@@ -301,6 +301,17 @@ def save_model(model: Model, path: Path, half: bool = False) -> Model:
 def _halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same in float16, where it is float32."""
     return {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}
+
+
+def check_model(value: object) -> None:
+    """Say what to pass where a trained model is wanted.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if not isinstance(value, Model):
+        found = type(value).__name__
+        raise UsageError(f"'model' should be a betabloom.Model, as betabloom.load(…) gives it, not {found}.")
 
 
 def load(path: str | os.PathLike[str] | None = None, device: str = "cpu") -> Model:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from betabloom.arguments import path_of
 from betabloom.config import SECTIONS, Config
 from betabloom.imaging import curves, sheets
 from betabloom.latent.traversal import traverse
@@ -40,7 +41,7 @@ def report_html(run: str | Path) -> str:
     Raises:
         UsageError: It is not a run directory, or its settings are damaged.
     """
-    run = Path(run)
+    run = path_of(run, "'run'")
     config, records = run_config(run), read_records(run)
     model = load(run) if (run / "model" / "config.json").is_file() else None
     parts = [

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from betabloom.arguments import path_of
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.latent.stored_directions import stored_directions
+from betabloom.model.model import check_model
 from betabloom.networks.fast_numpy import decoder, is_known
 from betabloom.networks.spec import make_network
 from betabloom.system.atomic import write_text
@@ -148,6 +150,8 @@ def share(
     """
     if codes < 16:
         raise UsageError(f"'codes' must be at least 16, not {codes}.")
+    check_model(model)
+    place = path_of(path, "'path'")
     m = model.config.model
     network = make_network(m.family, model.config.shape, m.latents, m.widths, m.kernel, m.enlargers, m.head)
     layers = network.decoder_layers()
@@ -174,7 +178,7 @@ def share(
         "kept": [] if kept is None else [_texts(code) for code in kept],
     }
     page = _page(facts, np.concatenate(result.numbers), numbers)
-    write_text(Path(path), page)
+    write_text(place, page)
     return {"bits": result.bits, "levels": levels, "bytes": len(page.encode()), "codes": codes, "seed": seed}
 
 
