@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+import betabloom
 from betabloom.errors import FormatError, UsageError
 from betabloom.model.codes import Codes, load_codes, save_codes
+from betabloom.model.without_torch import open_without_torch
 from betabloom.vae import inference
 from betabloom.vae.build import build_vae
 
@@ -79,6 +81,15 @@ def test_no_pictures_are_refused(vae, n):
 def test_codes_of_another_model_are_refused(vae):
     with pytest.raises(UsageError, match=r"shape \(N, 4\), not \(2, 7\)"):
         inference.decode(vae, np.zeros((2, 7), np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e30])
+def test_codes_that_no_network_can_compute_with_are_refused_with_torch_and_without(tiny_model, value):
+    codes = np.zeros((3, betabloom.load(tiny_model).config.model.latents))
+    codes[1, -1] = value
+    for model in (betabloom.load(tiny_model), open_without_torch(tiny_model)):
+        with pytest.raises(UsageError, match="NaN, infinite values or numbers beyond"):
+            model.decode(codes)
 
 
 @pytest.mark.parametrize(("side", "count"), [(16, 64), (64, 64), (128, 16), (512, 8)])

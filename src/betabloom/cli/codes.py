@@ -74,7 +74,9 @@ def vary(
     amount: Annotated[
         float,
         Option(
-            minimum=0, help="How far from the picture: 0 is its reconstruction, 1 a close relative, 2 a distant one."
+            minimum=0,
+            maximum=1e6,
+            help="How far from the picture: 0 is its reconstruction, 1 a close relative, 2 a distant one.",
         ),
     ] = 1.0,
     posterior: Annotated[

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import math
 import re
 import shutil
 import textwrap
@@ -123,6 +124,8 @@ class Parameter:
         except ValueError:
             wanted = "a whole number" if self.kind is int else "a number"
             raise argparse.ArgumentTypeError(f"must be {wanted}, not {text[:40]!r}") from None
+        if self.kind is float and not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"must be a finite number, not {text[:40]}")
         assert isinstance(self.about, Option)  # noqa: S101  (for the type checker)
         low, high = self.about.minimum, self.about.maximum
         if low is not None and not value >= low:

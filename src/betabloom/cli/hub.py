@@ -51,8 +51,10 @@ def push(
 def _report(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not a report of `betabloom evaluate -o report.json`: {error}") from error
+    except OSError as error:
+        raise UsageError(f"The report {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not a report of `betabloom evaluate -o report.json`.") from error
 
 
 def _page(model: Model, folder: Path) -> Path:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from betabloom.cli.command import Command, table
 from betabloom.errors import UsageError
+from betabloom.system.names import release_names
 from betabloom.system.surroundings import check_memory, failure, open_closed_streams
 
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ def run(words: Sequence[str]) -> None:
         name, rest = _split(words)
         if name in WITH_MODELS and "numpy" not in sys.modules:  # `NumpyModel` has threads of its own
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        command(name)(rest)
+        try:
+            command(name)(rest)
+        finally:
+            release_names()
 
 
 def command(name: str) -> Command:

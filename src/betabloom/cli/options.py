@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 
 from betabloom.cli.command import Argument, Option
 from betabloom.errors import UsageError
+from betabloom.system.names import reserve_name
 
 __all__ = [
     "IMAGES",
@@ -188,6 +190,7 @@ def free_path(
         what = f"a {', '.join(suffixes[:-1])} or {suffixes[-1]} file" if len(suffixes) > 1 else f"a {suffixes[0]} file"
         what += " or a folder" if folder else ""
         raise UsageError(f"The result is {what}: -o {path.stem or 'result'}{suffixes[0]}, not {path}.")
+    _reserve(path, force)
     if path.exists() and not force and (path.is_file() or any(path.iterdir())):
         raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
     if not as_folder and path.is_dir():
@@ -198,9 +201,17 @@ def free_path(
 
 
 def _unused(path: Path) -> Path:
-    """The path, or the first of name-2, name-3 … that is not taken."""
+    """The path, or the first of name-2, name-3 … that is not taken, and that nobody else is about to write."""
     names = itertools.chain([path], (path.with_name(f"{path.stem}-{i}{path.suffix}") for i in itertools.count(2)))
-    return next(each for each in names if not each.exists() and not each.is_symlink())
+    return next(
+        each for each in names if not os.path.lexists(each) and reserve_name(each) and not os.path.lexists(each)
+    )
+
+
+def _reserve(path: Path, force: bool) -> None:
+    """Refuse a name that another program is about to write, unless it may be replaced."""
+    if not (force or reserve_name(path)):
+        raise UsageError(f"Another program is writing {path} now. Choose another name with -o.")
 
 
 def free_folder(out: Path | None, usual: Path, force: bool) -> Path:
@@ -231,6 +242,7 @@ def _new_folder(out: Path | None, usual: Path, force: bool) -> Path:
     path = _unused(usual) if out is None else out
     if path.name.startswith("-"):
         raise UsageError(f"{path} is no name for a folder. Example: -o {usual}")
+    _reserve(path, force)
     if path.exists() and not force:
         raise UsageError(f"{path} exists already. Choose another name with -o, or type --force to replace it.")
     return path

@@ -11,6 +11,7 @@ import numpy as np
 
 from betabloom.errors import PictureError, UsageError
 from betabloom.model.code_tables import holds_codes, read_codes
+from betabloom.system.paths import guess_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,10 +63,13 @@ def points_of(model: Generator, given: Sequence[str]) -> Points:
 def _one(model: Generator, given: str) -> Points:
     if match := SEED.fullmatch(given):
         return Points(model.draw(1, int(match[1]), start=int(match[2] or 0)), [given])
+    if given.startswith("seed:"):
+        raise UsageError(f"{given} is no seed: write seed:7, or seed:7/3 for its picture 3, with at most 18 digits.")
     path = Path(given)
     if not path.is_file():
         raise UsageError(
-            f"There is no file {given}. Give picture files, code files (.npz, .csv, .parquet) or seeds (seed:7)."
+            f"There is no file {given}.{guess_path(given)} Give picture files, code files (.npz, .csv, .parquet) or "
+            "seeds (seed:7)."
         )
     if holds_codes(path):
         return _from_codes(model, given)

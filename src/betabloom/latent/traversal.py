@@ -50,9 +50,12 @@ def traverse_along(model: Generator, code: np.ndarray, directions: np.ndarray, o
 
     Returns:
         uint8 pictures (K, len(offsets), H, W, C).
+
+    Raises:
+        UsageError: An offset is not finite, or too large for the model.
     """
-    steps = np.asarray(offsets, np.float32)[None, :, None] * directions[:, None, :]
-    pictures = model.decode((code + steps).reshape(-1, len(code)).astype(np.float32))
+    steps = np.asarray(offsets, np.float64)[None, :, None] * directions[:, None, :]
+    pictures = model.decode((code + steps).reshape(-1, len(code)))
     return pictures.reshape((*steps.shape[:2], *pictures.shape[1:]))
 
 

@@ -22,7 +22,7 @@ from betabloom.samplers.table import SAMPLERS, sampler_entries
 from betabloom.seeds import base_noise, check, new_seed
 from betabloom.system.cores import cores
 from betabloom.system.header import check_file
-from betabloom.vae.fast_numpy import LIKELIHOODS, PRIORS, pictures_of
+from betabloom.vae.fast_numpy import LIKELIHOODS, PRIORS, as_codes, pictures_of
 from betabloom.vae.posterior import LOG_VAR_LIMIT, POSTERIORS
 
 if TYPE_CHECKING:
@@ -115,10 +115,7 @@ class NumpyModel:
 
     def decode(self, codes: Array) -> Array:
         """Pictures, uint8 (N, H, W, C), that codes (N, l) stand for."""
-        latents = self.config.model.latents
-        if codes.ndim != 2 or codes.shape[1] != latents:
-            raise UsageError(f"This model decodes codes of shape (N, {latents}), not {codes.shape}.")
-        codes = np.ascontiguousarray(codes, np.float32)
+        codes = as_codes(codes, self.config.model.latents)
         at_once = max(1, AT_ONCE >> 2 * len(self.config.model.enlargers))
         return _in_threads(lambda rows: self.network(codes[rows[0] : rows[-1] + 1]), len(codes), at_once)
 

@@ -105,13 +105,14 @@ def _rehearsed(course: Course, start: str) -> Run:
         for vae in {run.state.vae, run.state.averaged}:
             warm_start(vae, run.task.config)
     begun, state = time.monotonic(), run.state
+    trial = f"trying a start from {start or 'nothing'} for {f'{seconds:.0f} s' if t.budget else f'{steps} steps'}"
     while not state.ended:
         train_step(run)
         state.step += 1
         state.seconds = time.monotonic() - begun
         state.plan.advance(state.step, state.seconds)
         if course.progress:
-            course.progress(state.step, state.plan.expected_steps(state.step), f"start: from {start or 'nothing'}")
+            course.progress(state.step, 0, trial)  # without a total, which would be taken for that of the training
         if course.stop.asked:
             raise Interrupted(f"Stopped while starts were compared. To go on, type: {resume_command(course.out)}")
     state.optimiser.let_go()

@@ -139,7 +139,8 @@ def fit_sampler(run: Run, vae: VAE, portion: float = 1.0) -> tuple[dict[str, Pri
     noise = rng.standard_normal((len(unknown), vae.latents), np.float32)
     flow = math.ceil(portion * c.flow)
     fitted, best, measured = samplers_of(vae, known, unknown, noise, _judge(run), c.seed, flow)
-    log.info("codes are drawn from: %s", best)
+    if portion == 1:  # else it is a rehearsal, which a reader of the log need not know about
+        log.info("codes are drawn from: %s", best)
     return fitted, best, measured
 
 

@@ -6,16 +6,19 @@ One that is not in these tables is left to torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["LIKELIHOODS", "PRIORS", "component", "pictures_of"]
+__all__ = ["LIKELIHOODS", "PRIORS", "as_codes", "component", "pictures_of"]
 
 Array = np.ndarray
+FARTHEST = 1e9  # of a code: no model has codes there, and a network computes with them without an overflow
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,24 @@ class NumpyPrior:
 
     tensors: Callable[[int, int], dict[str, tuple[int, ...]]]
     draw: Callable[[Mapping[str, Array]], Callable[[Array, Array], Array]]
+
+
+def as_codes(values: Any, latents: int) -> Array:
+    """Codes as float32 (N, latents), in whatever form they are given.
+
+    Raises:
+        UsageError: There are none, they have another shape, or not all are numbers up to ±`FARTHEST`.
+    """
+    try:
+        codes = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UsageError("Codes should be an array of numbers, with as many in each row.") from error
+    if codes.ndim != 2 or codes.shape[1] != latents or not len(codes) or codes.dtype.kind not in "fiu":
+        kind = "" if codes.dtype.kind in "fiu" else f" of {codes.dtype}"
+        raise UsageError(f"This model decodes codes of shape (N, {latents}), not {codes.shape}{kind}.")
+    if not ((codes >= -FARTHEST) & (codes <= FARTHEST)).all():
+        raise UsageError(f"The codes contain NaN, infinite values or numbers beyond ±{FARTHEST:,.0f}.")
+    return np.ascontiguousarray(codes, np.float32)
 
 
 def pictures_of(likelihood: NumpyLikelihood, log_scale: float) -> Callable[[Array], Array]:

@@ -8,7 +8,7 @@ are made together, picture i is the same within one grey level; with equal calls
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from betabloom.networks.fast_torch import fast_decoder
 from betabloom.seeds import BATCH, check, check_count
 from betabloom.seeds import base_noise as draw_noise
 from betabloom.system.hardware import choose_precision
+from betabloom.vae.fast_numpy import as_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,33 +123,20 @@ def decode(vae: VAE, codes: Codes, precision: str = "fp32") -> Pictures:
 
     Arguments:
         vae: The model, in evaluation mode.
-        codes: float32 (N, l), N ≥ 1, finite.
+        codes: float32 (N, l), N ≥ 1, finite, and none beyond ±10⁹.
         precision: What the decoder computes in: "fp32"; "bf16", which is quicker on processors that have arithmetic
             for it, and some grey levels off; or "auto", which is bf16 where there is that arithmetic.
 
     Raises:
-        UsageError: There are no codes, they have another shape, or not all are finite.
+        UsageError: There are no codes, they have another shape, or not all are such numbers.
     """
-    codes = _numbers(codes)
-    if codes.ndim != 2 or codes.shape[1] != vae.latents or not len(codes) or codes.dtype.kind not in "fiu":
-        kind = "" if codes.dtype.kind in "fiu" else f" of {codes.dtype}"
-        raise UsageError(f"This model decodes codes of shape (N, {vae.latents}), not {codes.shape}{kind}.")
-    if not np.isfinite(codes).all():
-        raise UsageError("The codes contain NaN or infinite values.")
-    z = torch.from_numpy(np.ascontiguousarray(codes, np.float32)).to(_device(vae))
+    z = torch.from_numpy(as_codes(codes, vae.latents)).to(_device(vae))
     dtype = choose_precision(precision, _device(vae))
     draw = fast_decoder(vae.decoder, dtype)
     size = min(TOGETHER, at_once(vae))
     filled = torch.cat([z, z[-1:].expand(-len(z) % size, -1)])  # another size of batch is added up in another order
     drawn = [to_pictures(vae.likelihood.mean(draw(filled[rows]))) for rows in _batches(len(filled), size)]
     return np.concatenate(drawn)[: len(z)]
-
-
-def _numbers(codes: Any) -> np.ndarray:
-    try:
-        return np.asarray(codes)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise UsageError("Codes should be an array of numbers, with as many in each row.") from error
 
 
 def reconstruct(vae: VAE, pictures: Pictures) -> Pictures:
