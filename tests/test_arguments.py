@@ -108,7 +108,7 @@ def test_what_is_passed_is_named():
         path_of(PICTURES, "It")
 
 
-@pytest.mark.parametrize("odd", [None, -1, float("nan"), [], b"x", object()], ids=repr)
+@pytest.mark.parametrize("odd", [None, -1, float("nan"), [], b"x", object()], ids=lambda odd: type(odd).__name__)
 def test_what_is_exported_shared_or_pushed_and_where_to_is_asked_for_in_a_sentence(odd, model, tmp_path):
     for write in (export.to_onnx, export.to_torch, export.to_mlflow, share):
         with pytest.raises(UsageError, match=r"'model' should be a betabloom\.Model"):
