@@ -7,7 +7,7 @@ import socket
 import webbrowser
 from typing import TYPE_CHECKING
 
-from betabloom.errors import BetabloomError
+from betabloom.errors import BetabloomError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -46,6 +46,7 @@ def serve(
         names: Other names that it answers to, as "flowers.example.org", with a port unless it is the usual one.
 
     Raises:
+        UsageError: There is no such host, or the folder is a file.
         BetabloomError: The port is taken, or the extra is not installed.
     """
     try:
@@ -53,6 +54,7 @@ def serve(
         from betabloom.studio.atelier import Atelier
     except ImportError as error:
         raise BetabloomError("The studio needs an extra: pip install 'betabloom[studio]'") from error
+    _check_folder(folder)
     if host not in LOOPBACK and not token:
         token = secrets.token_urlsafe(16)
     listening = _listen(host, port)
@@ -80,12 +82,24 @@ def server_of(app: Guard) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuse a file, or a folder in one, where folders are to be made later."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file. Name a folder for photos and trainings: --folder studio")
+
+
 def _listen(host: str, port: int) -> socket.socket:
+    if not host:
+        raise UsageError("--host needs a name or address. Leave it out to serve this machine alone.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+    except socket.gaierror as error:
+        listening.close()
+        raise UsageError(f"There is no host {host}. Leave --host out to serve this machine alone.") from error
     except OSError as error:
         listening.close()
         raise BetabloomError(

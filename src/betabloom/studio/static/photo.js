@@ -8,9 +8,14 @@ import { fill, tile } from "./wall.js";
 const GHOSTS = 6;
 const OURS = ["image/png", "image/webp", "image/gif"];
 
+/** Whether it may be one of ours: a PNG of ours has the word in plain text, so that no other one has to be sent to find out. */
+async function mayBeOurs(file) {
+  if (!OURS.includes(file.type)) return false;
+  return file.type !== "image/png" || new TextDecoder("latin1").decode(await file.arrayBuffer()).includes("betabloom");
+}
 async function restored(file) {
   const refused = (error) => (/not a picture that betabloom/.test(error.message) ? null : Promise.reject(error));
-  const found = OURS.includes(file.type) ? await ask("api/restore", file).catch(refused) : null;
+  const found = (await mayBeOurs(file)) ? await ask("api/restore", file).catch(refused) : null;
   if (!found) return false;
   fill(found, () => null);
   pick(found.codes[0], found.pictures[0], null, $("wall").firstElementChild, found.usual[0]);

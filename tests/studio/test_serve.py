@@ -1,0 +1,29 @@
+"""What the studio cannot serve is refused in a sentence before the page is announced."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("starlette", reason="the extra 'studio' is not installed")
+
+from betabloom.errors import UsageError
+from betabloom.studio.serve import serve
+
+
+@pytest.mark.parametrize(
+    ("host", "folder", "said"),
+    [
+        ("", "studio", "--host needs a name or address"),
+        ("no.such.host.invalid", "studio", "There is no host no.such.host.invalid"),
+        ("127.0.0.1", "note.txt", "note.txt is a file"),
+        ("127.0.0.1", "note.txt/deeper/studio", "note.txt is a file"),
+    ],
+)
+def test_a_wrong_host_or_folder_is_refused(tmp_path, host, folder, said):
+    (tmp_path / "note.txt").write_text("mine")
+    announced = []
+    with pytest.raises(UsageError, match=said):
+        serve(None, host, 0, tmp_path / folder, "secret", browser=False, told=announced.append)
+    assert not announced
+    assert (tmp_path / "note.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
