@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import pytest
 
 from betabloom.cli.command import Argument, Command, Option
 from betabloom.cli.main import COMMANDS, GROUPS, command, overview, run
+from betabloom.cli.options import print_result
 from betabloom.errors import UsageError
 
 
@@ -186,3 +188,9 @@ def test_what_a_program_reads_is_json_also_when_it_fails(capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert json.loads(out)["exit_code"] == 2
     assert json.loads(out)["error"] in err
+
+
+def test_what_json_prints_can_be_read_by_what_knows_no_infinity(capsys):
+    print_result(True, "", low=float("-inf"), rows=[(1.5, float("nan"))], inner={"n": 3, "high": float("inf")})
+    printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert printed == {"low": None, "rows": [[1.5, None]], "inner": {"n": 3, "high": None}}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Argument, Option
-from betabloom.cli.options import Json, print_result
+from betabloom.cli.options import Json, print_result, with_null
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def atlas(
         members = train_sweep(store, config, chosen, out, seeds, seconds, report)
     with progress("measuring", "models") as report:
         found = measure_atlas(members, store, report)
-    write_json(out / "measures.json", found.to_dict())
+    write_json(out / "measures.json", with_null(found.to_dict()))
     write_text(out / "atlas.html", atlas_html(found))
     missing = len(chosen) * seeds - len(members)
     rest = f" {missing} trainings are missing; the same command goes on." if missing else ""

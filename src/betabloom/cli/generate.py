@@ -43,8 +43,9 @@ class Drawing:
     temperature: Annotated[
         float,
         Option(
+            maximum=1000,
             help="Below 1 more typical pictures, above 1 more unusual ones. Lower looks better and repeats more: with "
-            "flowers64, 1.8 % of the pictures are near copies of training pictures at 1, 6 % at 0.85, 19.5 % at 0.7."
+            "flowers64, 1.8 % of the pictures are near copies of training pictures at 1, 6 % at 0.85, 19.5 % at 0.7.",
         ),
     ] = 1.0
     sampler: Annotated[
