@@ -105,7 +105,7 @@ def _rehearsed(course: Course, start: str) -> Run:
         for vae in {run.state.vae, run.state.averaged}:
             warm_start(vae, run.task.config)
     begun, state = time.monotonic(), run.state
-    trial = f"trying a start from {start or 'nothing'} for {f'{seconds:.0f} s' if t.budget else f'{steps} steps'}"
+    trial = f"start: trying from {start or 'nothing'} for {f'{seconds:.0f} s' if t.budget else f'{steps} steps'}"
     while not state.ended:
         train_step(run)
         state.step += 1
