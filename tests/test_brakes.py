@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageFilter
 
 import betabloom
 from betabloom.metrics import Extractor
-from betabloom.metrics.quality import Quality, QualityJudge
+from betabloom.metrics.quality import COMB, Quality, QualityJudge
 from betabloom.refine.adversarial import train_adversarially
 from betabloom.refine.brakes import Brakes
 from betabloom.refine.sharpen import decoder_trainer, sharpen
@@ -108,6 +109,15 @@ def test_the_judge_sees_speckles_grids_copies_and_distance(judge, store):
     assert judge(np.asarray(store.pictures[:30])).beyond["near_copies"] > 0
     assert judge(255 - real).distance > 10 * judge(real[::-1]).distance
     assert Quality.from_numbers(same.numbers()) == same
+
+
+def test_a_grid_too_faint_to_be_seen_is_no_harm(judge, store):
+    soft = np.stack([np.asarray(Image.fromarray(each).filter(ImageFilter.BoxBlur(2))) for each in store.pictures[30:]])
+    grid = np.clip(soft.astype(int) + 2 * (np.arange(16) % 2)[None, None, :, None], 0, 255).astype(np.uint8)
+    found = judge(grid)
+    assert found.measures["comb_1_2_x"] > COMB[1]  # beside what little detail there is
+    assert found.measures["band_x"] < 0.3
+    assert not found.beyond["comb_1_2_x"]
 
 
 def state(trainer):

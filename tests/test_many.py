@@ -49,10 +49,10 @@ def test_files_of_many_are_the_pictures_that_are_in_memory(tmp_path):
 
 
 def test_memory_does_not_grow_with_their_number(tmp_path):
-    few = generate(tmp_path, "-n", 2200, "-o", "few", measured=True)  # 18 pieces: three are in memory at a time
-    many = generate(tmp_path, "-n", 4400, "-o", "many", measured=True)
-    assert len(list((tmp_path / "many").iterdir())) == 4400
-    assert many < few + 600_000  # the pictures alone that are more have 1.7 MB
+    few = generate(tmp_path, "-n", 2200, "-o", "few", measured=True)  # 18 pieces: some three are in memory at a time
+    many = generate(tmp_path, "-n", 6600, "-o", "many", measured=True)
+    assert len(list((tmp_path / "many").iterdir())) == 6600
+    assert many < few + 1_700_000  # the pictures alone that are more have 3.4 MB; threads meet differently each time
 
 
 def test_json_names_every_file(tmp_path):

@@ -28,7 +28,7 @@ __all__ = ["FEWEST", "Quality", "QualityJudge"]
 
 FEWEST = 32  # real pictures that a distance needs
 MORE_SPECKLED = 0.01  # above the share of real pictures
-COMB = (0.75, 1.3)
+COMB = (0.75, 1.3)  # beside real pictures' own detail: see `_seen`
 BAND = (0.0, 1.25)  # soft is no damage: the distance says how far it is
 MOST_COPIES = 0.02
 NEAR_COPIES = "near_copies"
@@ -43,7 +43,7 @@ class Quality:
     Attributes:
         distance: Fréchet distance of features of real pictures; lower is better.
         measures: Shares and ratios by name: `speckled`, `near_copies`, `band_x`, `comb_1_4_y` …
-        beyond: How far each of these is beyond its limit, 0 within it.
+        beyond: How far each of these is beyond its limit, 0 within it. A comb in fainter detail counts less.
     """
 
     distance: float
@@ -110,8 +110,15 @@ class QualityJudge:
             found += [(each, *COMB) for each in combs(self.spectra, own)]
         measures = {each.name: each.value for each, _, _ in found} | {NEAR_COPIES: float(copies)}
         limits = {each.name: (low, high) for each, low, high in found} | {NEAR_COPIES: (0.0, MOST_COPIES)}
-        beyond = {name: max(low - measures[name], measures[name] - high, 0.0) for name, (low, high) in limits.items()}
+        seen = {name: _seen(name, measures) for name in measures}
+        beyond = {name: max(low - seen[name], seen[name] - high, 0.0) for name, (low, high) in limits.items()}
         return Quality(distance, measures, beyond)
 
     def _nearest(self, pictures: np.ndarray) -> Any:
         return nearest(pixel_rows(pictures), self.known, pixel_rows(np.asarray(pictures)[:, :, ::-1]))
+
+
+def _seen(name: str, measures: Mapping[str, float]) -> float:
+    """A measure as a person sees it: 1 + (comb − 1) · min(band, 1), since a comb in detail that is faint is fainter."""
+    value = measures[name]
+    return 1 + (value - 1) * min(measures[f"band_{name[-1]}"], 1.0) if name.startswith("comb_") else value
