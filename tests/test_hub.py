@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from betabloom.cli import main
 from betabloom.config import Config
 from betabloom.data import Pipeline
 from betabloom.errors import BetabloomError, FormatError, UsageError
+from betabloom.metrics import Measure
 from betabloom.model import hub as hub_names
 from betabloom.model.model import Model
+from betabloom.system.atomic import json_text, with_null
 from betabloom.vae.build import make_vae
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # by the Hub's client
@@ -109,6 +112,18 @@ def test_without_a_report_the_card_has_what_training_measured(model):
     assert "near copies of training pictures 2.0 %" in card
     with pytest.raises(UsageError, match="is not what `betabloom evaluate"):
         hub_card(model, "me/flowers", report={"measures": 3})
+
+
+def test_a_measure_of_one_picture_has_no_interval_in_the_report_and_in_the_card(model):
+    from betabloom.export.card import hub_card
+
+    band = Measure("frechet_distance", 12.5, 0.0, math.inf, {"generated": 1}, "none")
+    about = {
+        "features": "pixels",
+        "measures": {"fidelity": {"generated": {band.name: band.to_dict()}}, "novelty": {}, "likelihood": {}},
+    }
+    report = json.loads(json_text(with_null(about)), parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+    assert "| 12.5 | none |" in hub_card(model, "me/flowers", report=report)
 
 
 def test_only_files_of_a_model_are_taken(hub, model, tmp_path):

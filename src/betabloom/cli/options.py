@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -42,7 +41,6 @@ __all__ = [
     "print_result",
     "refuse_overwriting_input",
     "safe_name",
-    "with_null",
 ]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
@@ -148,18 +146,10 @@ def print_lines(as_json: bool, lines: Iterable[str], /, **facts: Any) -> None:
 
     As JSON, what is not ASCII is escaped, so that it is JSON in whatever encoding stdout has.
     """
+    from betabloom.system.atomic import with_null
     from betabloom.system.console import printable
 
     print(json.dumps(with_null(facts)) if as_json else "\n".join(printable(line, 10_000) for line in lines))  # noqa: T201
-
-
-def with_null(value: Any) -> Any:
-    """A value as JSON has it, which knows neither NaN nor infinity: null in their place."""
-    if isinstance(value, dict):
-        return {name: with_null(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [with_null(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def counted(count: int, what: str) -> str:

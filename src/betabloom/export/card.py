@@ -74,11 +74,16 @@ def _measures(report: Mapping[str, Any]) -> str:
     """
     try:
         found = [(title, _named(report["measures"][section], name)) for section, name, title in SHOWN]
-        rows = [f"| {title} | {m['value']:.4g} | {m['low']:.4g} … {m['high']:.4g} |" for title, m in found if m]
+        rows = [f"| {title} | {m['value']:.4g} | {_interval(m)} |" for title, m in found if m]
         about = f"Features: {report['features']}."
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"The report is not what `betabloom evaluate -o report.json` writes: {error}.") from error
     return "\n".join(["## Measures", "", "| measure | value | 95 % interval |", "|---|---|---|", *rows, "", about])
+
+
+def _interval(measure: Mapping[str, Any]) -> str:
+    low, high = measure["low"], measure["high"]
+    return "none" if low is None or high is None else f"{low:.4g} … {high:.4g}"
 
 
 def _named(subjects: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:

