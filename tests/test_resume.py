@@ -47,6 +47,16 @@ def whole(small_store, tiny_config, tmp_path_factory):
     return results(folder)
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Let signals reach this process, also where the tests run in the background of a shell, which ignores some."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def stop_at(monkeypatch, at, number=signal.SIGTERM):
     """Have a signal arrive in the step that ends as step `at`."""
     step = loop.train_step
