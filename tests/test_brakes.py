@@ -12,9 +12,9 @@ from PIL import Image, ImageFilter
 import betabloom
 from betabloom.metrics import Extractor
 from betabloom.metrics.quality import COMB, Quality, QualityJudge
-from betabloom.refine.adversarial import train_adversarially
 from betabloom.refine.brakes import Brakes
 from betabloom.refine.sharpen import decoder_trainer, sharpen
+from betabloom.refine.student import train_student
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +126,14 @@ def state(trainer):
 
 def test_a_restored_trainer_goes_on_as_if_it_had_not_stopped(model, store):
     whole = decoder_trainer(model, store.pictures, 3)
-    train_adversarially(whole, 9, 0.0)
+    train_student(whole, 9, 0.0)
     half = decoder_trainer(model, store.pictures, 3)
-    train_adversarially(half, 9, 0.0, watch=lambda t: t >= 4 / 9)
+    train_student(half, 9, 0.0, watch=lambda t: t >= 4 / 9)
     tensors, numbers = state(half)
     again = decoder_trainer(model, store.pictures, 3)
     assert set(tensors) <= set(again.tensors()) | set(again.memory())
     again.restore(tensors, numbers)
-    train_adversarially(again, 9, 0.0)
+    train_student(again, 9, 0.0)
     expected, found = state(whole), state(again)
     assert found[0].keys() == expected[0].keys()
     assert all(torch.equal(value, expected[0][name]) for name, value in found[0].items())

@@ -8,10 +8,10 @@ import torch
 
 import betabloom
 from betabloom.errors import UsageError
-from betabloom.refine.adversarial import Shares
-from betabloom.refine.critic import PatchDiscriminator
+from betabloom.refine.patch_critic import PatchDiscriminator
 from betabloom.refine.repetition import Repetition, repeated_detail
 from betabloom.refine.sharpen import LARGE, decoder_trainer, sharpen
+from betabloom.refine.student import Shares
 from betabloom.system.signals import Stop
 
 
@@ -82,8 +82,8 @@ def test_the_critic_learns_to_tell_pictures_from_what_is_made(model, pictures):
     for step in range(40):
         trainer.step(step, 1.0)
     with torch.no_grad():
-        real = trainer.critic.network(betabloom.vae.inference.to_tensor(pictures))[1].mean()
-        made = trainer.critic.network(betabloom.vae.inference.to_tensor(model.generate(60)))[1].mean()
+        real = trainer.teacher.network(betabloom.vae.inference.to_tensor(pictures))[1].mean()
+        made = trainer.teacher.network(betabloom.vae.inference.to_tensor(model.generate(60)))[1].mean()
     assert real > made
 
 
@@ -91,7 +91,7 @@ def test_the_pull_has_the_shares_that_were_asked_for(model, pictures):
     for shares in (Shares(2.0, 0.0, 0.0), Shares(0.0, 0.0, 0.5), Shares(0.0, 3.0, 0.0)):
         trainer = decoder_trainer(model, pictures, 0, shares)
         x, made = trainer.batches(0)
-        pull = trainer.critic.gradient(0, x, made.detach())
+        pull = trainer.teacher.gradient(0, x, made.detach())
         assert pull.norm().item() == pytest.approx(max(shares.likelihood, shares.features, shares.verdict), rel=1e-3)
         if not shares.verdict:  # new pictures have no picture to be near to
             assert pull[len(x) :].abs().max() == 0

@@ -13,8 +13,8 @@ from betabloom.errors import UsageError
 from betabloom.model.without_torch import open_without_torch
 from betabloom.networks.spec import FAMILIES
 from betabloom.refine import enlarge as enlarging
-from betabloom.refine.adversarial import Shares
 from betabloom.refine.enlarge import enlarge, enlarged, enlarger_trainer
+from betabloom.refine.student import Shares
 from betabloom.refine.widen import widened
 from betabloom.system.signals import Stop
 from betabloom.vae.likelihood import LIKELIHOODS

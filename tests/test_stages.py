@@ -15,7 +15,7 @@ from betabloom.errors import FormatError, SourceError, UsageError
 from betabloom.metrics import Extractor
 from betabloom.model.model import load
 from betabloom.reports.run_page import report_html
-from betabloom.stages import begin, course, critic, larger, teaching
+from betabloom.stages import begin, course, larger, sharpen, teaching
 from betabloom.stages.choose import begins_at, goes_in_stages
 from betabloom.stages.record import read_record
 from betabloom.stages.run import shares, train_in_stages
@@ -49,17 +49,17 @@ def bundled(store, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, bundled):
-    """A judge and a critic that take no time; checkpoints at every step; the tiny model in the place of the bundled."""
+    """Judge and teacher take no time; checkpoints at every step; the tiny model is in the place of the bundled one."""
     thumbs = Extractor("thumbs", lambda x: x[:, :: x.shape[1] // 4, :: x.shape[2] // 4].reshape(len(x), -1) * 1.0)
     monkeypatch.setattr(course, "_extractor", lambda: thumbs)
     monkeypatch.setattr(course, "has_judge", lambda: True)
-    monkeypatch.setattr(critic, "has_judge", lambda: True)
-    monkeypatch.setattr(critic, "_sees", lambda course: False)
+    monkeypatch.setattr(sharpen, "has_judge", lambda: True)
+    monkeypatch.setattr("betabloom.refine.sharpen.FEWEST", 10**9)  # critics of patches take no time
     monkeypatch.setattr(begin, "BUNDLED", str(bundled))
     monkeypatch.setattr(begin, "_hinder", lambda course: "")
     monkeypatch.setattr("betabloom.stages.samplers.best_extractor", lambda: None)
     monkeypatch.setattr("betabloom.training.finish.best_extractor", lambda: None)
-    for module in (course, begin, larger, critic):
+    for module in (course, begin, larger, sharpen):
         for name in ("JUDGED", "QUICKLY"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, 40)
@@ -105,26 +105,26 @@ def made_once(whole, store):
 def test_all_stages_are_in_one_run_directory(whole, store):
     out = made_once(whole, store)
     found = entries(out)
-    assert list(found)[:3] == ["start", "likelihood", "critic"]
+    assert list(found)[:3] == ["start", "likelihood", "sharpen"]
     assert list(found)[-1] == "larger-1"
     model = load(out)
     assert model.config.shape == (3, 2 * SIZE, 2 * SIZE)
-    assert [stage["stage"] for stage in model.training["stages"]][:3] == ["start", "likelihood", "critic"]
+    assert [stage["stage"] for stage in model.training["stages"]][:3] == ["start", "likelihood", "sharpen"]
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    judged = [line for line in lines if line["split"] == "critic"]
-    assert len(judged) == critic.SNAPSHOTS[0]
+    judged = [line for line in lines if line["split"] == "sharpen"]
+    assert len(judged) == sharpen.SNAPSHOTS[0]
     assert {"distance", "speckled", "near_copies", "comb_1_4_x", "band_y", "kept"} <= judged[0].keys()
     assert all(line["seconds"] >= 0 for line in lines)
     text = (out / "log.txt").read_text()
     assert all(f"stage {name}: " in text for name in found)
     page = report_html(out)
     assert "<h2>Stages</h2>" in page
-    assert found["critic"].why in page
+    assert found["sharpen"].why in page
     assert not [path for path in out.rglob(".*") if path.name != ".lock"]
 
 
-INSTANTS = {3: "start", 12: "likelihood", 26: "critic", 39: "larger-1"}
-OTHERS = {1: "start", 5: "likelihood", 18: "likelihood", 19: "critic", 34: "critic", 35: "larger-1", 42: "larger-1"}
+INSTANTS = {3: "start", 12: "likelihood", 26: "sharpen", 39: "larger-1"}
+OTHERS = {1: "start", 5: "likelihood", 18: "likelihood", 19: "sharpen", 34: "sharpen", 35: "larger-1", 42: "larger-1"}
 
 
 @pytest.mark.parametrize("instant", [*INSTANTS, *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)])
@@ -163,12 +163,12 @@ def test_who_asks_to_stop_can_go_on(store, tmp_path, monkeypatch):
     with pytest.raises(loop.Interrupted, match="--resume"):
         train_in_stages(
             store, settings(steps=12), tmp_path / "run", drawn, stop=lambda: bool(asked),
-            progress=lambda step, steps, text: asked.append(1) if text.startswith("critic") and step == 2 else None,
+            progress=lambda step, steps, text: asked.append(1) if text.startswith("sharpen") and step == 2 else None,
         )  # fmt: skip
-    assert (tmp_path / "run" / "stages" / "critic" / "checkpoints" / "step-000000002").is_dir()
-    assert "critic" not in entries(tmp_path / "run")
+    assert (tmp_path / "run" / "stages" / "sharpen" / "checkpoints" / "step-000000002").is_dir()
+    assert "sharpen" not in entries(tmp_path / "run")
     in_stages(store, tmp_path / "run", resume=True, steps=12)
-    assert "critic" in entries(tmp_path / "run")
+    assert "sharpen" in entries(tmp_path / "run")
 
 
 def test_it_starts_from_the_model_only_where_that_lowers_the_loss(store, tmp_path, monkeypatch):
@@ -183,7 +183,7 @@ def test_it_starts_from_the_model_only_where_that_lowers_the_loss(store, tmp_pat
         assert (out / "stages" / "start" / "model").exists() == better
 
 
-def test_without_extras_or_enough_pictures_there_is_no_critic_and_it_says_so(store, tmp_path, monkeypatch):
+def test_without_extras_or_enough_pictures_there_is_no_teacher_and_it_says_so(store, tmp_path, monkeypatch):
     cases = {
         "no held-out": (betabloom.data.Store.from_array(np.asarray(store.pictures[:50])), {}, "held-out pictures"),
     }
@@ -191,17 +191,17 @@ def test_without_extras_or_enough_pictures_there_is_no_critic_and_it_says_so(sto
     for name, (pictures, changes, words) in cases.items():
         in_stages(pictures, tmp_path / name, steps=8, doublings=0, **changes)
         found = entries(tmp_path / name)
-        assert not found["critic"].kept
-        assert words in found["critic"].why
+        assert not found["sharpen"].kept
+        assert words in found["sharpen"].why
         assert load(tmp_path / name).training["steps"] == 8  # all of them by likelihood
-    monkeypatch.setattr(critic, "has_judge", lambda: False)
+    monkeypatch.setattr(sharpen, "has_judge", lambda: False)
     monkeypatch.setattr(course, "has_judge", lambda: False)
     in_stages(store, tmp_path / "extra", steps=8, doublings=0)
-    assert "pip install 'betabloom[metrics]'" in entries(tmp_path / "extra")["critic"].why
+    assert "pip install 'betabloom[metrics]'" in entries(tmp_path / "extra")["sharpen"].why
 
 
 def test_a_start_from_nothing_can_be_asked_for(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(critic, "has_judge", lambda: False)
+    monkeypatch.setattr(sharpen, "has_judge", lambda: False)
     monkeypatch.setattr(course, "has_judge", lambda: False)
     monkeypatch.setattr(begin, "_hinder", HINDER)
     monkeypatch.setattr(begin, "_rehearsed", lambda *_: pytest.fail("nothing was to be compared"))
@@ -209,21 +209,21 @@ def test_a_start_from_nothing_can_be_asked_for(store, tmp_path, monkeypatch):
     assert entries(tmp_path / "run")["start"].why == "starts from nothing, as was asked for"
 
 
-def test_transparent_pictures_have_a_critic(store, tmp_path, monkeypatch):
+def test_transparent_pictures_are_sharpened(store, tmp_path, monkeypatch):
     rgba = np.concatenate([store.pictures, np.full((len(store), SIZE, SIZE, 1), 255, np.uint8)], 3)
     rgba[:, :, : SIZE // 2] = 0
     icons = betabloom.prepare(betabloom.data.Arrays(rgba), SIZE, channels=4)
     monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
     in_stages(icons, tmp_path / "run", channels=4, doublings=0, steps=8)
-    assert "steps against a critic" in entries(tmp_path / "run")["critic"].why
+    assert "steps against a critic" in entries(tmp_path / "run")["sharpen"].why
     assert load(tmp_path / "run").generate(2).shape[3] == 4
 
 
-def test_grey_pictures_have_a_critic(store, tmp_path, monkeypatch):
+def test_grey_pictures_are_sharpened(store, tmp_path, monkeypatch):
     monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
     grey = betabloom.prepare(betabloom.data.Drawn(400, seed=1, size=32), size=SIZE, channels=1)
     in_stages(grey, tmp_path / "run", channels=1, doublings=0, steps=8)
-    assert "against a critic" in entries(tmp_path / "run")["critic"].why
+    assert "against a critic" in entries(tmp_path / "run")["sharpen"].why
 
 
 def test_what_does_not_help_is_not_kept(store, tmp_path, monkeypatch):
@@ -238,7 +238,7 @@ def test_what_does_not_help_is_not_kept(store, tmp_path, monkeypatch):
 
     found = [Found(2.0), Found(1.0)]
     monkeypatch.setattr(larger, "judge_of", lambda *given: lambda pictures: found.pop())
-    monkeypatch.setattr(critic.Brakes, "__call__", lambda brakes, t: False)  # no snapshot is ever better
+    monkeypatch.setattr(sharpen.Brakes, "__call__", lambda brakes, t: False)  # no snapshot is ever better
     in_stages(store, tmp_path / "run", steps=12)
     assert [entry.stage for entry in entries(tmp_path / "run").values() if entry.kept] == ["likelihood"]
     assert load(tmp_path / "run").config.shape == (3, SIZE, SIZE)
@@ -261,18 +261,18 @@ def test_shares_of_the_time_add_up():
     for doublings in (0, 1, 2):
         for keeps, starts in ((False, False), (False, True), (True, True)):
             one, none = (shares(doublings, keeps, starts, has) for has in (True, False))
-            assert 0 < one.likelihood < one.critic < 1 - doublings * one.larger <= 1
-            assert none.likelihood == none.critic == 1 - doublings * none.larger
+            assert 0 < one.likelihood < one.sharpen < 1 - doublings * one.larger <= 1
+            assert none.likelihood == none.sharpen == 1 - doublings * none.larger
 
 
 @pytest.mark.parametrize("begun", [0.01, 0.3, 0.56, 0.8])
 @pytest.mark.parametrize("doublings", [0, 1, 2])
 def test_a_slow_start_leaves_every_stage_its_part_of_the_rest(doublings, begun):
-    parts = shares(doublings, keeps_decoder=True, starts=True, has_critic=True)
+    parts = shares(doublings, keeps_decoder=True, starts=True, has_teacher=True)
     after = parts.after(begun)
-    assert begun < after.likelihood < after.critic < 1
-    assert after.critic + doublings * after.larger < 1
-    assert (after.critic - after.likelihood) / (1 - begun) == pytest.approx(parts.critic - parts.likelihood)
+    assert begun < after.likelihood < after.sharpen < 1
+    assert after.sharpen + doublings * after.larger < 1
+    assert (after.sharpen - after.likelihood) / (1 - begun) == pytest.approx(parts.sharpen - parts.likelihood)
 
 
 def test_stages_need_a_length(store, tmp_path):

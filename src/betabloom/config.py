@@ -171,15 +171,20 @@ class TrainConfig:
     )
     validations: int = _setting(10, "how often during the training to validate and draw samples", between=(1, 10**6))
     stages: bool = _setting(
-        False, "a training in stages: the best start, likelihood, a critic, enlarging; each kept if it helps"
+        False, "a training in stages: the best start, likelihood, a teacher, enlarging; each kept if it helps"
     )
     compare_starts: bool = _setting(
         True, "whether stages try a start from the bundled model beside one from nothing; without, it is from nothing"
     )
     doublings: int = _setting(0, "how often a model is taught to draw at twice its size, in stages", between=(0, 2))
+    teacher: str = _setting(
+        "auto",
+        "what the decoder learns from after the likelihood, in stages: moments of features, or a critic (eye, patches)",
+        choices=("auto", "moments", "eye", "patches"),
+    )
     critic_rate: float = _setting(
         0.0,
-        "learning rate of the decoder against the critic, in stages; 0 for that of the kind of critic",
+        "learning rate of the decoder with the teacher, in stages; 0 for that of the kind of teacher",
         between=(0, 1),
     )
     critic_pixels: float = _setting(

@@ -34,17 +34,21 @@ def sharpen(
     source: Source = None,
     budget: Budget = "20m",
     steps: Steps = 0,
-    eye: Annotated[
-        bool,
-        Option("--eye", help="Judge by the features of a trained network (extra metrics); for long budgets."),
-    ] = False,
+    teacher: Annotated[
+        str,
+        Option(
+            help="What the decoder learns from: moments of features, a critic on features (eye), or one on patches.",
+            default="moments; patches without the extra metrics, of few pictures and of large ones",
+        ),
+    ] = "",
+    eye: Annotated[bool, Option("--eye", help="The same as --teacher eye.")] = False,
     wider: Annotated[int, Option(minimum=1, help="Factor on the channels of the network.")] = 1,
     head: Annotated[int, Option(minimum=0, help="Channels of a layer at full size that the decoder gets.")] = 0,
     pixels: Annotated[
-        float | None, Option(minimum=0, help="With --eye: weight of the verdict on pixels.", default="3")
+        float | None, Option(minimum=0, help="With --teacher eye: weight of the verdict on pixels.", default="3")
     ] = None,
     rate: Annotated[
-        float | None, Option(minimum=0, help="Learning rate of the decoder.", default="that of the critic's kind")
+        float | None, Option(minimum=0, help="Learning rate of the decoder.", default="that of the teacher")
     ] = None,
     snapshots: Annotated[
         int | None,
@@ -57,7 +61,7 @@ def sharpen(
     seed: Seed = 0,
     common: CommonOptions = AUTO,
 ) -> None:
-    """Teach the decoder with a critic: sharper pictures, less faithful pixel by pixel. -o is a new model directory.
+    """Teach the decoder to draw sharper pictures, less faithful pixel by pixel. -o is a new model directory.
 
     Snapshots on the way are judged, and the best is kept: too much of a critic ruins pictures. Ctrl-C ends it early and
     keeps what was learned. A sharpened model can be sharpened further.
@@ -67,6 +71,8 @@ def sharpen(
     from betabloom.system.console import progress
     from betabloom.system.signals import stop_requests
 
+    if eye and teacher not in ("", "eye"):
+        raise UsageError(f"--eye is the same as --teacher eye: leave it out, or --teacher {teacher}.")
     path = free_folder(common.out, model.parent / f"{model.name}-sharp", common.force)
     seconds = 0.0 if steps else parse_duration(budget)
     loaded = load_model(model, common.device)
@@ -75,8 +81,8 @@ def sharpen(
     judge, count = _judge(store, rows, held_out, snapshots, seconds)
     with progress("sharpening") as report, stop_requests() as stop:
         learned = teach(
-            loaded, store.pictures[rows], steps, seconds, seed, eye=eye, wider=wider, progress=report, stop=stop,
-            head=head, pixels=pixels, rate=rate, judge=judge, snapshots=count,
+            loaded, store.pictures[rows], steps, seconds, seed, teacher="eye" if eye else teacher, wider=wider,
+            progress=report, stop=stop, head=head, pixels=pixels, rate=rate, judge=judge, snapshots=count,
         )  # fmt: skip
         if judge and learned is loaded:
             raise UsageError("No snapshot drew better pictures than the model does: nothing is written.")

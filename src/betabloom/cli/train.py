@@ -54,7 +54,7 @@ class RunOptions:
             help="Time for the whole training, such as 90s, 20m or 1h30m; with --steps, whichever ends first.",
         ),
     ] = None
-    pure: Annotated[bool, Option("--pure", help="The plain β-VAE alone: no critic and no other stage.")] = False
+    pure: Annotated[bool, Option("--pure", help="The plain β-VAE alone: likelihood and no other stage.")] = False
     log: Annotated[str | None, Option(help="Also log to tensorboard, mlflow, wandb or csv.")] = None
     settings: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any setting; docs/settings.md lists them.")
@@ -287,7 +287,7 @@ def _in_stages(config: Config, run: RunOptions) -> Config:
     from betabloom.data import is_stream
     from betabloom.stages.choose import begins_at, goes_in_stages
 
-    pure = run.pure or run.devices * run.nodes > 1 or "RANK" in os.environ  # several processes have no critic
+    pure = run.pure or run.devices * run.nodes > 1 or "RANK" in os.environ  # several processes have no teacher
     if not goes_in_stages(config, run.preset or "flowers64", pure, is_stream(config.data.source)):
         return config.replace({"stages": False})
     return begins_at(config, _prepare_quietly)

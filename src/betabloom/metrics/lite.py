@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["MEAN", "STD", "Lite", "LiteNetwork"]
+__all__ = ["Lite", "LiteNetwork", "normalised"]
 
 SIZES = {"lite0": 224, "lite1": 240, "lite2": 260}
 EPSILON = 1e-3  # of the batch normalisation
@@ -89,6 +89,10 @@ class LiteNetwork:
         last = x
         for each in self.maps(x):
             last = each
+        return self.pooled_from(last)
+
+    def pooled_from(self, last: Tensor) -> Tensor:
+        """The map (B, C, H, W) behind the last block → features (B, 1280)."""
         return F.relu6(F.conv2d(last, *self._head), inplace=True).mean((2, 3))
 
 
@@ -121,6 +125,12 @@ class Lite:
         x = (down @ (x @ across.T)).clamp_(0, 255)
         mean, std = (255 * torch.tensor(values)[:, None, None] for values in (MEAN, STD))
         return x.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+
+
+def normalised(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Colours x (B, 3, S, S) in [0, 1] as the network wants them."""
+    mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, STD))
+    return ((x - mean) / std).to(dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _convolved(x: Tensor, layer: Layer, stride: int, groups: int = 1) -> Tensor:

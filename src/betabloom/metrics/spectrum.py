@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["SMALLEST", "Spectra", "bands", "combs", "power_spectra", "speckled"]
+__all__ = ["GREY", "SMALLEST", "Spectra", "bands", "combs", "power_spectra", "speckled"]
 
 SMALLEST = 16  # pixels of a side, which has three frequencies on either side of a quarter of a cycle
 BAND = (0.25, 0.47)  # cycles per pixel

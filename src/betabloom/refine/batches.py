@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from betabloom.refine.adversarial import autocast
+from betabloom.refine.student import autocast
 from betabloom.vae import inference
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from betabloom.model.model import Model
-    from betabloom.refine.adversarial import Recipe
+    from betabloom.refine.student import Recipe
     from betabloom.vae.vae import VAE
 
 __all__ = ["DecoderBatches"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from betabloom.refine.adversarial import AdversarialTrainer
+    from betabloom.refine.student import StudentTrainer
 
 __all__ = ["Brakes"]
 
@@ -29,7 +29,7 @@ PATIENCE = 2  # snapshots in a row that are speckled beyond the limit, and end t
 
 
 class Brakes:
-    """Called as brakes(t) after each step, as `train_adversarially` does; True ends the training.
+    """Called as brakes(t) after each step, as `train_student` does; True ends the training.
 
     Arguments:
         trainer: Whose averaged student is judged.
@@ -47,7 +47,7 @@ class Brakes:
 
     def __init__(
         self,
-        trainer: AdversarialTrainer,
+        trainer: StudentTrainer,
         judge: Callable[[], Quality],
         first: Quality,
         snapshots: int,

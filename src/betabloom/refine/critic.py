@@ -1,83 +1,101 @@
-"""A small critic with verdicts on patches, learned from the pictures at hand alone.
-
-Verdicts on patches are those of Isola et al. 2017, https://arxiv.org/abs/1611.07004, section 3.2.2.
-"""
+"""What the critics have in common: a network that learns to tell pictures from what a student draws."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Generic, TypeVar
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch import nn
 
-from betabloom.refine.adversarial import TINY, CriticOptimiser, Recipe, Shares, autocast, pixel_gradient
+from betabloom.refine.adam import adam_memory, adam_tensors, restore_adam
+from betabloom.refine.student import set_rate
 
-__all__ = ["LARGE_RECIPE", "PATCH_RECIPE", "PatchCritic", "PatchDiscriminator"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
-WIDTHS = (32, 64, 128, 256)
-JUDGED_LEVELS = 2  # so many of the last levels have a verdict
-PATCH_RECIPE = Recipe(Shares())
-LARGE_RECIPE = Recipe(Shares(verdict=0.2), real=16, fresh=12)  # tried with pictures of 128 px (docs/log.md)
+    from torch import Tensor
+
+    from betabloom.refine.student import Recipe
+
+__all__ = ["Critic", "CriticOptimiser"]
+
+Network = TypeVar("Network", bound=nn.Module)
+ADAM, NETWORK = "critic_adam", "critic"
 
 
-class PatchDiscriminator(nn.Module):
-    """x (B, C, H, W) in [0, 1] → the features of each level, and verdicts on patches (B, P).
+class CriticOptimiser:
+    """Adam on the hinge loss of a critic.
 
-    Strided 4×4 convolutions with spectral normalisation (Miyato et al. 2018, https://arxiv.org/abs/1802.05957). The
-    last two levels have a verdict on each of their places: the patches have sides of 22 and 46 pixels.
+    Attributes:
+        adam: Adam, with what it remembers of every weight.
+        accuracy: Running average of how well the critic tells pictures from the student's: 1 is always, 0 never.
     """
 
-    def __init__(self, channels: int, widths: tuple[int, ...] = WIDTHS) -> None:
-        super().__init__()
-        sizes = zip((channels, *widths), widths, strict=False)
-        self.levels = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in sizes)
-        self.heads = nn.ModuleList(spectral_norm(nn.Conv2d(a, 1, 1)) for a in widths[-JUDGED_LEVELS:])
+    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+        learned = [weight for weight in network.parameters() if weight.requires_grad]
+        self.adam = torch.optim.Adam(learned, recipe.critic_rate, (recipe.momentum, 0.99))
+        self._rate = recipe.critic_rate
+        self.accuracy = 0.0
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        features, h = list[Tensor](), 2 * x - 1
-        for level in self.levels:
-            h = F.leaky_relu(level(h), 0.2)
-            features.append(h)
-        verdicts = [head(h).flatten(1) for head, h in zip(self.heads, features[-JUDGED_LEVELS:], strict=True)]
-        return features, torch.cat(verdicts, 1).float()
+    def scale_rate(self, factor: float) -> None:
+        """Set the learning rate to `factor` times the usual one."""
+        set_rate(self.adam, factor * self._rate)
+
+    def step(self, verdicts: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """One step down the hinge loss of each head's verdicts on real pictures and on drawn ones."""
+        losses = [F.relu(1 - real).mean() + F.relu(1 + drawn).mean() for real, drawn in verdicts]
+        loss = torch.stack(losses).mean()  # 0 where it is always right, 2 where it knows nothing
+        self.adam.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.adam.step()
+        self.accuracy = 0.99 * self.accuracy + 0.01 * (1 - 0.5 * loss.item())
 
 
-class PatchCritic:
-    """The critic of `sharpen` without --eye, and of `enlarge`.
+class Critic(Generic[Network]):
+    """A teacher that learns itself; `gradient` is what its kinds differ in.
 
     Arguments:
-        channels: Of the pictures.
+        network: What its verdicts are by.
         recipe: What it learns with.
-        device: Where it computes.
-        head_start: Steps in which students follow the pixels alone, while the critic learns.
+
+    Attributes:
+        network: The same.
+        optimiser: Of the network.
+        weights: Factors on the gradients of the terms, where they are kept for some steps.
     """
 
-    def __init__(self, channels: int, recipe: Recipe, device: torch.device, head_start: int = 0) -> None:
-        network = PatchDiscriminator(channels)
-        self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.shares, self.device, self.head_start = recipe.shares, device, head_start
-        self.weights: tuple[float, float] | None = None  # it scales the gradients of each step by themselves
-        self.optimiser = CriticOptimiser(self.network, recipe)
+    def __init__(self, network: Network, recipe: Recipe) -> None:
+        self.network, self.optimiser = network, CriticOptimiser(network, recipe)
+        self.weights: tuple[float, float] | None = None
 
-    def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
-        """Learn from x and x̂; the gradient of all terms at x̂."""
-        with autocast(self.device):
-            _, verdicts = self.network(torch.cat([x, made]))
-        self.optimiser.step([(verdicts[: len(x)], verdicts[len(x) :])])
-        if step < self.head_start:
-            return pixel_gradient(x, made, 1.0)
-        return self._gradient(x, made.requires_grad_())
+    def scale_rate(self, factor: float) -> None:
+        """Set the learning rate to `factor` times the usual one."""
+        self.optimiser.scale_rate(factor)
 
-    def _gradient(self, x: Tensor, made: Tensor) -> Tensor:
-        """The sum of the terms' gradients, each scaled to its share."""
-        with autocast(self.device):
-            with torch.no_grad():
-                wanted, _ = self.network(x)
-            features, verdicts = self.network(made)
-            apart = sum((a[: len(x)] - b).abs().float().mean() for a, b in zip(features, wanted, strict=True))
-        (by_features,) = torch.autograd.grad(apart, made, retain_graph=True)
-        (by_verdict,) = torch.autograd.grad(-verdicts.mean(), made)
-        gradient = pixel_gradient(x, made, self.shares.likelihood)
-        for each, share in ((by_features, self.shares.features), (by_verdict, self.shares.verdict)):
-            gradient += share / each.norm().clamp_min(TINY) * each
-        return gradient
+    def status(self) -> dict[str, float]:
+        """How well it tells pictures from the student's."""
+        return {"critic": self.optimiser.accuracy}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights, and what Adam remembers of them."""
+        found = {f"{NETWORK}.{name}": value for name, value in self.network.state_dict().items()}
+        return found | adam_tensors(ADAM, self.optimiser.adam)
+
+    def memory(self) -> dict[str, Tensor]:
+        """What Adam may not remember yet, without memory."""
+        return adam_memory(ADAM, self.optimiser.adam)
+
+    def numbers(self) -> dict[str, Any]:
+        """What is not a tensor."""
+        return {"accuracy": self.optimiser.accuracy, "weights": self.weights}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Put back what `tensors` and `numbers` returned."""
+        for name, value in self.network.state_dict().items():
+            value.copy_(tensors[f"{NETWORK}.{name}"])
+        restore_adam(ADAM, self.optimiser.adam, tensors)
+        self.optimiser.accuracy, weights = float(numbers["accuracy"]), numbers["weights"]
+        self.weights = None if weights is None else (float(weights[0]), float(weights[1]))

@@ -4,7 +4,7 @@ Codes, samplers and everything else of the model stay what they are: the encoder
 means of 2×2 pixels, and the decoder draws what it drew before, which the enlarger E doubles. So the decoder is now
 E ∘ η(z), and the likelihood that of the larger pictures.
 
-E learns from windows x of photos alone: it is given x at half its size, and a critic (`betabloom.refine.critic`)
+E learns from windows x of photos alone: it is given x at half its size, and a critic (`betabloom.refine.patch_critic`)
 learns to tell what E draws from photos
 (Ledig et al. 2017, "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network",
 https://arxiv.org/abs/1609.04802). What a decoder draws is softer than the halves of photos, and has speckles. So the
@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from betabloom.errors import UsageError
 from betabloom.model.model import Model
-from betabloom.refine.adversarial import AdversarialTrainer, Recipe, Shares, autocast, train_adversarially
-from betabloom.refine.critic import PatchCritic
+from betabloom.refine.patch_critic import PatchCritic
+from betabloom.refine.student import Recipe, Shares, StudentTrainer, autocast, train_student
 from betabloom.system.hardware import keep_memory
 from betabloom.vae import inference
 from betabloom.vae.build import channels_last, make_vae
@@ -82,13 +82,13 @@ def enlarge(
     if bool(steps) == bool(seconds):
         raise UsageError("Set either the number of steps or the number of seconds to learn for.")
     larger, trainer = enlarging(model, pictures, seed, width, shares)
-    train_adversarially(trainer, steps, seconds, progress, stop)
+    train_student(trainer, steps, seconds, progress, stop)
     return with_learned(larger, trainer, len(pictures))
 
 
 def enlarging(
     model: Model, pictures: np.ndarray, seed: int = 0, width: int = WIDTH, shares: Shares | None = None
-) -> tuple[Model, AdversarialTrainer]:
+) -> tuple[Model, StudentTrainer]:
     """A model that draws pixels four times, and what teaches its enlarger; arguments and errors as of `enlarge`."""
     if model.config.model.likelihood == "continuous-bernoulli":
         raise UsageError("A model with the likelihood continuous-bernoulli cannot be enlarged.")
@@ -111,7 +111,7 @@ def enlarging(
         return larger, enlarger_trainer(model, copy.deepcopy(enlarger), pictures, seed, shares)
 
 
-def with_learned(larger: Model, trainer: AdversarialTrainer, photos: int) -> Model:
+def with_learned(larger: Model, trainer: StudentTrainer, photos: int) -> Model:
     """The model from `enlarging` with what its enlarger has learned from so many photos."""
     vae = copy.deepcopy(larger.vae)
     vae.decoder.enlargers[-1].load_state_dict(trainer.averaged.state_dict())
@@ -139,12 +139,12 @@ def enlarged(model: Model, width: int = WIDTH) -> Model:
 
 def enlarger_trainer(
     model: Model, enlarger: nn.Module, pictures: np.ndarray, seed: int = 0, shares: Shares | None = None
-) -> AdversarialTrainer:
+) -> StudentTrainer:
     """An enlarger, and the critic that it learns against. Arguments as of `enlarge`."""
     recipe = Recipe(shares or Shares(), rate=5e-4, real=BATCH, fresh=0)
     device = next(enlarger.parameters()).device
     critic = PatchCritic(pictures.shape[3], recipe, device, HEAD_START)
-    return AdversarialTrainer(enlarger, WindowBatches(model, enlarger, pictures, seed), critic, recipe)
+    return StudentTrainer(enlarger, WindowBatches(model, enlarger, pictures, seed), critic, recipe)
 
 
 class WindowBatches:

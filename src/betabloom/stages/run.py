@@ -4,7 +4,7 @@
 |---|---|---|
 | `start` | rehearses a start from the bundled model and one from nothing | held-out pictures have a lower loss |
 | `likelihood` | trains the β-VAE | there is no model, or its pictures are better |
-| `critic` | teaches the decoder against a critic, and keeps the best snapshot | that is better |
+| `sharpen` | teaches the decoder by features of pictures, and keeps the best snapshot | that is better |
 | `samplers` | fits where codes come from again | pictures are better |
 | `larger-1` … | teaches the model to draw at twice its size, if asked for | it is better than larger pixels |
 
@@ -25,7 +25,7 @@ import yaml
 from betabloom.errors import UsageError
 from betabloom.imaging import curves, png
 from betabloom.model.model import load
-from betabloom.stages import begin, critic, larger, likelihood, samplers
+from betabloom.stages import begin, larger, likelihood, samplers, sharpen
 from betabloom.stages.course import Course
 from betabloom.stages.record import Entry, read_record
 from betabloom.system.atomic import write_text
@@ -64,31 +64,31 @@ class Shares:
 
     Attributes:
         likelihood: Until when the model is trained by likelihood.
-        critic: Until when the critic teaches.
+        sharpen: Until when the teacher teaches.
         larger: What each doubling takes, in the end.
     """
 
     likelihood: float
-    critic: float
+    sharpen: float
     larger: float
 
     def after(self, begun: float) -> Shares:
         """The same parts of what is left when a part of the budget is gone."""
         left = 1.0 - begun
-        return Shares(begun + left * self.likelihood, begun + left * self.critic, left * self.larger)
+        return Shares(begun + left * self.likelihood, begun + left * self.sharpen, left * self.larger)
 
 
-def shares(doublings: int, keeps_decoder: bool, starts: bool, has_critic: bool) -> Shares:
+def shares(doublings: int, keeps_decoder: bool, starts: bool, has_teacher: bool) -> Shares:
     """How the time is parted.
 
     Arguments:
         doublings: How often the model is enlarged.
         keeps_decoder: Whether likelihood trains the encoder alone, which takes less.
         starts: Whether it starts from a model.
-        has_critic: Whether a critic comes after.
+        has_teacher: Whether a teacher comes after.
     """
     whole = 1.0 - doublings * LARGER
-    if not has_critic:
+    if not has_teacher:
         return Shares(whole, whole, LARGER)
     part = 0.25 if keeps_decoder else 0.45 if starts else 0.6
     return Shares(part * whole, (1 - SAMPLERS) * whole, LARGER)
@@ -149,7 +149,7 @@ def _same_length(record: Record, config: Config) -> Config:
     t, before = config.train, run_config(record.folder).train
     if record.finished and (t.steps, t.budget) != (before.steps, before.budget):
         raise UsageError(
-            f"All stages of the run in {record.folder} are done. To go on against the critic: "
+            f"All stages of the run in {record.folder} are done. To sharpen it further: "
             f"betabloom sharpen {shell_quoted(record.folder)}"
         )
     return config
@@ -161,20 +161,20 @@ def _run(course: Course) -> None:
     if not course.record.entry("start"):
         begin.begin(course)
     start = course.record.entry("start")
-    hinder = critic.no_critic(course)
+    hinder, name = sharpen.no_teacher(course), sharpen.name_of_stage(course)
     keeps = bool(start and start.facts.get("keep_decoder")) or t.keep_decoder
     parts = shares(t.doublings, keeps, bool(start and start.kept) or bool(t.init_from), not hinder)
     if start and t.budget:
         parts = parts.after(min(start.seconds / t.budget, LONGEST_START))
     if not course.record.entry(likelihood.NAME):
         likelihood.likelihood(course, parts.likelihood)
-    if not course.record.entry(critic.NAME):
+    if not course.record.entry(name):
         if hinder:
-            course.done(Entry(critic.NAME, kept=False, why=hinder))
+            course.done(Entry(name, kept=False, why=hinder))
         else:
-            steps, seconds = _length(course, parts.critic - parts.likelihood, parts.critic)
-            critic.critic(course, course.record.best, steps, seconds)
-    taught = course.record.entry(critic.NAME)
+            steps, seconds = _length(course, parts.sharpen - parts.likelihood, parts.sharpen)
+            sharpen.sharpen(course, course.record.best, steps, seconds)
+    taught = course.record.entry(name)
     if taught and taught.kept and not course.record.entry(samplers.NAME):
         samplers.samplers(course)
     for number in range(1, t.doublings + 1):

@@ -1,4 +1,4 @@
-"""The stage after the critic: samplers are fitted and compared again, since the same codes stand for other pictures."""
+"""The stage after sharpening: samplers are fitted and compared again, since their codes stand for other pictures."""
 
 from __future__ import annotations
 

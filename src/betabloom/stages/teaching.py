@@ -1,4 +1,4 @@
-"""A student and its critic as a stage of a run: with checkpoints, lines in the log, and the brakes on."""
+"""A student and its teacher as a stage of a run: with checkpoints, lines in the log, and the brakes on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from betabloom.errors import FormatError
-from betabloom.refine.adversarial import train_adversarially
+from betabloom.refine.student import train_student
 from betabloom.system.signals import Interrupted
 from betabloom.training.checkpoints import checkpoints_in, latest_checkpoint, resume_command, save_checkpoint
 from betabloom.training.loop import CHECKPOINT_EVERY
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from betabloom.metrics.quality import Quality
-    from betabloom.refine.adversarial import AdversarialTrainer
     from betabloom.refine.brakes import Brakes
+    from betabloom.refine.student import StudentTrainer
     from betabloom.stages.course import Course
 
 __all__ = ["has_begun", "quality_line", "teach"]
@@ -34,12 +34,12 @@ def has_begun(course: Course, stage: str) -> bool:
 def teach(
     course: Course,
     stage: str,
-    trainer: AdversarialTrainer,
+    trainer: StudentTrainer,
     brakes: Brakes | None,
     steps: int,
     seconds: float,
 ) -> None:
-    """Train against a critic, from the newest checkpoint of the stage if there is one.
+    """Train with a teacher, from the newest checkpoint of the stage if there is one.
 
     Arguments:
         course: The run.
@@ -59,7 +59,7 @@ def teach(
     course.record.write()
     if brakes and brakes.ended:
         return
-    train_adversarially(trainer, steps, seconds, course.reporting(stage), course.stop, saved)
+    train_student(trainer, steps, seconds, course.reporting(stage), course.stop, saved)
     saved.save()
     course.has_spent(course.record.seconds + trainer.seconds)
     if course.stop.asked and not saved.ended:
@@ -72,7 +72,7 @@ def teach(
 class _Checkpoints:
     """Called after each step: looks at the brakes, and saves now and then."""
 
-    def __init__(self, course: Course, stage: str, trainer: AdversarialTrainer, brakes: Brakes | None) -> None:
+    def __init__(self, course: Course, stage: str, trainer: StudentTrainer, brakes: Brakes | None) -> None:
         self.course, self.stage, self.trainer, self.brakes = course, stage, trainer, brakes
         self.folder = course.record.place(stage) / "checkpoints"
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -111,13 +111,12 @@ class _Checkpoints:
             raise FormatError(f"The checkpoint in {self.folder} does not fit its run: {error}") from error
 
 
-def quality_line(course: Course, stage: str, trainer: AdversarialTrainer) -> Callable[[Quality, bool], None]:
+def quality_line(course: Course, stage: str, trainer: StudentTrainer) -> Callable[[Quality, bool], None]:
     """Make a function that writes what was measured of a snapshot to metrics.jsonl."""
 
     def write(quality: Quality, better: bool) -> None:
         values: Mapping[str, Any] = quality.to_dict()
-        course.line(
-            stage, trainer.taken, {**values, "critic": round(trainer.critic.optimiser.accuracy, 4), "kept": better}
-        )
+        status = {name: round(value, 4) for name, value in trainer.teacher.status().items()}
+        course.line(stage, trainer.taken, {**values, **status, "kept": better})
 
     return write

@@ -1,9 +1,10 @@
-r"""A decoder learns against a critic, which learns to tell pictures from what the decoder draws.
+r"""A decoder goes on to learn from a teacher: a critic, or what is known of the features of real pictures.
 
 A likelihood with independent pixels has its optimum at the mean of all pictures that a code may stand for, and that
-mean is blurred. So, after training, the decoder alone goes on for a while against a critic (Larsen et al. 2016,
-"Autoencoding beyond pixels using a learned similarity metric", https://arxiv.org/abs/1512.09300). Encoder, prior and
-fitted samplers, and with them the rate, stay what they are; the loss is now
+mean is blurred. So, after training, the decoder alone goes on for a while with a teacher. Encoder, prior and fitted
+samplers, and with them the rate, stay what they are. Where the teacher is a critic, which learns to tell pictures from
+what the decoder draws, the loss is now (Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity
+metric", https://arxiv.org/abs/1512.09300)
 
     −log p(x|z)  +  Σ_l ‖D_l(x) − D_l(x̂)‖₁  −  D(x̂),        x̂ = E[x|z],
 
@@ -12,9 +13,11 @@ reconstructions, z ~ q(z|x), and new pictures, z ~ the sampler of `generate`, wh
 gradients of the terms with respect to x̂ are scaled to given norms (Défossez et al. 2022,
 https://arxiv.org/abs/2210.13438, section 3.4), so that no weight depends on the scale of a term.
 
-A trainer is composed of three parts: the student, which draws; `batches`, which lets it draw; and a critic, either the
-one of `betabloom.refine.critic` or that of `betabloom.refine.projected_critic`. The price: reconstructions are further
-from their pictures, so the likelihood is lower. Results are in docs/log.md.
+In place of a critic, `betabloom.refine.moments` has the Fréchet distance between features of pictures and of new ones.
+
+A trainer is composed of three parts: the student, which draws; `batches`, which lets it draw; and its teacher:
+`betabloom.refine.moments`, `patch_critic` or `projected_critic`. The price: reconstructions are further from their
+pictures, so the likelihood is lower. Results are in docs/log.md.
 
 A trainer knows where it stands: `tensors` and `numbers` are all that it needs to go on as if it had not stopped, since
 what is random in a step follows from the seed and the number of the step.
@@ -29,7 +32,6 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from betabloom.networks.averaging import move_average
@@ -38,7 +40,7 @@ from betabloom.refine.repetition import Repetition
 from betabloom.system.hardware import choose_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from betabloom.system.console import Progress
@@ -48,14 +50,15 @@ if TYPE_CHECKING:
     """step → pictures x (B, C, H, W), and x̂ (B + B', C, H, W) by the student: those of x, then new ones."""
 
 __all__ = [
-    "AdversarialTrainer",
-    "Critic",
-    "CriticOptimiser",
+    "TINY",
     "Recipe",
     "Shares",
+    "StudentTrainer",
+    "Teacher",
     "autocast",
     "pixel_gradient",
-    "train_adversarially",
+    "set_rate",
+    "train_student",
 ]
 
 AVERAGING = 0.999
@@ -68,8 +71,8 @@ class Shares:
 
     Attributes:
         likelihood: Towards the picture that was encoded, pixel by pixel.
-        features: Towards it in the critic's features.
-        verdict: Towards what the critic takes for a picture.
+        features: Towards it in the teacher's features.
+        verdict: Towards what the teacher takes for a picture.
     """
 
     likelihood: float = 1.0
@@ -79,7 +82,7 @@ class Shares:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The numbers that a student and its critic learn with.
+    """The numbers that a student and its teacher learn with.
 
     Attributes:
         shares: How strongly each term pulls.
@@ -103,52 +106,38 @@ class Recipe:
     pixels: float = 3.0
 
 
-class CriticOptimiser:
-    """Adam on the hinge loss of a critic.
-
-    Attributes:
-        adam: Adam, with what it remembers of every weight.
-        accuracy: Running average of how well the critic tells pictures from the student's: 1 is always, 0 never.
-    """
-
-    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
-        learned = [weight for weight in network.parameters() if weight.requires_grad]
-        self.adam = torch.optim.Adam(learned, recipe.critic_rate, (recipe.momentum, 0.99))
-        self._rate = recipe.critic_rate
-        self.accuracy = 0.0
-
-    def scale_rate(self, factor: float) -> None:
-        """Set the learning rate to `factor` times the usual one."""
-        _set_rate(self.adam, factor * self._rate)
-
-    def step(self, verdicts: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """One step down the hinge loss of each head's verdicts on real pictures and on drawn ones."""
-        losses = [F.relu(1 - real).mean() + F.relu(1 + drawn).mean() for real, drawn in verdicts]
-        loss = torch.stack(losses).mean()  # 0 where it is always right, 2 where it knows nothing
-        self.adam.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        self.adam.step()
-        self.accuracy = 0.99 * self.accuracy + 0.01 * (1 - 0.5 * loss.item())
-
-
-class Critic(Protocol):
-    """What a student learns against."""
-
-    optimiser: CriticOptimiser
-    network: nn.Module
-    weights: tuple[float, float] | None
+class Teacher(Protocol):
+    """What a student learns from."""
 
     def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
         """Learn from x (B, C, H, W) and x̂ (B + B', C, H, W); the gradient of the terms at x̂, or None at first."""
 
+    def scale_rate(self, factor: float) -> None:
+        """Set its own learning rate to `factor` times the usual one."""
 
-class AdversarialTrainer:
-    """A student that draws pictures, what it draws, and the critic of it.
+    def status(self) -> dict[str, float]:
+        """How it stands with the student, by name."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it remembers, by name: the tensors themselves, not copies."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """The entries of `tensors` that it may not have yet, without memory of their own."""
+
+    def numbers(self) -> dict[str, Any]:
+        """All that is not a tensor, as values for JSON."""
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Put back what `tensors` and `numbers` returned."""
+
+
+class StudentTrainer:
+    """A student that draws pictures, what it draws, and its teacher.
 
     Arguments:
         student: What is taught; its weights are changed.
         batches: Pictures, and what the student draws, of every step.
-        critic: What it learns against.
+        teacher: What it learns from.
         recipe: The numbers that both learn with.
 
     Attributes:
@@ -157,10 +146,10 @@ class AdversarialTrainer:
         seconds: Seconds that they took.
     """
 
-    def __init__(self, student: nn.Module, batches: Batches, critic: Critic, recipe: Recipe) -> None:
+    def __init__(self, student: nn.Module, batches: Batches, teacher: Teacher, recipe: Recipe) -> None:
         self.averaged = copy.deepcopy(student).requires_grad_(requires_grad=False)
         self.student = student.requires_grad_(requires_grad=True)
-        self.batches, self.critic, self.recipe = batches, critic, recipe
+        self.batches, self.teacher, self.recipe = batches, teacher, recipe
         self.optimiser = torch.optim.Adam(student.parameters(), recipe.rate, (0.5, 0.99))
         self.repetition = Repetition()
         self.taken, self.seconds = 0, 0.0
@@ -168,21 +157,16 @@ class AdversarialTrainer:
     def tensors(self) -> dict[str, Tensor]:
         """All weights, and what the optimisers remember of them, by name: the tensors themselves, not copies."""
         found = {f"{part}.{name}": value for part, each in self._parts() for name, value in each.state_dict().items()}
-        return found | adam_tensors("adam", self.optimiser) | adam_tensors("critic_adam", self.critic.optimiser.adam)
+        return found | adam_tensors("adam", self.optimiser) | self.teacher.tensors()
 
     def memory(self) -> dict[str, Tensor]:
         """The entries of `tensors` that a trainer may not have yet, without memory of their own."""
-        return adam_memory("adam", self.optimiser) | adam_memory("critic_adam", self.critic.optimiser.adam)
+        return adam_memory("adam", self.optimiser) | self.teacher.memory()
 
     def numbers(self) -> dict[str, Any]:
         """All that is not a tensor, as values for JSON."""
-        return {
-            "taken": self.taken,
-            "seconds": self.seconds,
-            "accuracy": self.critic.optimiser.accuracy,
-            "usual": self.repetition.usual,
-            "weights": self.critic.weights,
-        }
+        own = {"taken": self.taken, "seconds": self.seconds, "usual": self.repetition.usual}
+        return own | self.teacher.numbers()
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
@@ -191,22 +175,20 @@ class AdversarialTrainer:
             for name, value in each.state_dict().items():
                 value.copy_(tensors[f"{part}.{name}"])
         restore_adam("adam", self.optimiser, tensors)
-        restore_adam("critic_adam", self.critic.optimiser.adam, tensors)
+        self.teacher.restore(tensors, numbers)
         self.taken, self.seconds = int(numbers["taken"]), float(numbers["seconds"])
-        self.critic.optimiser.accuracy, self.repetition.usual = float(numbers["accuracy"]), numbers["usual"]
-        weights = numbers["weights"]
-        self.critic.weights = None if weights is None else (float(weights[0]), float(weights[1]))
+        self.repetition.usual = numbers["usual"]
 
     def _parts(self) -> list[tuple[str, nn.Module]]:
-        return [("student", self.student), ("averaged", self.averaged), ("critic", self.critic.network)]
+        return [("student", self.student), ("averaged", self.averaged)]
 
     def step(self, step: int, rate: float) -> None:
-        """One step of the critic and one of the student, both with `rate` times the learning rate."""
+        """One step of the teacher and one of the student, both with `rate` times the learning rate."""
         rate *= min(1.0, (step + 1) / self.recipe.warm_up)
-        _set_rate(self.optimiser, rate * self.recipe.rate)
-        self.critic.optimiser.scale_rate(rate)
+        set_rate(self.optimiser, rate * self.recipe.rate)
+        self.teacher.scale_rate(rate)
         x, made = self.batches(step)
-        gradient = self.critic.gradient(step, x, made.detach())
+        gradient = self.teacher.gradient(step, x, made.detach())
         self.repetition.observe(x)
         if gradient is None:
             return
@@ -217,8 +199,8 @@ class AdversarialTrainer:
         move_average(self.averaged.parameters(), self.student.parameters(), AVERAGING, step)
 
 
-def train_adversarially(
-    trainer: AdversarialTrainer,
+def train_student(
+    trainer: StudentTrainer,
     steps: int,
     seconds: float,
     progress: Progress | None = None,
@@ -249,7 +231,7 @@ def train_adversarially(
         trainer.seconds = time.monotonic() - begun
         t = trainer.taken / steps if steps else trainer.seconds / seconds
         if progress:
-            text = f"critic {trainer.critic.optimiser.accuracy:.2f}"
+            text = ", ".join(f"{name} {value:.2f}" for name, value in trainer.teacher.status().items())
             progress(trainer.taken, steps or math.ceil(trainer.taken / t), text)
         if watch(min(t, 1.0)):
             break
@@ -270,6 +252,7 @@ def pixel_gradient(x: Tensor, made: Tensor, norm: float) -> Tensor:
     return gradient
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all weights."""
     for group in optimiser.param_groups:
         group["lr"] = rate

@@ -1,0 +1,225 @@
+r"""A teacher without a critic: what a decoder draws is led to where the features of real pictures are.
+
+EfficientNet-Lite0 (the extra `metrics`) sees pictures, each enlarged by an amount of its own. Its features are the
+means and standard deviations over each of four maps, and the pooled last one; a further kind is the logarithm of the
+power at each frequency along rows and columns, which tells softness and grids. Real pictures have a mean and a
+covariance of each kind, new ones have running ones, and every new picture is led along the optimal transport between
+both (`betabloom.refine.transport`), whose mean squared length is the Fréchet distance:
+
+    Σ_k w_k FD_k  +  Σ_l ‖φ_l(x) − φ_l(x̂)‖₁  −  log p(x|z),
+
+the last two for reconstructions alone. A distance of Fréchet as a loss is from "FD-loss" (2026,
+https://arxiv.org/abs/2604.28190); it needs a thousand pictures a step, where the transport needs a few.
+
+Unlike a critic, which has to learn for a thousand steps before it teaches anything, it is right from the first step
+on. It sees with Lite0 alone, so others have to judge it: `betabloom.refine.brakes` does with Lite1. Numbers are in
+docs/log.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from betabloom.metrics.lite import LiteNetwork, normalised
+from betabloom.metrics.spectrum import GREY, SMALLEST
+from betabloom.refine.student import TINY, Recipe, Shares, pixel_gradient
+from betabloom.refine.transport import Projection, Transport
+from betabloom.system.hardware import choose_precision
+from betabloom.vae import inference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+__all__ = ["FEWEST", "LARGEST", "MOMENTS_RECIPE", "Moments", "Views"]
+
+MOMENTS_RECIPE = Recipe(Shares(likelihood=0.1, features=0.3, verdict=8.0), 4e-4, warm_up=50, real=8, fresh=24)
+FEWEST = 256  # pictures that a covariance is worth it of
+LARGEST = 128  # pixels of a side; larger ones take minutes where these take seconds
+MAPS = (2, 4, 10, 15)  # blocks of the network behind which it looks
+COMPONENTS = 256  # of each kind of features, at most …
+PICTURES_EACH = 4  # … and one for so many pictures
+MOST = 16_384  # views of real pictures that are measured
+AT_ONCE = 32
+SIDES = (96, 144)  # pixels of a view; no amount of enlargement is fixed, since each leaves its grid in the gradient
+NEAREST = 0.85  # part of a picture's sides that a view shows at least
+SPECTRUM = 0.5  # weight of the spectrum beside each kind of features
+FLOOR = 1e-4  # power that is added before its logarithm is taken, about that of rounding to 256 levels
+KEPT = 0.99  # of the running moments, in a step
+HEAD_START = 64  # steps in which the student's moments are measured, and nothing is taught
+SOLVED_EVERY = 10  # steps between transports
+WEIGHED_UNTIL = 64  # steps of teaching in which the gradients' norms are measured; the weights then stay
+WEIGHED_EVERY = 8
+
+
+class Views:
+    """Random views of so many pictures, of one number of pixels.
+
+    Arguments:
+        rng: Draws them.
+        count: How many pictures.
+        side: Of the pictures, the shorter one, in pixels.
+    """
+
+    def __init__(self, rng: np.random.Generator, count: int, side: int) -> None:
+        small, large = max(SIDES[0], side), max(SIDES[1], side * 3 // 2)
+        self.side = int(rng.integers(small, large + 1))
+        part = rng.uniform(NEAREST, 1.0, (count, 1)).astype(np.float32)
+        middle = rng.uniform(-1, 1, (count, 2)).astype(np.float32) * (1 - part)
+        where = np.zeros((count, 2, 3), np.float32)
+        where[:, [0, 1], [0, 1]], where[:, :, 2] = part, middle
+        self._where = torch.from_numpy(where)
+        self._grounds = torch.from_numpy(rng.random((count, 1, 1, 1), np.float32))
+
+    def of(self, x: Tensor, first: int = 0) -> Tensor:
+        """The views, from number `first` on, of pictures x (B, C, H, W): (B, 3, side, side)."""
+        chosen = slice(first, first + len(x))
+        grid = F.affine_grid(self._where[chosen].to(x.device), [len(x), 3, self.side, self.side], align_corners=False)
+        seen = self.coloured(x, first)
+        return F.grid_sample(seen, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+
+    def coloured(self, x: Tensor, first: int = 0) -> Tensor:
+        """Pictures x (B, C, H, W) as (B, 3, H, W): premultiplied ones on random greys, grey ones three times."""
+        if x.shape[1] == 4:
+            return x[:, :3] + (1 - x[:, 3:]) * self._grounds[first : first + len(x)].to(x.device)
+        return x.expand(-1, 3, -1, -1)
+
+
+class Moments:
+    """Teaches a student by the moments of features.
+
+    Arguments:
+        pictures: Real ones, uint8 (N, H, W, C), N ≥ 2.
+        recipe: Its shares are the norms of the gradients at first: `verdict` is that of the distances, which later gets
+            smaller as they do.
+        device: Where it computes.
+        seed: Of the views.
+    """
+
+    def __init__(self, pictures: np.ndarray, recipe: Recipe, device: torch.device, seed: int) -> None:
+        self.shares, self.device, self.seed = recipe.shares, device, seed
+        self._network = LiteNetwork("lite0", device, choose_precision("auto", device))
+        self.weights: tuple[float, float] | None = None
+        kinds = self._measured(pictures)
+        most = min(COMPONENTS, max(1, len(pictures) // PICTURES_EACH))
+        self.projections = [Projection(kind, most) for kind in kinds]
+        self.transports = [Transport(project(kind)) for project, kind in zip(self.projections, kinds, strict=True)]
+
+    @torch.no_grad()
+    def _measured(self, pictures: np.ndarray) -> list[Tensor]:
+        """Each kind of features (M, D) of views of the pictures, both ways round."""
+        rng = np.random.default_rng([self.seed, 2])
+        rows = np.resize(rng.permutation(len(pictures)), min(2 * len(pictures), MOST))
+        found = []
+        for first in range(0, len(rows), AT_ONCE):
+            chosen = pictures[np.sort(rows[first : first + AT_ONCE])]
+            flipped = rng.integers(2, size=len(chosen))[:, None, None, None] == 1
+            x = inference.to_tensor(np.where(flipped, chosen[:, :, ::-1], chosen), self.device)
+            found.append(self._kinds(x, Views(rng, len(x), min(x.shape[2:])))[0])
+        return [torch.cat(each) for each in zip(*found, strict=True)]
+
+    def _kinds(self, x: Tensor, views: Views, maps_of: int = 0) -> tuple[list[Tensor], list[Tensor]]:
+        """Each kind of features of pictures, and the maps of the first `maps_of` of them."""
+        seen = normalised(views.of(x), self._network.dtype)
+        kinds, maps, last = list[Tensor](), list[Tensor](), seen
+        for index, each in enumerate(self._network.maps(seen)):
+            last = each
+            if index in MAPS:
+                wide = each.float()
+                kinds.append(torch.cat([wide.mean((2, 3)), (wide.var((2, 3), correction=0) + 1e-6).sqrt()], 1))
+                maps.append(wide[:maps_of])
+        kinds.append(self._network.pooled_from(last).float())
+        if min(x.shape[2:]) >= SMALLEST:
+            kinds.append(log_spectrum(views.coloured(x)))
+        return kinds, maps
+
+    def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
+        """The gradient of all terms at x̂ (B + B', C, H, W), the first B of which reconstruct x; None at first."""
+        views = Views(np.random.default_rng([self.seed, step, 1]), len(made), min(x.shape[2:]))
+        count, teaches = len(x), step >= HEAD_START
+        made.requires_grad_(teaches)
+        kinds, maps = self._kinds(made, views, count)
+        kept = min(KEPT, step / (step + 1))
+        parts = [project(kind)[count:] for project, kind in zip(self.projections, kinds, strict=True)]
+        for transport, z in zip(self.transports, parts, strict=True):
+            transport.observe(z.detach(), kept)
+            if step % SOLVED_EVERY == 0 or step == HEAD_START:
+                transport.solve()
+        if not teaches:
+            return None
+        with torch.no_grad():
+            _, wanted = self._kinds(x, views, count)
+        losses = [each.loss(z) for each, z in zip(self.transports, parts, strict=True)]
+        distance = torch.stack([w * loss for w, loss in zip(self._kind_weights(), losses, strict=True)]).sum()
+        likeness = torch.stack([(a - b).abs().mean() / b.std() for a, b in zip(maps, wanted, strict=True)]).sum()
+        return self._weighed(step, likeness, distance, made) + pixel_gradient(x, made, self.shares.likelihood)
+
+    def _kind_weights(self) -> list[float]:
+        """1 for each kind of the network's features, and that of the spectrum where there is one."""
+        of_network = len(MAPS) + 1
+        return [1.0] * of_network + [SPECTRUM] * (len(self.transports) - of_network)
+
+    def _weighed(self, step: int, likeness: Tensor, distance: Tensor, made: Tensor) -> Tensor:
+        """The gradient of both terms, scaled by the norms that they had at first."""
+        taught = step - HEAD_START
+        if self.weights is None or (taught < WEIGHED_UNTIL and taught % WEIGHED_EVERY == 0):
+            now = [torch.autograd.grad(each, made, retain_graph=True)[0].norm().item() for each in (likeness, distance)]
+            old = self.weights or (1 / max(now[0], TINY), 1 / max(now[1], TINY))
+            self.weights = _moved(old[0], now[0]), _moved(old[1], now[1])
+        features, verdict = self.shares.features * self.weights[0], self.shares.verdict * self.weights[1]
+        gradient: Tensor = torch.autograd.grad(features * likeness + verdict * distance, made)[0]
+        return gradient
+
+    def scale_rate(self, factor: float) -> None:
+        """It does not learn."""
+
+    def status(self) -> dict[str, float]:
+        """The sum of the distances of all kinds of features, each relative to the variance of real pictures."""
+        return {"moments": sum(each.distance.item() for each in self.transports)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What it remembers of the student."""
+        found = enumerate(self.transports)
+        return {f"moments.{i}.{name}": value for i, each in found for name, value in each.tensors().items()}
+
+    def memory(self) -> dict[str, Tensor]:
+        """Nothing: it has all tensors from the beginning."""
+        return {}
+
+    def numbers(self) -> dict[str, Any]:
+        """What is not a tensor."""
+        return {"weights": self.weights}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Put back what `tensors` and `numbers` returned."""
+        for name, value in self.tensors().items():
+            value.copy_(tensors[name])
+        weights = numbers["weights"]
+        self.weights = None if weights is None else (float(weights[0]), float(weights[1]))
+
+
+def log_spectrum(x: Tensor) -> Tensor:
+    """Logarithms of the power along rows and along columns of colours x (B, 3, H, W) in [0, 1]: (B, F).
+
+    Each line, less its mean, is tapered by a Hann window, and powers are averaged over lines, from two periods a
+    picture on. The rest is as in `betabloom.metrics.spectrum`.
+    """
+    grey = (x * torch.tensor(GREY, device=x.device)[:, None, None]).sum(1)
+    found = []
+    for axis in (2, 1):
+        window = torch.hann_window(grey.shape[axis], periodic=False, device=x.device)
+        lines = (grey - grey.mean(axis, keepdim=True)) * (window if axis == 2 else window[:, None])
+        power = torch.fft.rfft(lines, dim=axis).abs().square().mean(3 - axis)
+        found.append((power[:, 2:] + FLOOR).log())
+    return torch.cat(found, 1)
+
+
+def _moved(weight: float, norm: float) -> float:
+    """A weight that goes three tenths of the way to one over a norm."""
+    return 1 / (0.7 / weight + 0.3 * max(norm, TINY))

