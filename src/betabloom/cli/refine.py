@@ -43,7 +43,12 @@ def sharpen(
     ] = "",
     eye: Annotated[bool, Option("--eye", help="The same as --teacher eye.")] = False,
     wider: Annotated[int, Option(minimum=1, help="Factor on the channels of the network.")] = 1,
-    head: Annotated[int, Option(minimum=0, help="Channels of a layer at full size that the decoder gets.")] = 0,
+    head: Annotated[
+        int | None,
+        Option(
+            minimum=0, help="Channels of a layer at full size that the decoder gets.", default="8 with moments, else 0"
+        ),
+    ] = None,
     pixels: Annotated[
         float | None, Option(minimum=0, help="With --teacher eye: weight of the verdict on pixels.", default="3")
     ] = None,

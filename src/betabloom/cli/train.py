@@ -126,7 +126,7 @@ def train(
 ) -> None:
     """Train a model on pictures. Leaves a run directory with the model, samples, curves and checkpoints in it.
 
-    With a budget of ten minutes or more, it takes the best start, trains by likelihood, then against a critic, and
+    With a budget of ten minutes or more, it takes the best start, trains by likelihood, sharpens what it draws, and
     enlarges with --size 128 or 256; each is kept only if pictures get better. Ctrl-C stops it and keeps a checkpoint.
 
     Examples:

@@ -15,7 +15,7 @@ from betabloom.errors import UsageError
 from betabloom.networks.spec import FAMILIES
 from betabloom.refine.batches import DecoderBatches
 from betabloom.refine.brakes import Brakes
-from betabloom.refine.head import with_head
+from betabloom.refine.head import HEAD_WIDTH, with_head
 from betabloom.refine.moments import FEWEST, LARGEST, MOMENTS_RECIPE, Moments
 from betabloom.refine.patch_critic import LARGE_RECIPE, PATCH_RECIPE, WIDTHS, PatchCritic
 from betabloom.refine.projected_critic import CUDA_RECIPE, PROJECTED_RECIPE, ProjectedCritic
@@ -74,7 +74,7 @@ def sharpen(
     wider: int = 1,
     progress: Progress | None = None,
     stop: Stop | None = None,
-    head: int = 0,
+    head: int | None = None,
     pixels: float | None = None,
     rate: float | None = None,
     judge: QualityJudge | None = None,
@@ -95,7 +95,8 @@ def sharpen(
         wider: Factor on the channels of the network, which draws the same at first (`betabloom.refine.widen`).
         progress: Called as progress(step, steps, text).
         stop: Ends it early when asked; what was learned until then is kept.
-        head: Channels of a layer at full size that the decoder gets, if it has none (`betabloom.refine.head`).
+        head: Channels of a layer at full size that the decoder gets, if it has none (`betabloom.refine.head`); None for
+            `HEAD_WIDTH` with "moments", none with a critic.
         pixels: Weight of the verdict on pixels, of "eye"; that of its recipe if None.
         rate: Learning rate of the decoder; that of the teacher's recipe if None.
         judge: Measures snapshots, of which the best is kept (`betabloom.refine.brakes`); None keeps the last.
@@ -114,7 +115,7 @@ def sharpen(
         raise UsageError("Set either the number of steps or the number of seconds to sharpen for.")
     teacher = teacher or best_teacher(pictures)
     check_teachable(pictures, teacher)
-    prepared = with_head(widened(model, wider, seed), head, seed)
+    prepared = with_head(widened(model, wider, seed), _head(teacher) if head is None else head, seed)
     _warn_if_narrow(prepared)
     trainer = decoder_trainer(prepared, pictures, seed, shares, teacher, pixels, rate)
     brakes = None
@@ -129,6 +130,10 @@ def best_teacher(pictures: np.ndarray) -> str:
     """The teacher that suits pictures, uint8 (N, H, W, C): "moments" where they are enough and not too large."""
     suits = len(pictures) >= FEWEST and max(pictures.shape[1:3]) <= LARGEST and find_spec(NETWORK)
     return "moments" if suits else "patches"
+
+
+def _head(teacher: str) -> int:
+    return HEAD_WIDTH if teacher == "moments" else 0
 
 
 def check_teachable(pictures: np.ndarray, teacher: str) -> None:

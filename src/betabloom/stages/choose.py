@@ -22,7 +22,7 @@ BASE = 64  # pixels of a side at which codes are learned, of pictures of twice o
 def goes_in_stages(config: Config, preset: str, pure: bool, stream: bool) -> bool:
     """Whether settings of the command line mean a training in stages.
 
-    A time budget of ten minutes or more does, without a number of steps: a shorter one has no time for a critic. The
+    A time budget of ten minutes or more does, without a number of steps: a shorter one has no time for a teacher. The
     presets that stand for networks of others stay what they are.
 
     Arguments:

@@ -33,12 +33,12 @@ __all__ = ["EXTRA", "JUDGED", "QUICKLY", "Course", "has_judge", "judge_of"]
 
 log = logging.getLogger(__name__)
 
-JUDGE = "lite1"  # the critic sees with lite0
+JUDGE = "lite1"  # teachers see with lite0
 EXTRA = "the extra is not installed: pip install 'betabloom[metrics]'"
 COMPARED = 1024  # held-out pictures, at most
 KNOWN = 20_000  # training pictures that copies are looked for among
 JUDGED = 512  # pictures of a model
-MOST = 50_000  # pictures that a critic's student learns from
+MOST = 50_000  # pictures that are learned from
 QUICKLY = 256  # pictures of a model in the middle of its training
 
 

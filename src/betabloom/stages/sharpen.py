@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -79,12 +80,12 @@ def sharpen(course: Course, source: str, steps: int, seconds: float) -> None:
         seconds: for how long.
     """
     before, t = course.model_of(source), course.config.train
-    name, teacher = name_of_stage(course), _teacher(course)
+    name, teacher, begun = name_of_stage(course), _teacher(course), time.monotonic()
     model = with_head(_wide(before, t.seed), HEAD_WIDTH, t.seed)
     trainer = decoder_trainer(
         model, course.learned(), t.seed, teacher=teacher, pixels=t.critic_pixels, rate=t.critic_rate or None
     )
-    assert course.judge is not None  # noqa: S101  (for the type checker; `no_critic` was asked)
+    assert course.judge is not None  # noqa: S101  (for the type checker; `no_teacher` was asked)
     measure = snapshot_judge(model, trainer, course.judge, t.seed)
 
     def taken(weights: Mapping[str, Tensor], quality: Quality) -> None:
@@ -92,6 +93,7 @@ def sharpen(course: Course, source: str, steps: int, seconds: float) -> None:
         if best is None or quality.is_better_than(best):
             course.publish(with_decoder(model, weights, before.training))
 
+    seconds -= time.monotonic() - begun  # what the teacher took to look at the pictures
     count = min(max(math.ceil(seconds / SNAPSHOT_EVERY), SNAPSHOTS[0]), SNAPSHOTS[1])
     brakes = Brakes(trainer, measure, measure(), count, taken, quality_line(course, name, trainer))
     teach(course, name, trainer, brakes, steps, seconds)
