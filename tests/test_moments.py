@@ -114,6 +114,28 @@ def test_the_gradients_have_the_shares_that_were_asked_for_at_first(model, store
         assert (pull[: len(x)].abs().max() > 0) == (name != "verdict")
 
 
+def test_streaks_that_all_pictures_share_are_led_away(store):
+    found = teacher(store.pictures)
+    x = betabloom.vae.inference.to_tensor(store.pictures[:32])
+    streaks = torch.zeros_like(x)
+    streaks[:, :, 5:11, ::2] = 0.1
+    plain, streaked = (pull_at(found, x, x + some) for some in (torch.zeros_like(x), streaks))
+    assert (streaked * streaks).sum() > 0  # down the gradient they get fainter
+    assert (streaked * streaks).sum() > 3 * (plain * streaks).sum().abs()
+
+
+def pull_at(found, x, made, count=1):
+    """The gradient at new pictures when the student has drawn such ones for long."""
+    found.weights, found.detail = None, torch.zeros_like(found.detail)
+    for transport in found.transports:
+        transport.first.zero_()
+        transport.second.zero_()
+    both = torch.cat([x[:count], made])
+    for step in range(5):
+        pull = found.gradient(step, x[:count], both.clone())
+    return pull[count:]
+
+
 def test_a_restored_trainer_goes_on_as_if_it_had_not_stopped(model, store):
     def states(trainer):
         tensors = {name: value.clone() for name, value in trainer.tensors().items()}

@@ -6,10 +6,12 @@ power at each frequency along rows and columns, which tells softness and grids. 
 covariance of each kind, new ones have running ones, and every new picture is led along the optimal transport between
 both (`betabloom.refine.transport`), whose mean squared length is the Fréchet distance:
 
-    Σ_k w_k FD_k  +  Σ_l ‖φ_l(x) − φ_l(x̂)‖₁  −  log p(x|z),
+    Σ_k w_k FD_k  +  v ‖d − d'‖²  +  Σ_l ‖φ_l(x) − φ_l(x̂)‖₁  −  log p(x|z),
 
-the last two for reconstructions alone. A distance of Fréchet as a loss is from "FD-loss" (2026,
-https://arxiv.org/abs/2604.28190); it needs a thousand pictures a step, where the transport needs a few.
+the last two for reconstructions alone. d is the mean of fine detail at each pixel, over many pictures: the same streaks
+in all of them are cheap detail, which features that are means over places do not tell from detail of a picture's own.
+A distance of Fréchet as a loss is from "FD-loss" (2026, https://arxiv.org/abs/2604.28190); it needs a thousand pictures
+a step, where the transport needs a few.
 
 Unlike a critic, which has to learn for a thousand steps before it teaches anything, it is right from the first step
 on. It sees with Lite0 alone, so others have to judge it: `betabloom.refine.brakes` does with Lite1. Numbers are in
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from betabloom.metrics.lite import LiteNetwork, normalised
 from betabloom.metrics.spectrum import GREY, SMALLEST
+from betabloom.refine.repetition import fine_detail
 from betabloom.refine.student import TINY, Recipe, Shares, pixel_gradient
 from betabloom.refine.transport import Projection, Transport
 from betabloom.system.hardware import choose_precision
@@ -49,6 +52,7 @@ AT_ONCE = 32
 SIDES = (96, 144)  # pixels of a view; no amount of enlargement is fixed, since each leaves its grid in the gradient
 NEAREST = 0.85  # part of a picture's sides that a view shows at least
 SPECTRUM = 0.5  # weight of the spectrum beside each kind of features
+STREAKS = 20.0  # weight of detail that is the same in all pictures
 FLOOR = 1e-4  # power that is added before its logarithm is taken, about that of rounding to 256 levels
 KEPT = 0.99  # of the running moments, in a step
 HEAD_START = 64  # steps in which the student's moments are measured, and nothing is taught
@@ -105,23 +109,26 @@ class Moments:
         self.shares, self.device, self.seed = recipe.shares, device, seed
         self._network = LiteNetwork("lite0", device, choose_precision("auto", device))
         self.weights: tuple[float, float] | None = None
-        kinds = self._measured(pictures)
+        kinds, self.usual_detail, self._detail_power = self._measured(pictures)
+        self.detail = torch.zeros_like(self.usual_detail)
         most = min(COMPONENTS, max(1, len(pictures) // PICTURES_EACH))
         self.projections = [Projection(kind, most) for kind in kinds]
         self.transports = [Transport(project(kind)) for project, kind in zip(self.projections, kinds, strict=True)]
 
     @torch.no_grad()
-    def _measured(self, pictures: np.ndarray) -> list[Tensor]:
-        """Each kind of features (M, D) of views of the pictures, both ways round."""
+    def _measured(self, pictures: np.ndarray) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Each kind of features (M, D) of views of the pictures, both ways round; their mean detail, and its power."""
         rng = np.random.default_rng([self.seed, 2])
         rows = np.resize(rng.permutation(len(pictures)), min(2 * len(pictures), MOST))
-        found = []
+        found, detail, power = [], torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for first in range(0, len(rows), AT_ONCE):
             chosen = pictures[np.sort(rows[first : first + AT_ONCE])]
             flipped = rng.integers(2, size=len(chosen))[:, None, None, None] == 1
             x = inference.to_tensor(np.where(flipped, chosen[:, :, ::-1], chosen), self.device)
             found.append(self._kinds(x, Views(rng, len(x), min(x.shape[2:])))[0])
-        return [torch.cat(each) for each in zip(*found, strict=True)]
+            fine = fine_detail(x)
+            detail, power = detail + fine.sum(0) / len(rows), power + fine.square().sum() / len(rows)
+        return [torch.cat(each) for each in zip(*found, strict=True)], detail, power.clamp_min(TINY)
 
     def _kinds(self, x: Tensor, views: Views, maps_of: int = 0) -> tuple[list[Tensor], list[Tensor]]:
         """Each kind of features of pictures, and the maps of the first `maps_of` of them."""
@@ -150,12 +157,16 @@ class Moments:
             transport.observe(z.detach(), kept)
             if step % SOLVED_EVERY == 0 or step == HEAD_START:
                 transport.solve()
+        fine = fine_detail(made[count:])
+        self.detail.mul_(kept).add_((1 - kept) * fine.detach().mean(0))
         if not teaches:
             return None
         with torch.no_grad():
             _, wanted = self._kinds(x, views, count)
         losses = [each.loss(z) for each, z in zip(self.transports, parts, strict=True)]
         distance = torch.stack([w * loss for w, loss in zip(self._kind_weights(), losses, strict=True)]).sum()
+        streaks = ((self.detail - self.usual_detail) * fine).sum((1, 2, 3)).mean() / self._detail_power
+        distance = distance + STREAKS * streaks
         likeness = torch.stack([(a - b).abs().mean() / b.std() for a, b in zip(maps, wanted, strict=True)]).sum()
         return self._weighed(step, likeness, distance, made) + pixel_gradient(x, made, self.shares.likelihood)
 
@@ -185,7 +196,8 @@ class Moments:
     def tensors(self) -> dict[str, Tensor]:
         """What it remembers of the student."""
         found = enumerate(self.transports)
-        return {f"moments.{i}.{name}": value for i, each in found for name, value in each.tensors().items()}
+        moments = {f"moments.{i}.{name}": value for i, each in found for name, value in each.tensors().items()}
+        return moments | {"moments.detail": self.detail}
 
     def memory(self) -> dict[str, Tensor]:
         """Nothing: it has all tensors from the beginning."""

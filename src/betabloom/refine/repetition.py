@@ -10,25 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Repetition", "repeated_detail"]
+__all__ = ["Repetition", "fine_detail", "repeated_detail"]
 
 REMEMBERED = 0.98  # decay of the running average over pictures
+
+
+def fine_detail(x: Tensor) -> Tensor:
+    """What of pictures (B, C, H, W) differs from a mean of 5×5 pixels that has no part in periods of 2 and 4."""
+    along = torch.tensor([1.0, 2.0, 2.0, 2.0, 1.0], device=x.device) / 8
+    kernel = torch.outer(along, along).expand(x.shape[1], 1, 5, 5)
+    return x - F.conv2d(F.pad(x, (2,) * 4, mode="reflect"), kernel, groups=x.shape[1])
 
 
 def repeated_detail(x: Tensor) -> Tensor:
     """The logarithm of the share of detail in pictures (B, C, H, W) that is the same at every 4th or 8th pixel.
 
-    Detail is what differs from a mean of 5×5 pixels that has no part in periods of 2 and 4. Of it the means over 4×4
-    pixels that lie 4 or 8 apart are taken: a 16th is left of detail that does not repeat, all of a pattern. Pictures
-    with sides of fewer than 32 pixels have too few such pixels, and get 0.
+    Of `fine_detail` the means over 4×4 pixels that lie 4 or 8 apart are taken: a 16th is left of detail that does not
+    repeat, all of a pattern. Pictures with sides of fewer than 32 pixels have too few such pixels, and get 0.
     """
     height, width = (side // 8 * 8 for side in x.shape[2:])
     if min(height, width) < 32:
         return x.new_zeros(())
-    x = x[:, :, :height, :width]
-    along = torch.tensor([1.0, 2.0, 2.0, 2.0, 1.0], device=x.device) / 8
-    kernel = torch.outer(along, along).expand(x.shape[1], 1, 5, 5)
-    detail = x - F.conv2d(F.pad(x, (2,) * 4, mode="reflect"), kernel, groups=x.shape[1])
+    detail = fine_detail(x[:, :, :height, :width])
     same = [F.avg_pool2d(F.pixel_unshuffle(detail, period), 4, 2).flatten() for period in (4, 8)]
     tiny = 1e-12
     share: Tensor = (torch.cat(same).square().mean() + tiny) / (detail.square().mean() + tiny)
