@@ -49,18 +49,22 @@ model remembers of those pictures. New pictures are moved away from them until h
 {measures}
 ## Its limits
 
-Pictures are 64×64. A code of this size leaves out fine texture, and the critic put some in place of it: veins and
+Pictures are 64×64. A code of this size leaves out fine texture, and sharpening put some in place of it: veins and
 hairs are made up. It knows garden flowers in front of blurred greenery, and nothing else. What it draws can
 resemble what it learned from. It is made for pictures, lessons and experiments, not for decisions about anything.
 """
 
 SHARPENED = (
-    " Then its decoder went on against a critic for {seconds:,.0f} s\n"
-    "({steps:,} steps, `betabloom sharpen`): edges and texture are what the critic took for real, not what a code says."
+    " Then its decoder was sharpened for {seconds:,.0f} s\n"
+    "({steps:,} steps, `betabloom sharpen`): edges and texture are what pictures usually have, not what a code says."
 )
 WITH_EYE = (
-    "\nFor {steps_with_eye:,} of the steps the critic looked through EfficientNet-Lite0, trained on ImageNet\n"
-    "(`--eye --wider 2`; in trials, whose settings are in docs/log.md)."
+    "\nFor {steps_with_eye:,} of the steps a critic looked through EfficientNet-Lite0, trained on ImageNet\n"
+    "(`--teacher eye --wider 2`; in trials, whose settings are in docs/log.md)."
+)
+WITH_MOMENTS = (
+    "\nThe last {steps_with_moments:,} steps led the features of new pictures to the mean and covariance of those of\n"
+    "the training pictures, by the same network (`--teacher moments`)."
 )
 
 
@@ -111,7 +115,8 @@ def _sharpened(training: dict[str, Any]) -> str:
     if "sharpened" not in training:
         return ""
     facts = training["sharpened"]
-    return SHARPENED.format(**facts) + (WITH_EYE.format(**facts) if facts.get("steps_with_eye") else "")
+    more = {"steps_with_eye": WITH_EYE, "steps_with_moments": WITH_MOMENTS}
+    return SHARPENED.format(**facts) + "".join(words.format(**facts) for name, words in more.items() if facts.get(name))
 
 
 def _distance(found: dict[str, Any]) -> str:
@@ -132,7 +137,7 @@ def _measures(given: argparse.Namespace) -> str:
     ]
     what = (
         f"Of {values['n']:,} pictures against the training pictures (`benchmarks/quality.py`), 95 % intervals. Lite0\n"
-        "is what the critic saw with, so its numbers flatter; Lite1 was looked at between trainings; Lite2 took part\n"
+        "is what its teachers saw with, so its numbers flatter; Lite1 was looked at between trainings; Lite2 took part\n"
         "in nothing:"
     )
     head = f"\n## Measures\n\n{what}\n"

@@ -34,8 +34,8 @@ class Projection:
 
     def __init__(self, features: Tensor, most: int) -> None:
         self.mean = features.mean(0)
-        _, vectors = torch.linalg.eigh(torch.cov(features.T.double()))
-        axes = vectors.flip(1)[:, :most].float()
+        _, vectors = torch.linalg.eigh(torch.cov(_wide(features).T))
+        axes = vectors.flip(1)[:, :most].to(features)
         length = ((features - self.mean) @ axes).square().sum(1).mean().clamp_min(SMALLEST)
         self.axes = axes * length.rsqrt()
 
@@ -60,14 +60,13 @@ class Transport:
     """
 
     def __init__(self, real: Tensor) -> None:
-        size = real.shape[1]
-        self.aim, wide = real.mean(0), {"dtype": torch.float64, "device": real.device}
-        self._covariance = torch.cov(real.T.double()).reshape(size, size)
-        self._half = _root(self._covariance)
-        self._ridge = RIDGE * self._covariance.trace() / size * torch.eye(size, **wide)  # type: ignore[call-overload]
-        self.first, self.second = torch.zeros(size, **wide), torch.zeros(size, size, **wide)  # type: ignore[call-overload]
+        size, self.aim = real.shape[1], real.mean(0)
+        self._covariance = torch.cov(_wide(real).T).reshape(size, size)
+        self._aim, self._half = _wide(self.aim), _root(self._covariance)
+        self._ridge = RIDGE * self._covariance.trace() / size * torch.eye(size).to(self._covariance)
+        self.first, self.second = torch.zeros_like(self._aim), torch.zeros_like(self._covariance)
         self.start, self.map = torch.zeros_like(self.aim), torch.eye(size, device=real.device)
-        self.distance = torch.zeros((), **wide)  # type: ignore[call-overload]
+        self.distance = torch.zeros_like(self._aim.sum())
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it remembers of the student: the tensors themselves."""
@@ -77,7 +76,7 @@ class Transport:
     @torch.no_grad()
     def observe(self, z: Tensor, kept: float) -> None:
         """Take new points z (B, K) into the running moments, of which a part is kept."""
-        wide = z.double()
+        wide = _wide(z)
         self.first.mul_(kept).add_((1 - kept) * wide.mean(0))
         self.second.mul_(kept).add_((1 - kept) * (wide.T @ wide / len(z)))
 
@@ -89,7 +88,7 @@ class Transport:
         values = values.clamp_min(SMALLEST)
         self.map.copy_(self._half @ (vectors * values.rsqrt()) @ vectors.T @ self._half)
         self.start.copy_(self.first)
-        shift = (self.first - self.aim).square().sum()
+        shift = (self.first - self._aim).square().sum()
         spread = covariance.trace() + self._covariance.trace() - 2 * values.sqrt().sum()
         self.distance.copy_((shift + spread).clamp_min(0))
 
@@ -97,6 +96,11 @@ class Transport:
         """The mean of ½ ‖z − t(z)‖² over points z (B, K), with t(z) fixed."""
         aim = self.aim + (z.detach() - self.start) @ self.map.T
         return 0.5 * (z - aim).square().sum(1).mean()
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In 64 bits; on the CPU where the device, as Apple's, has none."""
+    return x.cpu().double() if x.device.type == "mps" else x.double()
 
 
 def _root(matrix: Tensor) -> Tensor:
