@@ -66,9 +66,9 @@ Oxford 102 flowers, a tenth being held out ({learned:,} steps of 256, `keep_deco
 photos against a critic that sees with EfficientNet-Lite0 ({critic:,} steps of 80, `betabloom sharpen --teacher eye`).
 Both took place at 64×64, in seven minutes of one NVIDIA H100, not counting discarded trials. Its enlarger is that of
 `oxford128`, taught on these photos ({steps:,} steps). At 128×128, {moments:,} steps on one core of a CPU then led the
-features of new pictures to the mean and covariance of those of nine tenths of the photos (`--teacher moments`). Codes are drawn as those of {fitted:,} of the photos
-lie. Some part of it has learned from every photo. No photo is part of this model; the photographs belong to their
-authors.
+features of new pictures to the mean and covariance of those of nine tenths of the photos (`--teacher moments`).
+Codes are drawn as those of {fitted:,} of the photos lie. Some part of it has learned from every photo. No photo is part
+of this model; the photographs belong to their authors.
 {credit}
 
 ## How good it is
