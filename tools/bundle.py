@@ -137,8 +137,8 @@ def _measures(given: argparse.Namespace) -> str:
     ]
     what = (
         f"Of {values['n']:,} pictures against the training pictures (`benchmarks/quality.py`), 95 % intervals.\n"
-        "Lite0 is what its teachers saw with, so its numbers flatter; Lite1 was looked at between trainings; Lite2 took\n"
-        "part in nothing:"
+        "Lite0 is what its teachers saw with, so its numbers flatter; Lite1 was looked at between trainings; Lite2\n"
+        "took part in nothing:"
     )
     head = f"\n## Measures\n\n{what}\n"
     return "\n".join([head, "| measure | value |", "|---|---|", *rows, ""])
