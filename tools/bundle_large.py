@@ -10,13 +10,13 @@
     betabloom sharpen large PHOTOS --teacher moments --budget 30m -o sharper
     python tools/bundle_large.py sharper flowers128
 
-The enlarger of the `flowers128` that is there was not taught anew, but for the last line: it is that of `oxford128`,
-which has learned the same photos. With the critic, its decoder learned from all photos, where `sharpen` holds out a
-tenth, and its samplers were fitted once more to the photos at 128×128; then `benchmarks/quality.py table` measured it.
-After `flowers64` was made again, `oxford128` is its decoder with the enlarger that was there: `--enlarger oxford128`
-takes it, and MODEL is then `flowers64`. ALL is a folder with the training
-pictures of Oxford 102 flowers and the PHOTOS. Weights are stored in 16 bits; of a model that is `flowers64` but for its
-enlarger, only the enlarger's.
+The enlarger of the `flowers128` that is there was not taught for it: it is that of `oxford128`, which has learned the
+same photos, and only the last `sharpen` changed it. With the critic, its decoder learned from all photos, where
+`sharpen` holds out a tenth, and its samplers were fitted once more to the photos at 128×128; then
+`benchmarks/quality.py table` measured it. After `flowers64` was made again, `oxford128` is its decoder with the
+enlarger that was there: `--enlarger oxford128` takes it, and MODEL is then `flowers64`. ALL is a folder with the
+training pictures of Oxford 102 flowers and the PHOTOS. Weights are stored in 16 bits; of a model that is `flowers64`
+but for its enlarger, only the enlarger's.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def main() -> None:
             images=t["images"],
             learned=t["steps"],
             critic=t["sharpened"]["steps_with_eye"],
-            moments=t["sharpened"].get("steps_with_moments", 0),
+            moments=t["sharpened"]["steps_with_moments"] if given.name == "flowers128" else 0,
             fitted=t.get("refitted", {}).get("pictures", 0),
             **t["enlarged"][-1],
         )

@@ -188,7 +188,9 @@ class TrainConfig:
         between=(0, 1),
     )
     critic_pixels: float = _setting(
-        1.0, "weight of the critic's verdict on pixels beside those on feature maps, in stages", between=(0, 100)
+        1.0,
+        "weight of the verdict on pixels beside those on feature maps, in stages with the teacher eye",
+        between=(0, 100),
     )
     log: str = _setting(
         "", "where to log besides metrics.jsonl: tensorboard, mlflow, wandb or csv, or several, such as csv,wandb"

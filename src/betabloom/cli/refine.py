@@ -38,7 +38,7 @@ def sharpen(
         str,
         Option(
             help="What the decoder learns from: moments of features, a critic on features (eye), or one on patches.",
-            default="moments; patches without the extra metrics, of few pictures and of large ones",
+            default="moments; patches without the extra metrics, with fewer than 256 pictures or above 128 pixels",
         ),
     ] = "",
     eye: Annotated[bool, Option("--eye", help="The same as --teacher eye.")] = False,
@@ -68,26 +68,32 @@ def sharpen(
 ) -> None:
     """Teach the decoder to draw sharper pictures, less faithful pixel by pixel. -o is a new model directory.
 
-    Snapshots on the way are judged, and the best is kept: too much of a critic ruins pictures. Ctrl-C ends it early and
-    keeps what was learned. A sharpened model can be sharpened further.
+    Snapshots on the way are judged, and the best is kept: too long a training can ruin pictures. Ctrl-C ends it early
+    and keeps what was learned. A sharpened model can be sharpened further.
     """
     from betabloom.config import parse_duration
+    from betabloom.refine.sharpen import TEACHERS, check_teachable
     from betabloom.refine.sharpen import sharpen as teach
     from betabloom.system.console import progress
     from betabloom.system.signals import stop_requests
 
     if eye and teacher not in ("", "eye"):
-        raise UsageError(f"--eye is the same as --teacher eye: leave it out, or --teacher {teacher}.")
+        raise UsageError(f"--eye means --teacher eye: leave out either --eye or --teacher {teacher}.")
+    teacher = "eye" if eye else teacher
+    if teacher and teacher not in TEACHERS:
+        raise UsageError(f"There is no teacher {teacher!r}. Choose one of {', '.join(TEACHERS)}.")
     path = free_folder(common.out, model.parent / f"{model.name}-sharp", common.force)
     seconds = 0.0 if steps else parse_duration(budget)
     loaded = load_model(model, common.device)
     store, d = training_pictures(loaded, source), loaded.config.data
     rows, held_out = store.split(d.split, d.holdout)
+    if teacher:
+        check_teachable((len(rows), *store.pictures.shape[1:]), teacher)
     judge, count = _judge(store, rows, held_out, snapshots, seconds)
     with progress("sharpening") as report, stop_requests() as stop:
         learned = teach(
-            loaded, store.pictures[rows], steps, seconds, seed, teacher="eye" if eye else teacher, wider=wider,
-            progress=report, stop=stop, head=head, pixels=pixels, rate=rate, judge=judge, snapshots=count,
+            loaded, store.pictures[rows], steps, seconds, seed, teacher=teacher, wider=wider, progress=report,
+            stop=stop, head=head, pixels=pixels, rate=rate, judge=judge, snapshots=count,
         )  # fmt: skip
         if judge and learned is loaded:
             raise UsageError("No snapshot drew better pictures than the model does: nothing is written.")
@@ -95,7 +101,7 @@ def sharpen(
     facts = sharper.training["sharpened"]
     print_result(
         common.as_json,
-        f"Sharpened for {counted(facts['steps'], 'step')}: {path}",
+        f"Sharpened by {facts['teacher']} for {counted(facts['steps'], 'step')} in all: {path}",
         made=str(path),
         model=sharper.fingerprint,
         **facts,

@@ -1,4 +1,4 @@
-"""What a decoder draws in a step against a critic: reconstructions of pictures, and new pictures."""
+"""What a decoder draws in a step with a teacher: reconstructions of pictures, and new pictures."""
 
 from __future__ import annotations
 

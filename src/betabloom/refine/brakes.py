@@ -1,9 +1,9 @@
-"""Brakes for a student that learns against a critic: snapshots are judged on the way, and the best of them is kept.
+"""Brakes for a student and its teacher: snapshots are judged on the way, and the best of them is kept.
 
-Left alone, a critic goes on to reward what a person no longer likes: distances fall while speckles and grids grow. So
-at some instants what the averaged weights draw is measured (`betabloom.metrics.quality`). A snapshot is taken where it
-is nearer to real pictures than all before, the untaught student among them, and keeps within the limits. When speckles
-have been beyond their limit twice in a row, the training ends.
+Left alone, a critic on features goes on to reward what a person no longer likes: distances fall while speckles and
+grids grow. So at some instants what the averaged weights draw is measured (`betabloom.metrics.quality`). A snapshot is
+taken where it is nearer to real pictures than all before, the untaught student among them, and keeps within the limits.
+When speckles have been beyond their limit twice in a row, the training ends.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Brakes:
         harmed = quality.beyond[SPECKLED] > self.first.beyond[SPECKLED]
         self.rising = self.rising + 1 if harmed else 0
         if self.ended:
-            log.info("step %d: more and more pictures are speckled; the critic stops here", self.trainer.taken)
+            log.info("step %d: more and more pictures are speckled; the training ends here", self.trainer.taken)
         return self.ended
 
     @property

@@ -1,10 +1,10 @@
 r"""A teacher without a critic: what a decoder draws is led to where the features of real pictures are.
 
 EfficientNet-Lite0 (the extra `metrics`) sees pictures, each enlarged by an amount of its own. Its features are the
-means and standard deviations over each of four maps, and the pooled last one; a further kind is the logarithm of the
-power at each frequency along rows and columns, which tells softness and grids. Real pictures have a mean and a
-covariance of each kind, new ones have running ones, and every new picture is led along the optimal transport between
-both (`betabloom.refine.transport`), whose mean squared length is the Fréchet distance:
+means and standard deviations over each of four maps, and the pooled features after the last block; a further kind is
+the logarithm of the power at each frequency along rows and columns, which tells softness and grids. Real pictures have
+a mean and a covariance of each kind, new ones have running ones, and every new picture is led along the optimal
+transport between both (`betabloom.refine.transport`), whose mean squared length is the Fréchet distance:
 
     Σ_k w_k FD_k  +  v ‖d − d'‖²  +  Σ_l ‖φ_l(x) − φ_l(x̂)‖₁  −  log p(x|z),
 
@@ -13,9 +13,9 @@ in all of them are cheap detail, which features that are means over places do no
 A distance of Fréchet as a loss is from "FD-loss" (2026, https://arxiv.org/abs/2604.28190); it needs a thousand pictures
 a step, where the transport needs a few.
 
-Unlike a critic, which has to learn for a thousand steps before it teaches anything, it is right from the first step
-on. It sees with Lite0 alone, so others have to judge it: `betabloom.refine.brakes` does with Lite1. Numbers are in
-docs/log.md.
+A critic on features needs a thousand steps until it teaches well. This teacher needs 64, in which it measures what the
+decoder draws. It sees with Lite0 alone, so others have to judge it: `betabloom.refine.brakes` does with Lite1. Numbers
+are in docs/log.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from betabloom.metrics.lite import LiteNetwork, normalised
-from betabloom.metrics.spectrum import GREY, SMALLEST
+from betabloom.metrics.spectrum import GREY
 from betabloom.refine.repetition import fine_detail
 from betabloom.refine.student import TINY, Recipe, Shares, pixel_gradient
 from betabloom.refine.transport import Projection, Transport
@@ -39,11 +39,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from betabloom.system.console import Progress
+    from betabloom.system.signals import Stop
+
 __all__ = ["FEWEST", "LARGEST", "MOMENTS_RECIPE", "Moments", "Views"]
 
-MOMENTS_RECIPE = Recipe(Shares(likelihood=0.1, features=0.3, verdict=8.0), 4e-4, warm_up=50, real=8, fresh=24)
-FEWEST = 256  # pictures that a covariance is worth it of
-LARGEST = 128  # pixels of a side; larger ones take minutes where these take seconds
+MOMENTS_RECIPE = Recipe(Shares(likelihood=0.1, features=0.3, verdict=8.0), 4e-4, real=8, fresh=24)
+FEWEST = 256  # fewer pictures give no useful covariance
+LARGEST = 128  # pixels of a side; beyond it a step takes several times as long
 MAPS = (2, 4, 10, 15)  # blocks of the network behind which it looks
 COMPONENTS = 256  # of each kind of features, at most …
 PICTURES_EACH = 4  # … and one for so many pictures
@@ -80,17 +83,16 @@ class Views:
         self._where = torch.from_numpy(where)
         self._grounds = torch.from_numpy(rng.random((count, 1, 1, 1), np.float32))
 
-    def of(self, x: Tensor, first: int = 0) -> Tensor:
-        """The views, from number `first` on, of pictures x (B, C, H, W): (B, 3, side, side)."""
-        chosen = slice(first, first + len(x))
-        grid = F.affine_grid(self._where[chosen].to(x.device), [len(x), 3, self.side, self.side], align_corners=False)
-        seen = self.coloured(x, first)
-        return F.grid_sample(seen, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+    def of(self, x: Tensor) -> Tensor:
+        """The first B views, of pictures x (B, C, H, W): (B, 3, side, side)."""
+        where = self._where[: len(x)].to(x.device)
+        grid = F.affine_grid(where, [len(x), 3, self.side, self.side], align_corners=False)
+        return F.grid_sample(self.coloured(x), grid, mode="bicubic", padding_mode="reflection", align_corners=False)
 
-    def coloured(self, x: Tensor, first: int = 0) -> Tensor:
+    def coloured(self, x: Tensor) -> Tensor:
         """Pictures x (B, C, H, W) as (B, 3, H, W): premultiplied ones on random greys, grey ones three times."""
         if x.shape[1] == 4:
-            return x[:, :3] + (1 - x[:, 3:]) * self._grounds[first : first + len(x)].to(x.device)
+            return x[:, :3] + (1 - x[:, 3:]) * self._grounds[: len(x)].to(x.device)
         return x.expand(-1, 3, -1, -1)
 
 
@@ -103,20 +105,35 @@ class Moments:
             smaller as they do.
         device: Where it computes.
         seed: Of the views.
+        progress: Called as progress(step, steps, text) while it looks at real pictures.
+        stop: Ends that early when asked.
+
+    Attributes:
+        head_start: Steps in which it measures what the student draws, and teaches nothing.
     """
 
-    def __init__(self, pictures: np.ndarray, recipe: Recipe, device: torch.device, seed: int) -> None:
-        self.shares, self.device, self.seed = recipe.shares, device, seed
+    def __init__(
+        self,
+        pictures: np.ndarray,
+        recipe: Recipe,
+        device: torch.device,
+        seed: int,
+        progress: Progress | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        self.shares, self.device, self.seed, self.head_start = recipe.shares, device, seed, HEAD_START
         self._network = LiteNetwork("lite0", device, choose_precision("auto", device))
         self.weights: tuple[float, float] | None = None
-        kinds, self.usual_detail, self._detail_power = self._measured(pictures)
+        kinds, self.usual_detail, self._detail_power = self._measured(pictures, progress, stop)
         self.detail = torch.zeros_like(self.usual_detail)
         most = min(COMPONENTS, max(1, len(pictures) // PICTURES_EACH))
         self.projections = [Projection(kind, most) for kind in kinds]
         self.transports = [Transport(project(kind)) for project, kind in zip(self.projections, kinds, strict=True)]
 
     @torch.no_grad()
-    def _measured(self, pictures: np.ndarray) -> tuple[list[Tensor], Tensor, Tensor]:
+    def _measured(
+        self, pictures: np.ndarray, progress: Progress | None, stop: Stop | None
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
         """Each kind of features (M, D) of views of the pictures, both ways round; their mean detail, and its power."""
         rng = np.random.default_rng([self.seed, 2])
         rows = np.resize(rng.permutation(len(pictures)), min(2 * len(pictures), MOST))
@@ -128,6 +145,10 @@ class Moments:
             found.append(self._kinds(x, Views(rng, len(x), min(x.shape[2:])))[0])
             fine = fine_detail(x)
             detail, power = detail + fine.sum(0) / len(rows), power + fine.square().sum() / len(rows)
+            if progress:
+                progress(min(first + AT_ONCE, len(rows)), len(rows), "looking at the pictures")
+            if stop and stop.asked:
+                break
         return [torch.cat(each) for each in zip(*found, strict=True)], detail, power.clamp_min(TINY)
 
     def _kinds(self, x: Tensor, views: Views, maps_of: int = 0) -> tuple[list[Tensor], list[Tensor]]:
@@ -141,21 +162,19 @@ class Moments:
                 kinds.append(torch.cat([wide.mean((2, 3)), (wide.var((2, 3), correction=0) + 1e-6).sqrt()], 1))
                 maps.append(wide[:maps_of])
         kinds.append(self._network.pooled_from(last).float())
-        if min(x.shape[2:]) >= SMALLEST:
-            kinds.append(log_spectrum(views.coloured(x)))
-        return kinds, maps
+        return [*kinds, log_spectrum(views.coloured(x))], maps
 
     def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
         """The gradient of all terms at x̂ (B + B', C, H, W), the first B of which reconstruct x; None at first."""
         views = Views(np.random.default_rng([self.seed, step, 1]), len(made), min(x.shape[2:]))
-        count, teaches = len(x), step >= HEAD_START
+        count, teaches = len(x), step >= self.head_start
         made.requires_grad_(teaches)
         kinds, maps = self._kinds(made, views, count)
         kept = min(KEPT, step / (step + 1))
         parts = [project(kind)[count:] for project, kind in zip(self.projections, kinds, strict=True)]
         for transport, z in zip(self.transports, parts, strict=True):
             transport.observe(z.detach(), kept)
-            if step % SOLVED_EVERY == 0 or step == HEAD_START:
+            if step % SOLVED_EVERY == 0 or step == self.head_start:
                 transport.solve()
         fine = fine_detail(made[count:])
         self.detail.mul_(kept).add_((1 - kept) * fine.detach().mean(0))
@@ -164,20 +183,15 @@ class Moments:
         with torch.no_grad():
             _, wanted = self._kinds(x, views, count)
         losses = [each.loss(z) for each, z in zip(self.transports, parts, strict=True)]
-        distance = torch.stack([w * loss for w, loss in zip(self._kind_weights(), losses, strict=True)]).sum()
+        distance = torch.stack(losses[:-1]).sum() + SPECTRUM * losses[-1]
         streaks = ((self.detail - self.usual_detail) * fine).sum((1, 2, 3)).mean() / self._detail_power
         distance = distance + STREAKS * streaks
         likeness = torch.stack([(a - b).abs().mean() / b.std() for a, b in zip(maps, wanted, strict=True)]).sum()
         return self._weighed(step, likeness, distance, made) + pixel_gradient(x, made, self.shares.likelihood)
 
-    def _kind_weights(self) -> list[float]:
-        """1 for each kind of the network's features, and that of the spectrum where there is one."""
-        of_network = len(MAPS) + 1
-        return [1.0] * of_network + [SPECTRUM] * (len(self.transports) - of_network)
-
     def _weighed(self, step: int, likeness: Tensor, distance: Tensor, made: Tensor) -> Tensor:
         """The gradient of both terms, scaled by the norms that they had at first."""
-        taught = step - HEAD_START
+        taught = step - self.head_start
         if self.weights is None or (taught < WEIGHED_UNTIL and taught % WEIGHED_EVERY == 0):
             now = [torch.autograd.grad(each, made, retain_graph=True)[0].norm().item() for each in (likeness, distance)]
             old = self.weights or (1 / max(now[0], TINY), 1 / max(now[1], TINY))
@@ -187,17 +201,19 @@ class Moments:
         return gradient
 
     def scale_rate(self, factor: float) -> None:
-        """It does not learn."""
+        """Do nothing: it has no learning rate."""
 
     def status(self) -> dict[str, float]:
         """The sum of the distances of all kinds of features, each relative to the variance of real pictures."""
         return {"moments": sum(each.distance.item() for each in self.transports)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """What it remembers of the student."""
-        found = enumerate(self.transports)
-        moments = {f"moments.{i}.{name}": value for i, each in found for name, value in each.tensors().items()}
-        return moments | {"moments.detail": self.detail}
+        """What it knows of real pictures, and of the student."""
+        found = {"detail": self.detail, "usual_detail": self.usual_detail, "detail_power": self._detail_power}
+        for i, (project, transport) in enumerate(zip(self.projections, self.transports, strict=True)):
+            parts = {"mean": project.mean, "axes": project.axes, **transport.tensors()}
+            found |= {f"{i}.{name}": value for name, value in parts.items()}
+        return {f"moments.{name}": value for name, value in found.items()}
 
     def memory(self) -> dict[str, Tensor]:
         """Nothing: it has all tensors from the beginning."""
@@ -212,6 +228,8 @@ class Moments:
         """Put back what `tensors` and `numbers` returned."""
         for name, value in self.tensors().items():
             value.copy_(tensors[name])
+        for transport in self.transports:
+            transport.prepare()
         weights = numbers["weights"]
         self.weights = None if weights is None else (float(weights[0]), float(weights[1]))
 

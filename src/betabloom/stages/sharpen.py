@@ -27,6 +27,7 @@ from betabloom.refine.widen import widened
 from betabloom.stages.course import EXTRA, has_judge
 from betabloom.stages.record import Entry
 from betabloom.stages.teaching import has_begun, quality_line, teach
+from betabloom.system.hardware import choose_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,12 +38,11 @@ if TYPE_CHECKING:
     from betabloom.model.model import Model
     from betabloom.stages.course import Course
 
-__all__ = ["name_of_stage", "no_teacher", "sharpen"]
+__all__ = ["check_teacher", "name_of_stage", "no_teacher", "sharpen"]
 
 NAME = "sharpen"
-OLD_NAME = (
-    "critic"  # of runs from before there were other teachers, which go on against the critic that they began with
-)
+# Runs from before there were other teachers go on against the critic that they began with.
+OLD_NAME = "critic"
 SMALLEST = 16  # pixels of a side
 SNAPSHOT_EVERY = 180.0  # seconds, about
 SNAPSHOTS = (6, 24)  # fewest and most
@@ -81,9 +81,18 @@ def sharpen(course: Course, source: str, steps: int, seconds: float) -> None:
     """
     before, t = course.model_of(source), course.config.train
     name, teacher, begun = name_of_stage(course), _teacher(course), time.monotonic()
+    pictures = course.learned()
     model = with_head(_wide(before, t.seed), HEAD_WIDTH, t.seed)
     trainer = decoder_trainer(
-        model, course.learned(), t.seed, teacher=teacher, pixels=t.critic_pixels, rate=t.critic_rate or None
+        model,
+        pictures,
+        t.seed,
+        None,
+        teacher,
+        t.critic_pixels,
+        t.critic_rate or None,
+        course.reporting(name),
+        course.stop,
     )
     assert course.judge is not None  # noqa: S101  (for the type checker; `no_teacher` was asked)
     measure = snapshot_judge(model, trainer, course.judge, t.seed)
@@ -93,9 +102,10 @@ def sharpen(course: Course, source: str, steps: int, seconds: float) -> None:
         if best is None or quality.is_better_than(best):
             course.publish(with_decoder(model, weights, before.training))
 
-    seconds -= time.monotonic() - begun  # what the teacher took to look at the pictures
+    first = measure()
+    seconds -= time.monotonic() - begun  # what the teacher and the judge took to look at pictures
     count = min(max(math.ceil(seconds / SNAPSHOT_EVERY), SNAPSHOTS[0]), SNAPSHOTS[1])
-    brakes = Brakes(trainer, measure, measure(), count, taken, quality_line(course, name, trainer))
+    brakes = Brakes(trainer, measure, first, count, taken, quality_line(course, name, trainer))
     teach(course, name, trainer, brakes, steps, seconds)
     after = sharpened(before, model, trainer, brakes, teacher)
     best = course.best_quality()
@@ -107,13 +117,22 @@ def sharpen(course: Course, source: str, steps: int, seconds: float) -> None:
 
 def _teacher(course: Course) -> str:
     """The teacher that was asked for, or the best one of these pictures."""
-    wanted, pictures = course.config.train.teacher, course.learned()
-    if wanted != "auto":
-        check_teachable(pictures, wanted)
-        return wanted
+    t = course.config.train
+    if t.teacher != "auto":
+        return t.teacher
     if name_of_stage(course) == OLD_NAME:
         return "eye" if _sees(course) else "patches"
-    return best_teacher(pictures)
+    return best_teacher(_shape(course), choose_device(t.device))
+
+
+def check_teacher(course: Course) -> None:
+    """Raise an error where the teacher that was asked for cannot use these pictures."""
+    if course.config.train.teacher != "auto":
+        check_teachable(_shape(course), course.config.train.teacher)
+
+
+def _shape(course: Course) -> tuple[int, ...]:
+    return (len(course.rows[0]), *course.store.pictures.shape[1:])
 
 
 def _sees(course: Course) -> bool:
@@ -122,7 +141,7 @@ def _sees(course: Course) -> bool:
 
 
 def _wide(model: Model, seed: int) -> Model:
-    """The model with channels enough to follow a critic, where its family can be made wider."""
+    """The model with channels enough to follow a teacher, where its family can be made wider."""
     m = model.config.model
     if m.family != "residual" or m.enlargers:
         return model

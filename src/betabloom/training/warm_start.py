@@ -8,8 +8,8 @@ section 2):
   the smaller picture, exactly but for rounding;
 - the decoder has the model's levels up to the last one before the pixels, and the finer ones are new.
 
-Everything is trained on from there, but for the decoder if the setting `keep_decoder` says so: one that a critic has
-taught draws sharply, and would learn from the likelihood to blur.
+Everything is trained on from there, but for the decoder if the setting `keep_decoder` says so: one that was
+sharpened draws sharply, and would learn from the likelihood to blur.
 """
 
 from __future__ import annotations
