@@ -13,8 +13,8 @@
 The enlarger of the `flowers128` that is there was not taught for it: it is that of `oxford128`, which has learned the
 same photos, and only the last `sharpen` changed it. With the critic, its decoder learned from all photos, where
 `sharpen` holds out a tenth, and its samplers were fitted once more to the photos at 128×128; then
-`benchmarks/quality.py table` measured it. After `flowers64` was made again, `oxford128` is its decoder with the
-enlarger that was there: `--enlarger oxford128` takes it, and MODEL is then `flowers64`. ALL is a folder with the
+`benchmarks/quality.py table` measured it. To make `flowers64` again, save a whole copy of `oxford128` first; then
+MODEL is `flowers64`, and `--enlarger COPY` gives it the enlarger that was there. ALL is a folder with the
 training pictures of Oxford 102 flowers and the PHOTOS. Weights are stored in 16 bits; of a model that is `flowers64`
 but for its enlarger, only the enlarger's.
 """
@@ -89,7 +89,7 @@ pictures, lessons and experiments, not for decisions about anything.
 
 def distances() -> str:
     """Fréchet distances with their 95 % intervals, as `benchmarks/quality.py` measured them."""
-    measured = json.loads(MEASURES.read_text(encoding="utf-8"))["models"]["the model flowers128"]
+    measured = json.loads(MEASURES.read_text(encoding="utf-8"))["models"]["flowers128"]
     found = [value for name, value in measured.items() if name.endswith("generated, frechet_distance")]
     return ", ".join(f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in found)
 

@@ -62,6 +62,7 @@ HEAD_START = 64  # steps in which the student's moments are measured, and nothin
 SOLVED_EVERY = 10  # steps between transports
 WEIGHED_UNTIL = 64  # steps of teaching in which the gradients' norms are measured; the weights then stay
 WEIGHED_EVERY = 8
+LIMIT = 2.0  # times the norms at first that a gradient has at most: running moments are off for a while after a jump
 
 
 class Views:
@@ -198,7 +199,8 @@ class Moments:
             self.weights = _moved(old[0], now[0]), _moved(old[1], now[1])
         features, verdict = self.shares.features * self.weights[0], self.shares.verdict * self.weights[1]
         gradient: Tensor = torch.autograd.grad(features * likeness + verdict * distance, made)[0]
-        return gradient
+        most = LIMIT * (self.shares.features + self.shares.verdict)
+        return gradient * (most / gradient.norm().clamp_min(TINY)).clamp_max(1.0)
 
     def scale_rate(self, factor: float) -> None:
         """Do nothing: it has no learning rate."""
