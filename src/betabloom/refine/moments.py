@@ -200,7 +200,8 @@ class Moments:
         features, verdict = self.shares.features * self.weights[0], self.shares.verdict * self.weights[1]
         gradient: Tensor = torch.autograd.grad(features * likeness + verdict * distance, made)[0]
         most = LIMIT * (self.shares.features + self.shares.verdict)
-        return gradient * (most / gradient.norm().clamp_min(TINY)).clamp_max(1.0)
+        gradient *= (most / gradient.norm().clamp_min(TINY)).clamp_max(1.0)
+        return gradient
 
     def scale_rate(self, factor: float) -> None:
         """Do nothing: it has no learning rate."""
