@@ -89,7 +89,9 @@ pictures, lessons and experiments, not for decisions about anything.
 
 def distances() -> str:
     """Fréchet distances with their 95 % intervals, as `benchmarks/quality.py` measured them."""
-    measured = json.loads(MEASURES.read_text(encoding="utf-8"))["models"]["flowers128"]
+    measured = json.loads(MEASURES.read_text(encoding="utf-8"))["models"].get("flowers128")
+    if measured is None:
+        return "not measured yet"
     found = [value for name, value in measured.items() if name.endswith("generated, frechet_distance")]
     return ", ".join(f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in found)
 
