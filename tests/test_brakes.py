@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 import betabloom
 from betabloom.metrics import Extractor
 from betabloom.metrics.quality import COMB, Quality, QualityJudge
-from betabloom.refine.brakes import Brakes
+from betabloom.refine.brakes import Brakes, patience_with
 from betabloom.refine.sharpen import decoder_trainer, sharpen
 from betabloom.refine.student import train_student
 
@@ -39,8 +39,8 @@ class Scripted:
     def __init__(self, found):
         self.averaged, self.taken, self.found = torch.nn.Linear(1, 1), 0, list(found)
 
-    def run(self, first, snapshots):
-        brakes = Brakes(self, lambda: self.found.pop(0), first, snapshots)
+    def run(self, first, snapshots, teacher="patches"):
+        brakes = Brakes(self, lambda: self.found.pop(0), first, snapshots, patience=patience_with(teacher))
         while self.taken < snapshots:
             self.taken += 1
             self.averaged.weight.data.fill_(float(self.taken))
@@ -84,6 +84,13 @@ def test_it_stops_when_speckles_rise_and_not_at_the_first_one():
     assert trainer.taken == 5
     assert brakes.ended
     assert brakes.kept == 3
+
+
+def test_moments_may_begin_with_speckles_that_go_away():
+    wild = quality(40, speckled=0.1)
+    trainer = Scripted([wild, wild, wild, quality(30)])
+    brakes = trainer.run(quality(50), 4, "moments")
+    assert (brakes.ended, brakes.kept, brakes.best.distance) == (False, 4, 30)
 
 
 def thumbs(pictures):

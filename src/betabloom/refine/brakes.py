@@ -3,7 +3,8 @@
 Left alone, a critic on features goes on to reward what a person no longer likes: distances fall while speckles and
 grids grow. So at some instants what the averaged weights draw is measured (`betabloom.metrics.quality`). A snapshot is
 taken where it is nearer to real pictures than all before, the untaught student among them, and keeps within the limits.
-When speckles have been beyond their limit twice in a row, the training ends.
+When speckles have been beyond their limit twice in a row, a critic's training ends; moments may begin with speckles,
+which go away.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
 
     from betabloom.refine.student import StudentTrainer
 
-__all__ = ["Brakes"]
+__all__ = ["Brakes", "patience_with"]
 
 log = logging.getLogger(__name__)
 
 SPECKLED = "speckled"
-PATIENCE = 2  # snapshots in a row that are speckled beyond the limit, and end the training
+PATIENCE = 2
+
+
+def patience_with(teacher: str) -> int:
+    """After how many speckled snapshots in a row a training with a teacher ends; 0 for none."""
+    return 0 if teacher == "moments" else PATIENCE
 
 
 class Brakes:
@@ -38,6 +44,7 @@ class Brakes:
         snapshots: How many are judged, evenly over the training.
         taken: Called with the new best weights and their quality each time that there are some.
         measured: Called with the quality of each snapshot, and whether it was taken.
+        patience: Snapshots in a row that are speckled beyond the limit, and end the training; 0 for no end.
 
     Attributes:
         best: The quality of the best snapshot, or of the untaught student.
@@ -53,9 +60,10 @@ class Brakes:
         snapshots: int,
         taken: Callable[[Mapping[str, Tensor], Quality], None] = lambda weights, quality: None,
         measured: Callable[[Quality, bool], None] = lambda quality, better: None,
+        patience: int = PATIENCE,
     ) -> None:
         self.trainer, self.judge, self.first, self.snapshots = trainer, judge, first, snapshots
-        self.taken, self.measured = taken, measured
+        self.taken, self.measured, self.patience = taken, measured, patience
         self.best, self.kept, self.looked, self.rising = first, 0, 0, 0
         self.weights: dict[str, Tensor] | None = None
 
@@ -81,7 +89,7 @@ class Brakes:
     @property
     def ended(self) -> bool:
         """Whether speckles have ended the training."""
-        return self.rising >= PATIENCE
+        return bool(self.patience) and self.rising >= self.patience
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights of the best snapshot; those of the averaged student stand for none."""

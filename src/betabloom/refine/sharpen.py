@@ -15,7 +15,7 @@ import torch
 from betabloom.errors import BetabloomError, UsageError
 from betabloom.networks.spec import FAMILIES
 from betabloom.refine.batches import DecoderBatches
-from betabloom.refine.brakes import Brakes
+from betabloom.refine.brakes import Brakes, patience_with
 from betabloom.refine.head import HEAD_WIDTH, with_head
 from betabloom.refine.moments import FEWEST, LARGEST, MOMENTS_RECIPE, Moments
 from betabloom.refine.patch_critic import LARGE_RECIPE, PATCH_RECIPE, PatchCritic
@@ -125,7 +125,7 @@ def sharpen(
     brakes = None
     if judge:
         measure = snapshot_judge(prepared, trainer, judge, seed)
-        brakes = Brakes(trainer, measure, measure(), snapshots)
+        brakes = Brakes(trainer, measure, measure(), snapshots, patience=patience_with(teacher))
     train_student(trainer, steps, seconds, progress, stop, brakes or (lambda t: False))
     if isinstance(trainer.teacher, Moments) and trainer.taken <= trainer.teacher.head_start:
         raise UsageError(

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from betabloom.metrics.quality import FEWEST
-from betabloom.refine.brakes import Brakes
+from betabloom.refine.brakes import Brakes, patience_with
 from betabloom.refine.head import HEAD_WIDTH, with_head
 from betabloom.refine.sharpen import (
     LARGE,
@@ -105,7 +105,7 @@ def sharpen(course: Course, source: str, steps: int, seconds: float) -> None:
     first = measure()
     seconds -= time.monotonic() - begun  # what the teacher and the judge took to look at pictures
     count = min(max(math.ceil(seconds / SNAPSHOT_EVERY), SNAPSHOTS[0]), SNAPSHOTS[1])
-    brakes = Brakes(trainer, measure, first, count, taken, quality_line(course, name, trainer))
+    brakes = Brakes(trainer, measure, first, count, taken, quality_line(course, name, trainer), patience_with(teacher))
     teach(course, name, trainer, brakes, steps, seconds)
     after = sharpened(before, model, trainer, brakes, teacher)
     best = course.best_quality()
