@@ -183,9 +183,7 @@ class TrainConfig:
         choices=("auto", "moments", "eye", "patches"),
     )
     critic_rate: float = _setting(
-        0.0,
-        "learning rate of the decoder with the teacher, in stages; 0 for that of the kind of teacher",
-        between=(0, 1),
+        0.0, "learning rate of the decoder with the teacher, in stages; 0 for that of its kind", between=(0, 1)
     )
     critic_pixels: float = _setting(
         1.0,

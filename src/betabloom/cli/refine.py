@@ -25,6 +25,29 @@ Source = Annotated[str | None, Argument("Its training pictures (default: where t
 Budget = Annotated[str, Option(help="Time to spend, such as 90s, 20m or 1h30m.")]
 Steps = Annotated[int, Option(minimum=0, help="Number of steps, instead of --budget.")]
 Seed = Annotated[int, Option(minimum=0, help="Seed of everything random.")]
+Teacher = Annotated[
+    str,
+    Option(
+        help="What the decoder learns from: moments of features, a critic on features (eye), or one on patches.",
+        default="moments; patches without the extra metrics, with fewer than 256 pictures or above 128 pixels",
+    ),
+]
+Head = Annotated[
+    int | None,
+    Option(minimum=0, help="Channels of a layer at full size that the decoder gets.", default="8 with moments, else 0"),
+]
+Pixels = Annotated[
+    float | None, Option(minimum=0, help="With --teacher eye: weight of the verdict on pixels.", default="3")
+]
+Rate = Annotated[float | None, Option(minimum=0, help="Learning rate of the decoder.", default="that of the teacher")]
+Snapshots = Annotated[
+    int | None,
+    Option(
+        minimum=0,
+        help="Snapshots that are judged (extra metrics), of which the best is kept; 0 keeps the last.",
+        default="8 from ten minutes on",
+    ),
+]
 AUTO = CommonOptions(device="auto")
 SNAPSHOTS, JUDGED_FROM = 8, 600.0  # how many are judged, from so many seconds on
 
@@ -34,35 +57,13 @@ def sharpen(
     source: Source = None,
     budget: Budget = "20m",
     steps: Steps = 0,
-    teacher: Annotated[
-        str,
-        Option(
-            help="What the decoder learns from: moments of features, a critic on features (eye), or one on patches.",
-            default="moments; patches without the extra metrics, with fewer than 256 pictures or above 128 pixels",
-        ),
-    ] = "",
+    teacher: Teacher = "",
     eye: Annotated[bool, Option("--eye", help="The same as --teacher eye.")] = False,
     wider: Annotated[int, Option(minimum=1, help="Factor on the channels of the network.")] = 1,
-    head: Annotated[
-        int | None,
-        Option(
-            minimum=0, help="Channels of a layer at full size that the decoder gets.", default="8 with moments, else 0"
-        ),
-    ] = None,
-    pixels: Annotated[
-        float | None, Option(minimum=0, help="With --teacher eye: weight of the verdict on pixels.", default="3")
-    ] = None,
-    rate: Annotated[
-        float | None, Option(minimum=0, help="Learning rate of the decoder.", default="that of the teacher")
-    ] = None,
-    snapshots: Annotated[
-        int | None,
-        Option(
-            minimum=0,
-            help="Snapshots that are judged (extra metrics), of which the best is kept; 0 keeps the last.",
-            default="8 from ten minutes on",
-        ),
-    ] = None,
+    head: Head = None,
+    pixels: Pixels = None,
+    rate: Rate = None,
+    snapshots: Snapshots = None,
     seed: Seed = 0,
     common: CommonOptions = AUTO,
 ) -> None:
@@ -72,7 +73,7 @@ def sharpen(
     and keeps what was learned. A sharpened model can be sharpened further.
     """
     from betabloom.config import parse_duration
-    from betabloom.refine.sharpen import TEACHERS, check_teachable
+    from betabloom.refine.sharpen import check_teachable, check_teacher
     from betabloom.refine.sharpen import sharpen as teach
     from betabloom.system.console import progress
     from betabloom.system.signals import stop_requests
@@ -80,8 +81,8 @@ def sharpen(
     if eye and teacher not in ("", "eye"):
         raise UsageError(f"--eye means --teacher eye: leave out either --eye or --teacher {teacher}.")
     teacher = "eye" if eye else teacher
-    if teacher and teacher not in TEACHERS:
-        raise UsageError(f"There is no teacher {teacher!r}. Choose one of {', '.join(TEACHERS)}.")
+    if teacher:
+        check_teacher(teacher)
     path = free_folder(common.out, model.parent / f"{model.name}-sharp", common.force)
     seconds = 0.0 if steps else parse_duration(budget)
     loaded = load_model(model, common.device)

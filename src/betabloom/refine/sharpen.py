@@ -46,6 +46,7 @@ __all__ = [
     "TEACHERS",
     "best_teacher",
     "check_teachable",
+    "check_teacher",
     "decoder_trainer",
     "narrowest",
     "sharpen",
@@ -118,21 +119,24 @@ def sharpen(
     teacher = teacher or best_teacher(pictures.shape, next(model.vae.parameters()).device)
     check_teachable(pictures.shape, teacher)
     begun = time.monotonic()
-    prepared = with_head(widened(model, wider, seed), _head(teacher) if head is None else head, seed)
-    _warn_if_narrow(prepared)
+    prepared = _prepared(model, teacher, wider, head, seed)
     trainer = decoder_trainer(prepared, pictures, seed, shares, teacher, pixels, rate, progress, stop)
     seconds = max(seconds - (time.monotonic() - begun), 1.0) if seconds else 0.0
-    brakes = None
-    if judge:
-        measure = snapshot_judge(prepared, trainer, judge, seed)
-        brakes = Brakes(trainer, measure, measure(), snapshots, patience=patience_with(teacher))
+    measure = snapshot_judge(prepared, trainer, judge, seed) if judge else None
+    patience = patience_with(teacher)
+    brakes = Brakes(trainer, measure, measure(), snapshots, patience=patience) if measure else None
     train_student(trainer, steps, seconds, progress, stop, brakes or (lambda t: False))
+    _check_taught(trainer)
+    return sharpened(model, prepared, trainer, brakes, teacher)
+
+
+def _check_taught(trainer: StudentTrainer) -> None:
+    """Raise `UsageError` where the time was too short to be taught anything."""
     if isinstance(trainer.teacher, Moments) and trainer.taken <= trainer.teacher.head_start:
         raise UsageError(
             f"The teacher 'moments' only measures in its first {trainer.teacher.head_start} steps, and there were "
             f"{trainer.taken}: take more time, or --teacher patches."
         )
-    return sharpened(model, prepared, trainer, brakes, teacher)
 
 
 def best_teacher(shape: tuple[int, ...], device: torch.device) -> str:
@@ -144,19 +148,24 @@ def best_teacher(shape: tuple[int, ...], device: torch.device) -> str:
     return "moments" if suits and device.type != "mps" and find_spec(NETWORK) else "patches"
 
 
-def check_teachable(shape: tuple[int, ...], teacher: str) -> None:
-    """Raise an error for pictures, of the shape (N, H, W, C), that a teacher cannot use, or for an unknown teacher.
-
-    Raises:
-        UsageError: There is no such teacher, or the pictures are too few, too small or not in colour.
-        BetabloomError: The teacher needs the extra `metrics`.
-    """
+def check_teacher(teacher: str) -> None:
+    """Raise `UsageError` for an unknown teacher, `BetabloomError` for one that needs the extra `metrics`."""
     if teacher not in TEACHERS:
         raise UsageError(f"There is no teacher {teacher!r}. Choose one of {', '.join(TEACHERS)}.")
     if teacher != "patches" and not find_spec(NETWORK):
         raise BetabloomError(
             f"The teacher {teacher!r} needs an extra: pip install 'betabloom[metrics]', or --teacher patches."
         )
+
+
+def check_teachable(shape: tuple[int, ...], teacher: str) -> None:
+    """Raise an error for a teacher that cannot teach here, or cannot use pictures of the shape (N, H, W, C).
+
+    Raises:
+        UsageError: There is no such teacher, or the pictures are too few, too small or not in colour.
+        BetabloomError: The teacher needs the extra `metrics`.
+    """
+    check_teacher(teacher)
     fewest = FEWEST if teacher == "moments" else 2
     if shape[0] < fewest or min(shape[1:3]) < SMALLEST:
         raise UsageError(
@@ -167,8 +176,12 @@ def check_teachable(shape: tuple[int, ...], teacher: str) -> None:
         raise UsageError("The teacher 'eye' needs colour pictures: its feature network was trained on RGB.")
 
 
-def _head(teacher: str) -> int:
-    return HEAD_WIDTH if teacher == "moments" else 0
+def _prepared(model: Model, teacher: str, wider: int, head: int | None, seed: int) -> Model:
+    """The model that is taught: wider, and with a head, as was asked for; it draws the same."""
+    usual = HEAD_WIDTH if teacher == "moments" else 0
+    prepared = with_head(widened(model, wider, seed), usual if head is None else head, seed)
+    _warn_if_narrow(prepared)
+    return prepared
 
 
 def sharpened(before: Model, prepared: Model, trainer: StudentTrainer, brakes: Brakes | None, teacher: str) -> Model:
