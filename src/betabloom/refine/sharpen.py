@@ -110,8 +110,7 @@ def sharpen(
         finds no snapshot that is better, it is `model` itself.
 
     Raises:
-        UsageError: Neither or both of steps and seconds are given, there is no such teacher, or pictures are too few,
-            too small or, for "eye", not in colour.
+        UsageError: Neither or both of steps and seconds are given, or as of `check_teachable`.
         BetabloomError: The teacher needs the extra `metrics`, which is not installed.
     """
     if bool(steps) == bool(seconds):
@@ -123,8 +122,7 @@ def sharpen(
     trainer = decoder_trainer(prepared, pictures, seed, shares, teacher, pixels, rate, progress, stop)
     seconds = max(seconds - (time.monotonic() - begun), 1.0) if seconds else 0.0
     measure = snapshot_judge(prepared, trainer, judge, seed) if judge else None
-    patience = patience_with(teacher)
-    brakes = Brakes(trainer, measure, measure(), snapshots, patience=patience) if measure else None
+    brakes = Brakes(trainer, measure, measure(), snapshots, patience=patience_with(teacher)) if measure else None
     train_student(trainer, steps, seconds, progress, stop, brakes or (lambda t: False))
     _check_taught(trainer)
     return sharpened(model, prepared, trainer, brakes, teacher)
