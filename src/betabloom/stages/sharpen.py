@@ -26,7 +26,7 @@ from betabloom.refine.sharpen import (
 from betabloom.refine.widen import widened
 from betabloom.stages.course import EXTRA, has_judge
 from betabloom.stages.record import Entry
-from betabloom.stages.teaching import has_begun, quality_line, teach
+from betabloom.stages.teaching import has_begun, quality_line, stopped, teach
 from betabloom.system.hardware import choose_device
 
 if TYPE_CHECKING:
@@ -83,17 +83,10 @@ def sharpen(course: Course, source: str, steps: int, seconds: float) -> None:
     name, teacher, begun = name_of_stage(course), _teacher(course), time.monotonic()
     pictures = course.learned()
     model = with_head(_wide(before, t.seed), HEAD_WIDTH, t.seed)
-    trainer = decoder_trainer(
-        model,
-        pictures,
-        t.seed,
-        None,
-        teacher,
-        t.critic_pixels,
-        t.critic_rate or None,
-        course.reporting(name),
-        course.stop,
-    )
+    rate, report = t.critic_rate or None, course.reporting(name)
+    trainer = decoder_trainer(model, pictures, t.seed, None, teacher, t.critic_pixels, rate, report, course.stop)
+    if course.stop.asked:  # perhaps before it had looked at all pictures, so that nothing of it may be saved
+        raise stopped(course, name, trainer)
     assert course.judge is not None  # noqa: S101  (for the type checker; `no_teacher` was asked)
     measure = snapshot_judge(model, trainer, course.judge, t.seed)
 

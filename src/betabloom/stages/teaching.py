@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from betabloom.refine.student import StudentTrainer
     from betabloom.stages.course import Course
 
-__all__ = ["has_begun", "quality_line", "teach"]
+__all__ = ["has_begun", "quality_line", "stopped", "teach"]
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +63,14 @@ def teach(
     saved.save()
     course.has_spent(course.record.seconds + trainer.seconds)
     if course.stop.asked and not saved.ended:
-        raise Interrupted(
-            f"Stopped at step {trainer.taken} of the stage {stage} and saved. To go on, type: "
-            f"{resume_command(course.out)}"
-        )
+        raise stopped(course, stage, trainer)
+
+
+def stopped(course: Course, stage: str, trainer: StudentTrainer) -> Interrupted:
+    """What is raised where a stage was asked to stop; all that it did is saved."""
+    return Interrupted(
+        f"Stopped at step {trainer.taken} of the stage {stage} and saved. To go on, type: {resume_command(course.out)}"
+    )
 
 
 class _Checkpoints:
