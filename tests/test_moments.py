@@ -211,6 +211,7 @@ def test_the_teacher_that_suits_the_pictures_is_chosen(store, model):
 def test_the_command_says_what_is_wrong_before_it_loads_anything():
     for words, said in (
         (["--teacher", "moment"], "There is no teacher 'moment'"),
+        (["--steps", "0"], "--steps must be at least 1"),
         (["--eye", "--teacher", "patches"], "leave out either --eye or --teacher patches"),
     ):
         with pytest.raises(UsageError, match=said):

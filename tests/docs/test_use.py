@@ -77,6 +77,7 @@ def test_the_python_runs(monkeypatch, capsys, place):
         (["similar", "run", "a.jpg"], "--among SOURCE"),
         (["compress", "run"], "Give picture files"),
         (["compress", "run", "photos", "--fineness", "0", "-o", "none.bbc"], "positive fineness"),
+        (["compress", "run", "photos", "--fineness", "1e30", "-o", "none.bbc"], "at most 1000"),
         (["decompress", "run", "nowhere.bbc"], "There is no file nowhere.bbc"),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra 'studio' is not installed")
 
-from betabloom.errors import UsageError
+from betabloom.errors import BetabloomError, UsageError
 from betabloom.studio import serve as module
 from betabloom.studio.serve import serve
 
@@ -47,3 +47,21 @@ def test_a_wrong_host_or_folder_is_refused(tmp_path, host, folder, said):
     assert not announced
     assert (tmp_path / "note.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_a_missing_extra_is_told_from_another_module_that_is_missing(tmp_path, monkeypatch):
+    def imports(missing):
+        def refuse(name, *rest):
+            if name == "betabloom.studio.app":
+                raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+            return real(name, *rest)
+
+        return refuse
+
+    real = __import__
+    monkeypatch.setattr("builtins.__import__", imports("uvicorn.config"))
+    with pytest.raises(BetabloomError, match=r"betabloom\[studio\]"):
+        serve(None, "127.0.0.1", 0, tmp_path, browser=False)
+    monkeypatch.setattr("builtins.__import__", imports("betabloom.gone"))
+    with pytest.raises(ModuleNotFoundError, match=r"betabloom\.gone"):
+        serve(None, "127.0.0.1", 0, tmp_path, browser=False)

@@ -23,7 +23,7 @@ __all__ = ["enlarge", "refit", "sharpen"]
 
 Source = Annotated[str | None, Argument("Its training pictures (default: where they were).", "SOURCE")]
 Budget = Annotated[str, Option(help="Time to spend, such as 90s, 20m or 1h30m.")]
-Steps = Annotated[int, Option(minimum=0, help="Number of steps, instead of --budget.")]
+Steps = Annotated[int, Option(minimum=1, help="Number of steps, instead of --budget.")]
 Seed = Annotated[int, Option(minimum=0, help="Seed of everything random.")]
 Teacher = Annotated[
     str,

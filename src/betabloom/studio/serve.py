@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "serve", "server_of"]
 
 CONNECTIONS = 512
+EXTRA = ("jsonschema", "starlette", "uvicorn")  # what the extra "studio" installs
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -53,6 +54,8 @@ def serve(
         from betabloom.studio.app import create_app
         from betabloom.studio.atelier import Atelier
     except ImportError as error:
+        if (error.name or "").partition(".")[0] not in EXTRA:
+            raise
         raise BetabloomError("The studio needs an extra: pip install 'betabloom[studio]'") from error
     _check_folder(folder)
     if host not in LOOPBACK and not token:
