@@ -17,6 +17,7 @@ from betabloom.model.model import load
 from betabloom.reports.run_page import report_html
 from betabloom.stages import begin, course, larger, sharpen, teaching
 from betabloom.stages.choose import begins_at, goes_in_stages
+from betabloom.stages.larger import settings_of
 from betabloom.stages.record import read_record
 from betabloom.stages.run import shares, train_in_stages
 from betabloom.training import loop
@@ -382,3 +383,9 @@ def test_the_command_line_resumes_a_run_in_stages(tmp_path, monkeypatch, capsys)
     record.write_text("{")
     with pytest.raises(FormatError, match=r"stages.json is damaged"):
         command(["train", "--resume", str(tmp_path / "run")])
+
+
+def test_larger_pictures_are_at_least_as_large_as_the_user_said():
+    for least, expected in ((0, 80), (100, 100)):
+        larger = settings_of(settings().replace({"height": 40, "width": 48, "min_size": least}), 2).data
+        assert (larger.height, larger.width, larger.min_size) == (80, 96, expected)

@@ -108,7 +108,7 @@ def fit(
         raise UsageError(f"{folder} exists already. Give another name for 'out'.")
     config = Config.preset(preset, **settings)
     if isinstance(pictures, (str, os.PathLike)):
-        config = config.replace({"source": _absolute(pictures)})
+        config = config.replace({"source": data.resolved(pictures)})
     store = _prepared(pictures, config, progress)
     if config.train.stages:
         return _in_stages(store, config, folder, progress, stop)
@@ -142,7 +142,7 @@ def resume(
     from betabloom.training.resume import changed_config
 
     if isinstance(pictures, (str, os.PathLike)):
-        changes = {**changes, "source": _absolute(pictures)}
+        changes = {**changes, "source": data.resolved(pictures)}
     folder = path_of(out, "The run to go on with")
     config = changed_config(folder, changes)
     store = _prepared(config.data.source if pictures is None else pictures, config, progress)
@@ -161,25 +161,19 @@ def _in_stages(
     again: bool = False,
 ) -> Model:
     """What `betabloom train` does with long budgets; larger pictures are prepared as the settings say."""
+    from betabloom.stages.larger import settings_of
     from betabloom.stages.run import train_in_stages
 
     if out is None or not isinstance(store, data.Store):
         raise UsageError("A training in stages needs a run directory, out=…, and pictures that are no stream.")
 
     def larger(times: int) -> data.Store:
-        d = config.data
-        size = {"height": times * d.height, "width": times * d.width}
-        found = _prepared(d.source, config.replace({**size, "min_size": times * min(d.height, d.width)}), progress)
+        found = _prepared(config.data.source, settings_of(config, times), progress)
         assert isinstance(found, data.Store)  # noqa: S101  (for the type checker: the smaller ones are no stream)
         return found
 
     with _shown("training", "steps", progress) as report:
         return train_in_stages(store, config, out, larger, again, report, stop=stop)
-
-
-def _absolute(source: str | os.PathLike[str]) -> str:
-    """What a person wrote for their pictures, as it is found from any folder."""
-    return data.resolved(source)
 
 
 def _opened(source: Any, **options: Any) -> data.Source:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import itertools
 import logging
@@ -273,13 +272,15 @@ def _trained(
 ) -> Model:
     """Train, in stages where the settings say so."""
     from betabloom.data import Store
+    from betabloom.stages.larger import settings_of
     from betabloom.stages.run import train_in_stages
     from betabloom.training import loop
 
     if not (config.train.stages and isinstance(store, Store)):
         return loop.train(store, config, folder, resume, report, spent)
-    larger = functools.partial(_prepare_larger, config)
-    return train_in_stages(store, config, folder, larger, resume, report, spent)
+    return train_in_stages(
+        store, config, folder, lambda times: _prepare_quietly(settings_of(config, times)), resume, report, spent
+    )
 
 
 def _in_stages(config: Config, run: RunOptions) -> Config:
@@ -302,13 +303,6 @@ def _prepare_quietly(config: Config) -> Store:
     source = data.open_source(d.source, **data.Reading.of(d).options())
     with progress("preparing", "pictures") as report:
         return data.prepare(source, data.Pipeline.parse(d.pipeline, (d.height, d.width), d.channels), progress=report)
-
-
-def _prepare_larger(config: Config, times: int) -> Store:
-    """The pictures at so many times the size, without those that are smaller than that."""
-    d = config.data
-    size = {"height": times * d.height, "width": times * d.width}
-    return _prepare_quietly(config.replace({**size, "min_size": max(d.min_size, times * min(d.height, d.width))}))
 
 
 def _changed(run: Path, changes: dict[str, Any], moved: str | None) -> Config:

@@ -16,9 +16,10 @@ from betabloom.stages.record import Entry
 from betabloom.stages.teaching import teach
 
 if TYPE_CHECKING:
+    from betabloom.config import Config
     from betabloom.stages.course import Course
 
-__all__ = ["larger", "name_of"]
+__all__ = ["larger", "name_of", "settings_of"]
 
 MOST = 20_000  # photos that are learned from
 
@@ -26,6 +27,13 @@ MOST = 20_000  # photos that are learned from
 def name_of(number: int) -> str:
     """The name of the stage of the first doubling, the second and so on."""
     return f"larger-{number}"
+
+
+def settings_of(config: Config, times: int) -> Config:
+    """Those of the same pictures at so many times the size, without pictures that are smaller than that."""
+    d = config.data
+    size = {"height": times * d.height, "width": times * d.width}
+    return config.replace({**size, "min_size": max(d.min_size, times * min(d.height, d.width))})
 
 
 def larger(course: Course, number: int, steps: int, seconds: float) -> None:
