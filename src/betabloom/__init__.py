@@ -54,36 +54,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BetaVAE": "estimator",
-    "Bernoulli": "vae.likelihood",
-    "StandardNormal": "vae.prior",
-    "describe_layers": "vae.describe",
-    "BetabloomError": "errors",
-    "Config": "config",
-    "Model": "model.model",
-    "VAE": "vae.vae",
-    "build_vae": "vae.build",
-    "curves": "imaging.curves",
-    "fit": "library",
-    "grid": "imaging.sheets",
-    "load": "model.model",
-    "pairs": "imaging.sheets",
-    "prepare": "library",
-    "resume": "library",
+    "config": "Config",
+    "errors": "BetabloomError",
+    "estimator": "BetaVAE",
+    "imaging.curves": "curves",
+    "imaging.sheets": "grid pairs",
+    "library": "fit prepare resume",
+    "model.model": "Model load",
+    "vae.build": "build_vae",
+    "vae.describe": "describe_layers",
+    "vae.likelihood": "Bernoulli",
+    "vae.prior": "StandardNormal",
+    "vae.vae": "VAE",
 }
-_ROOMS = (
-    "data",
-    "imaging",
-    "metrics",
-    "networks",
-    "vae",
-    "samplers",
-    "model",
-    "training",
-    "refine",
-    "generate",
-    "latent",
-    "export",
-)
+_ROOMS = "data imaging metrics networks vae samplers model training refine generate latent export"
 
-__getattr__, __dir__ = face(__name__, _HOMES | {room: room for room in _ROOMS})
+__getattr__, __dir__ = face(__name__, _HOMES, _ROOMS)

@@ -11,19 +11,24 @@ if TYPE_CHECKING:
 __all__ = ["face"]
 
 
-def face(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def face(
+    package: str, homes: Mapping[str, str], rooms: str = ""
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` of a package.
 
     Arguments:
         package: Its `__name__`.
-        homes: The module, relative to the package, in which each public name is defined; a name that is its own home
-            is a module or folder.
+        homes: By module, relative to the package, the public names that are defined there, with spaces between.
+        rooms: The modules and folders that are public themselves.
     """
+    found = {name: home for home, names in homes.items() for name in names.split()}
+    own = rooms.split()
 
     def get(name: str) -> Any:
-        if name not in homes:
+        if name in own:
+            return importlib.import_module(f"{package}.{name}")
+        if name not in found:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(f"{package}.{homes[name]}")
-        return module if homes[name] == name else getattr(module, name)
+        return getattr(importlib.import_module(f"{package}.{found[name]}"), name)
 
-    return get, lambda: sorted(homes)
+    return get, lambda: sorted((*found, *own))

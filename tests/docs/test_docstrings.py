@@ -13,7 +13,7 @@ import pytest
 import betabloom
 from betabloom import errors
 
-ROOMS = betabloom._ROOMS
+ROOMS = betabloom._ROOMS.split()
 OURS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
 
 

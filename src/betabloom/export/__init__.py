@@ -12,14 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["pull", "push", "to_mlflow", "to_onnx", "to_space", "to_torch"]
 
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "pull": "hub",
-        "push": "hub",
-        "to_mlflow": "folder",
-        "to_onnx": "folder",
-        "to_space": "folder",
-        "to_torch": "folder",
-    },
-)
+__getattr__, __dir__ = face(__name__, {"folder": "to_mlflow to_onnx to_space to_torch", "hub": "pull push"})

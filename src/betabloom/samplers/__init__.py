@@ -28,17 +28,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Flow": "flow",
-    "GaussianMixture": "mixture",
-    "Parzen": "parzen",
-    "choose_sampler": "choose",
-    "fit_aggregate": "mixture",
-    "fit_flow": "flow",
-    "fit_mixture": "mixture",
-    "fit_parzen": "parzen",
-    "fit_samplers": "choose",
-    "samplers_of": "choose",
-    "sisters": "neighbourhood",
+    "choose": "choose_sampler fit_samplers samplers_of",
+    "flow": "Flow fit_flow",
+    "mixture": "GaussianMixture fit_aggregate fit_mixture",
+    "neighbourhood": "sisters",
+    "parzen": "Parzen fit_parzen",
 }
 
 __getattr__, __dir__ = face(__name__, _HOMES)

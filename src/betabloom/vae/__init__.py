@@ -53,32 +53,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LIKELIHOODS": "likelihood",
-    "VAE": "vae",
-    "Bernoulli": "likelihood",
-    "Capacity": "objective",
-    "ContinuousBernoulli": "likelihood",
-    "DiagonalNormal": "posterior",
-    "DiscretisedLogistic": "likelihood",
-    "Elbo": "objective",
-    "FreeBits": "objective",
-    "Gaussian": "likelihood",
-    "Laplace": "likelihood",
-    "Likelihood": "likelihood",
-    "Mixture": "prior",
-    "Normal": "prior",
-    "Objective": "objective",
-    "OptimalGaussian": "likelihood",
-    "Point": "posterior",
-    "Posterior": "posterior",
-    "Prior": "prior",
-    "StandardNormal": "prior",
-    "Terms": "objective",
-    "TotalCorrelation": "objective",
-    "VampPrior": "prior",
-    "build_vae": "build",
-    "make_vae": "build",
-    "normalised_beta": "objective",
+    "build": "build_vae make_vae",
+    "likelihood": (
+        "Bernoulli ContinuousBernoulli DiscretisedLogistic Gaussian LIKELIHOODS Laplace Likelihood OptimalGaussian"
+    ),
+    "objective": "Capacity Elbo FreeBits Objective Terms TotalCorrelation normalised_beta",
+    "posterior": "DiagonalNormal Point Posterior",
+    "prior": "Mixture Normal Prior StandardNormal VampPrior",
+    "vae": "VAE",
 }
 
 __getattr__, __dir__ = face(__name__, _HOMES)

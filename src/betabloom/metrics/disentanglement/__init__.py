@@ -33,19 +33,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "beta_vae_score": "interventions",
-    "dci": "predictors",
-    "disentanglement_scores": "scores",
-    "ease": "predictors",
-    "explicitness": "predictors",
-    "factor_vae_score": "interventions",
-    "infomec": "mutual",
-    "interventional_robustness": "interventions",
-    "mig": "mutual",
-    "mig_sup": "mutual",
-    "modularity": "mutual",
-    "normalised_information": "mutual",
-    "sap": "predictors",
+    "interventions": "beta_vae_score factor_vae_score interventional_robustness",
+    "mutual": "infomec mig mig_sup modularity normalised_information",
+    "predictors": "dci ease explicitness sap",
+    "scores": "disentanglement_scores",
 }
 
 __getattr__, __dir__ = face(__name__, _HOMES)
