@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -170,6 +171,10 @@ def test_without_a_copy_and_without_download(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_offline_says_so_and_leaves_nothing_half_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def offline(*address: Any, **options: Any) -> Any:  # no resolver is asked, which may keep the test waiting
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
     monkeypatch.setattr("betabloom.data.sources.flowers102.user_data", lambda: tmp_path / "user")
     with pytest.raises(FetchError, match=r"offline: host\.invalid.*betabloom train drawn"):
         fetch_flowers102(tmp_path / "data", base_url="http://host.invalid/")
