@@ -83,12 +83,11 @@ wasm:  ## compile the decoder for browsers (needs clang and wasm-ld)
 test: $(READY) browser  ## the tests (minutes)
 	$(PYTEST) -n auto --dist loadfile -m "not slow"  # by files: what a module prepares is prepared once
 
-test-slow: $(READY) browser  ## the tests that take long, and those of the extras, which are large
-	$(BIN)/pip install --quiet $(CONSTRAINED) \
-		--editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,ray,wandb]' pillow-heif webdataset schemathesis uv
+test-slow: $(READY) browser  ## the tests that take long, and all others with every extra, which are large
+	$(BIN)/pip install --quiet $(CONSTRAINED) --editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,ray,umap,video,wandb]' \
+		pillow-heif webdataset schemathesis uv
 	$(PYTEST) -m slow
-	$(PYTEST) -m "not slow" tests/data tests/metrics tests/test_trackers.py tests/test_eye.py tests/test_moments.py \
-		tests/docs/test_training.py
+	$(PYTEST) -n auto --dist loadfile -m "not slow"
 
 test-install: $(READY)  ## wheel and sdist in empty environments, with the newest and the lowest dependencies
 	$(BIN)/pip install --quiet $(CONSTRAINED) uv
