@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from betabloom.errors import FormatError, SourceError, UsageError
 from betabloom.metrics import Extractor
 from betabloom.model.model import load
 from betabloom.reports.run_page import report_html
-from betabloom.stages import begin, course, larger, sharpen, teaching
+from betabloom.stages import begin, course, larger, likelihood, sharpen, teaching
 from betabloom.stages.choose import begins_at, goes_in_stages
 from betabloom.stages.larger import settings_of
 from betabloom.stages.record import read_record
@@ -389,3 +390,31 @@ def test_larger_pictures_are_at_least_as_large_as_the_user_said():
     for least, expected in ((0, 80), (100, 100)):
         larger = settings_of(settings().replace({"height": 40, "width": 48, "min_size": least}), 2).data
         assert (larger.height, larger.width, larger.min_size) == (80, 96, expected)
+
+
+def test_looking_at_pictures_takes_a_fifth_of_the_time_at_most():
+    assert [sharpen.snapshots(seconds, 0.0) for seconds in (60, 3600, 36_000)] == [6, 20, 24]
+    assert [sharpen.snapshots(300, looking) for looking in (1, 20, 50, 200)] == [6, 3, 1, 1]
+
+
+def test_judgements_in_the_middle_of_likelihood_end_where_they_take_too_long(store, tmp_path, monkeypatch):
+    """A clock goes on by a minute with each judgement; it is known from the first that 100 seconds are over then."""
+    now, judged = [0.0], []
+
+    def quality(model, count):
+        now[0] += 60
+        judged.append(count)
+        a_course.judging = 60 * likelihood.JUDGED / count
+
+    monkeypatch.setattr(likelihood.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(likelihood.inference, "encode", lambda vae, pictures: (np.zeros((len(pictures), 2)),) * 2)
+    monkeypatch.setattr(likelihood, "interim_model", lambda run, codes: None)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").touch()
+    a_course = SimpleNamespace(
+        rows=(None, np.arange(40)), out=tmp_path, store=store, judging=0.0, quality=quality, publish=lambda model: None
+    )
+    interim = likelihood._Interim(a_course, 100.0)
+    for step in range(1, 6):
+        interim(SimpleNamespace(state=SimpleNamespace(ended=False, averaged=None, step=step)))
+    assert judged == [likelihood.QUICKLY]

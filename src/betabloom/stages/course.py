@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
-__all__ = ["EXTRA", "JUDGED", "QUICKLY", "Course", "has_judge", "judge_of"]
+__all__ = ["EXTRA", "JUDGED", "JUDGING", "QUICKLY", "Course", "has_judge", "judge_of"]
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ KNOWN = 20_000  # training pictures that copies are looked for among
 JUDGED = 512  # pictures of a model
 MOST = 50_000  # pictures that are learned from
 QUICKLY = 256  # pictures of a model in the middle of its training
+JUDGING = 0.2  # of the time of a stage, at most, for looking at pictures on the way
 
 
 def has_judge() -> bool:
@@ -73,6 +74,7 @@ class Course:
         stop: Asks for a stop.
         progress: Called as progress(step, steps, text).
         started: The instant from which the time budget counts, of `time.monotonic`.
+        judging: Seconds that `JUDGED` pictures of a model take to be drawn and judged; 0 as long as none were.
     """
 
     config: Config
@@ -82,6 +84,7 @@ class Course:
     stop: Stop
     progress: Progress | None
     started: float
+    judging: float = 0.0
 
     @property
     def out(self) -> Path:
@@ -114,7 +117,12 @@ class Course:
 
     def quality(self, model: Model, count: int = JUDGED) -> Quality | None:
         """What a model draws is like; None where nothing can tell."""
-        return self.judge(model.generate(count, self.config.train.seed)) if self.judge else None
+        if not self.judge:
+            return None
+        begun = time.monotonic()
+        found = self.judge(model.generate(count, self.config.train.seed))
+        self.judging = (time.monotonic() - begun) * JUDGED / count
+        return found
 
     def reporting(self, stage: str) -> Progress | None:
         """The progress of one stage."""

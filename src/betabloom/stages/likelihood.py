@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import torch
 
 from betabloom.data.store.split import evenly_spaced
-from betabloom.stages.course import QUICKLY
+from betabloom.stages.course import JUDGED, JUDGING, QUICKLY
 from betabloom.stages.record import Entry
 from betabloom.training.checkpoints import checkpoints_in
 from betabloom.training.finish import interim_model
@@ -44,7 +46,8 @@ def likelihood(course: Course, share: float) -> None:
     place.mkdir(parents=True, exist_ok=True)
     task = replace(make_task(course.store, config, course.out), share=share, result=place)
     resume = bool(checkpoints_in(course.out / "checkpoints"))
-    interim = _Interim(course)
+    t = course.config.train
+    interim = _Interim(course, JUDGING * share * t.budget if t.budget and not t.steps else math.inf)
     spent = course.spent - course.record.seconds if resume else course.spent  # a checkpoint knows what came before it
     model = train_part(task, spent, resume, course.stop, course.reporting(NAME), interim)
     course.has_spent(model.training["seconds"])
@@ -58,18 +61,25 @@ def likelihood(course: Course, share: float) -> None:
 
 
 class _Interim:
-    """Called after each validation: puts the model of the moment into `model/` where there is none that is better."""
+    """Called after each validation: puts the model of the moment into `model/` where there is none that is better.
 
-    def __init__(self, course: Course) -> None:
-        self.course, self.validations = course, 0
+    Arguments:
+        course: The run.
+        seconds: How long judgements may take in all, but for the first model that there is.
+    """
+
+    def __init__(self, course: Course, seconds: float) -> None:
+        self.course, self.seconds, self.validations = course, seconds, 0
         self.best: Quality | None = None
 
     def __call__(self, run: Run) -> None:
         course, rows = self.course, self.course.rows[1]
         self.validations += 1
         empty = not (course.out / "model" / "config.json").is_file()
-        if len(rows) < FEWEST or run.state.ended or not (empty or self.validations % JUDGED_EACH):
+        soon = self.validations % JUDGED_EACH and course.judging * QUICKLY / JUDGED <= self.seconds
+        if len(rows) < FEWEST or run.state.ended or not (empty or soon):
             return
+        begun = time.monotonic()
         pictures = course.store.pictures[evenly_spaced(rows, QUICKLY)]
         mean, log_var = inference.encode(run.state.averaged, pictures)
         noise = np.random.default_rng(run.state.step).standard_normal(mean.shape, np.float32)
@@ -78,6 +88,7 @@ class _Interim:
         if empty or quality is None or self._is_best(quality):
             self.best = quality
             course.publish(model)
+        self.seconds -= time.monotonic() - begun
 
     def _is_best(self, quality: Quality) -> bool:
         if self.best is None and self.course.record.best:

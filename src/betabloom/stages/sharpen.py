@@ -24,7 +24,7 @@ from betabloom.refine.sharpen import (
     with_decoder,
 )
 from betabloom.refine.widen import widened
-from betabloom.stages.course import EXTRA, has_judge
+from betabloom.stages.course import EXTRA, JUDGING, has_judge
 from betabloom.stages.record import Entry
 from betabloom.stages.teaching import has_begun, quality_line, stopped, teach
 from betabloom.system.hardware import choose_device
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from betabloom.model.model import Model
     from betabloom.stages.course import Course
 
-__all__ = ["check_teacher", "name_of_stage", "no_teacher", "sharpen"]
+__all__ = ["check_teacher", "name_of_stage", "no_teacher", "sharpen", "snapshots"]
 
 NAME = "sharpen"
 # Runs from before there were other teachers go on against the critic that they began with.
@@ -95,9 +95,11 @@ def sharpen(course: Course, source: str, steps: int, seconds: float) -> None:
         if best is None or quality.is_better_than(best):
             course.publish(with_decoder(model, weights, before.training))
 
+    looking = time.monotonic()
     first = measure()
+    looked = time.monotonic() - looking
     seconds -= time.monotonic() - begun  # what the teacher and the judge took to look at pictures
-    count = min(max(math.ceil(seconds / SNAPSHOT_EVERY), SNAPSHOTS[0]), SNAPSHOTS[1])
+    count = snapshots(seconds, 0.0 if steps else looked)
     brakes = Brakes(trainer, measure, first, count, taken, quality_line(course, name, trainer), patience_with(teacher))
     teach(course, name, trainer, brakes, steps, seconds)
     after = sharpened(before, model, trainer, brakes, teacher)
@@ -106,6 +108,12 @@ def sharpen(course: Course, source: str, steps: int, seconds: float) -> None:
     why = f"{trainer.taken:,} steps {HOW[teacher]}: distance {brakes.first.distance:.1f} before, "
     why += f"{brakes.best.distance:.1f} at step {brakes.kept:,}" if brakes.weights else "no snapshot was better"
     course.done(Entry(name, kept=better, why=why), dataclasses.replace(after, fingerprint=""), brakes.best)
+
+
+def snapshots(seconds: float, looking: float) -> int:
+    """How many snapshots are judged in so many seconds, where one takes `looking`: a fifth of the time at most."""
+    count = min(max(math.ceil(seconds / SNAPSHOT_EVERY), SNAPSHOTS[0]), SNAPSHOTS[1])
+    return max(1, min(count, int(JUDGING * seconds / looking))) if looking else count
 
 
 def _teacher(course: Course) -> str:
