@@ -18,7 +18,7 @@ from betabloom.model.model import load
 from betabloom.reports.run_page import report_html
 from betabloom.stages import begin, course, larger, likelihood, sharpen, teaching
 from betabloom.stages.choose import begins_at, goes_in_stages
-from betabloom.stages.larger import settings_of
+from betabloom.stages.larger import larger_settings
 from betabloom.stages.record import read_record
 from betabloom.stages.run import shares, train_in_stages
 from betabloom.training import loop
@@ -388,7 +388,7 @@ def test_the_command_line_resumes_a_run_in_stages(tmp_path, monkeypatch, capsys)
 
 def test_larger_pictures_are_at_least_as_large_as_the_user_said():
     for least, expected in ((0, 80), (100, 100)):
-        larger = settings_of(settings().replace({"height": 40, "width": 48, "min_size": least}), 2).data
+        larger = larger_settings(settings().replace({"height": 40, "width": 48, "min_size": least}), 2).data
         assert (larger.height, larger.width, larger.min_size) == (80, 96, expected)
 
 
@@ -398,13 +398,12 @@ def test_looking_at_pictures_takes_a_fifth_of_the_time_at_most():
 
 
 def test_judgements_in_the_middle_of_likelihood_end_where_they_take_too_long(store, tmp_path, monkeypatch):
-    """A clock goes on by a minute with each judgement; it is known from the first that 100 seconds are over then."""
+    """The clock goes on by a minute with each judgement: after two, 100 seconds are over."""
     now, judged = [0.0], []
 
     def quality(model, count):
         now[0] += 60
         judged.append(count)
-        a_course.judging = 60 * likelihood.JUDGED / count
 
     monkeypatch.setattr(likelihood.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(likelihood.inference, "encode", lambda vae, pictures: (np.zeros((len(pictures), 2)),) * 2)
@@ -412,9 +411,9 @@ def test_judgements_in_the_middle_of_likelihood_end_where_they_take_too_long(sto
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").touch()
     a_course = SimpleNamespace(
-        rows=(None, np.arange(40)), out=tmp_path, store=store, judging=0.0, quality=quality, publish=lambda model: None
+        rows=(None, np.arange(40)), out=tmp_path, store=store, quality=quality, publish=lambda model: None
     )
     interim = likelihood._Interim(a_course, 100.0)
-    for step in range(1, 6):
+    for step in range(1, 10):
         interim(SimpleNamespace(state=SimpleNamespace(ended=False, averaged=None, step=step)))
-    assert judged == [likelihood.QUICKLY]
+    assert judged == [likelihood.QUICKLY] * 2

@@ -161,14 +161,14 @@ def _in_stages(
     again: bool = False,
 ) -> Model:
     """What `betabloom train` does with long budgets; larger pictures are prepared as the settings say."""
-    from betabloom.stages.larger import settings_of
+    from betabloom.stages.larger import larger_settings
     from betabloom.stages.run import train_in_stages
 
     if out is None or not isinstance(store, data.Store):
         raise UsageError("A training in stages needs a run directory, out=…, and pictures that are no stream.")
 
     def larger(times: int) -> data.Store:
-        found = _prepared(config.data.source, settings_of(config, times), progress)
+        found = _prepared(config.data.source, larger_settings(config, times), progress)
         assert isinstance(found, data.Store)  # noqa: S101  (for the type checker: the smaller ones are no stream)
         return found
 

@@ -213,9 +213,7 @@ def similar(
 
 def compress(
     points: Points = None,
-    fineness: Annotated[
-        float, Option(maximum=1000, help="Above 1 for better pictures and more bytes, below 1 for fewer.")
-    ] = 1.0,
+    fineness: Annotated[float, Option(help="Above 1 for better pictures and more bytes, below 1 for fewer.")] = 1.0,
     *,
     common: CommonOptions,
 ) -> None:

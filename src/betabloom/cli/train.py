@@ -272,14 +272,14 @@ def _trained(
 ) -> Model:
     """Train, in stages where the settings say so."""
     from betabloom.data import Store
-    from betabloom.stages.larger import settings_of
+    from betabloom.stages.larger import larger_settings
     from betabloom.stages.run import train_in_stages
     from betabloom.training import loop
 
     if not (config.train.stages and isinstance(store, Store)):
         return loop.train(store, config, folder, resume, report, spent)
     return train_in_stages(
-        store, config, folder, lambda times: _prepare_quietly(settings_of(config, times)), resume, report, spent
+        store, config, folder, lambda times: _prepare_quietly(larger_settings(config, times)), resume, report, spent
     )
 
 

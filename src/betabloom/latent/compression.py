@@ -39,6 +39,7 @@ TOTAL = 1 << BITS  # frequencies of a table sum to this
 LOWEST = 1 << 23  # the coder's state stays above
 STEP_ZERO, SPREAD_ZERO = 128, 32  # classes that stand for 1
 PER_OCTAVE = 4  # classes
+FINEST = 1000  # the tables of symbols grow with the fineness
 LARGEST = 1 << 28  # numbers that a file may hold
 HEADER = struct.Struct("<4s8sIHH")
 
@@ -49,7 +50,7 @@ def compress(model: Generator, pictures: np.ndarray, fineness: float = 1.0) -> b
     Arguments:
         model: The model.
         pictures: N ≥ 1.
-        fineness: Above 1 codes are rounded more finely, for more bytes; below 1 more coarsely.
+        fineness: Above 1 codes are rounded more finely, for more bytes; below 1 more coarsely; at most 1,000.
 
     Returns:
         The bytes; `decompress` makes the pictures of them again.
@@ -83,10 +84,11 @@ def pack_codes(mean: np.ndarray, log_var: np.ndarray, fingerprint: str, fineness
         The bytes; `unpack_codes` reads them.
 
     Raises:
-        UsageError: There are no codes, or the fineness is not positive.
+        UsageError: There are no codes, or the fineness is not positive or above 1,000.
     """
-    if not len(mean) or not 0 < fineness < math.inf:
-        raise UsageError(f"At least one picture and a positive fineness are needed, not {len(mean)} and {fineness}.")
+    if not len(mean) or not 0 < fineness <= FINEST:
+        given = f"not {len(mean)} and {fineness:g}"
+        raise UsageError(f"At least one picture and a positive fineness of at most {FINEST} are needed, {given}.")
     overall = float(np.sqrt(np.square(mean, dtype=np.float64).mean())) + 1e-9
     spread = np.maximum(mean.std(0, dtype=np.float64), 0.01 * overall) if len(mean) > 1 else np.full(len(mean[0]), 1.0)
     sigma = np.sqrt(np.exp(log_var, dtype=np.float64).mean(0))

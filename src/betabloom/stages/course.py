@@ -74,7 +74,6 @@ class Course:
         stop: Asks for a stop.
         progress: Called as progress(step, steps, text).
         started: The instant from which the time budget counts, of `time.monotonic`.
-        judging: Seconds that `JUDGED` pictures of a model take to be drawn and judged; 0 as long as none were.
     """
 
     config: Config
@@ -84,7 +83,6 @@ class Course:
     stop: Stop
     progress: Progress | None
     started: float
-    judging: float = 0.0
 
     @property
     def out(self) -> Path:
@@ -117,12 +115,7 @@ class Course:
 
     def quality(self, model: Model, count: int = JUDGED) -> Quality | None:
         """What a model draws is like; None where nothing can tell."""
-        if not self.judge:
-            return None
-        begun = time.monotonic()
-        found = self.judge(model.generate(count, self.config.train.seed))
-        self.judging = (time.monotonic() - begun) * JUDGED / count
-        return found
+        return self.judge(model.generate(count, self.config.train.seed)) if self.judge else None
 
     def reporting(self, stage: str) -> Progress | None:
         """The progress of one stage."""

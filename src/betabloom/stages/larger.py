@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from betabloom.config import Config
     from betabloom.stages.course import Course
 
-__all__ = ["larger", "name_of", "settings_of"]
+__all__ = ["larger", "larger_settings", "name_of"]
 
 MOST = 20_000  # photos that are learned from
 
@@ -29,7 +29,7 @@ def name_of(number: int) -> str:
     return f"larger-{number}"
 
 
-def settings_of(config: Config, times: int) -> Config:
+def larger_settings(config: Config, times: int) -> Config:
     """Those of the same pictures at so many times the size, without pictures that are smaller than that."""
     d = config.data
     size = {"height": times * d.height, "width": times * d.width}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from betabloom.data.store.split import evenly_spaced
-from betabloom.stages.course import JUDGED, JUDGING, QUICKLY
+from betabloom.stages.course import JUDGING, QUICKLY
 from betabloom.stages.record import Entry
 from betabloom.training.checkpoints import checkpoints_in
 from betabloom.training.finish import interim_model
@@ -47,7 +47,7 @@ def likelihood(course: Course, share: float) -> None:
     task = replace(make_task(course.store, config, course.out), share=share, result=place)
     resume = bool(checkpoints_in(course.out / "checkpoints"))
     t = course.config.train
-    interim = _Interim(course, JUDGING * share * t.budget if t.budget and not t.steps else math.inf)
+    interim = _Interim(course, math.inf if t.steps else JUDGING * (share * t.budget - course.spent))
     spent = course.spent - course.record.seconds if resume else course.spent  # a checkpoint knows what came before it
     model = train_part(task, spent, resume, course.stop, course.reporting(NAME), interim)
     course.has_spent(model.training["seconds"])
@@ -65,7 +65,7 @@ class _Interim:
 
     Arguments:
         course: The run.
-        seconds: How long judgements may take in all, but for the first model that there is.
+        seconds: When judgements have taken as long in all, no more are made, but of the first model that there is.
     """
 
     def __init__(self, course: Course, seconds: float) -> None:
@@ -76,8 +76,8 @@ class _Interim:
         course, rows = self.course, self.course.rows[1]
         self.validations += 1
         empty = not (course.out / "model" / "config.json").is_file()
-        soon = self.validations % JUDGED_EACH and course.judging * QUICKLY / JUDGED <= self.seconds
-        if len(rows) < FEWEST or run.state.ended or not (empty or soon):
+        due = self.validations % JUDGED_EACH and self.seconds > 0
+        if len(rows) < FEWEST or run.state.ended or not (empty or due):
             return
         begun = time.monotonic()
         pictures = course.store.pictures[evenly_spaced(rows, QUICKLY)]
