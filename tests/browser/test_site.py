@@ -35,35 +35,41 @@ def site(tmp_path_factory):
 
 
 def figures(page) -> list:
-    return [each for each in page.frames if "/book/live/" in each.url]
+    """The live figures of a page, drawn to their end."""
+    frames = []
+    for frame in page.query_selector_all("figure.live iframe"):
+        frame.scroll_into_view_if_needed()  # what nobody sees is not drawn to its end
+        frames.append(frame.content_frame())
+        frames[-1].wait_for_url("**/book/live/*.html")
+        frames[-1].wait_for_function("document.documentElement.dataset.ready || !document.getElementById('wall')")
+    return frames
 
 
 def settled(page) -> None:
-    """Wait until the menus have moved to where they belong at this width, and the live figures have been drawn."""
+    """Wait until the menus have moved to where they belong at this width."""
     with contextlib.suppress(Exception):  # what stays too wide is what the test is about
         page.wait_for_function("document.documentElement.scrollWidth <= innerWidth", timeout=3_000)
-    for frame in figures(page):
-        frame.wait_for_load_state("load")
 
 
 @pytest.fixture(scope="module")
 def seen(site, browser):
     """(page, width) → what a look at it found; "said" is what its console reported or what it asked of other hosts."""
     page = browser.new_page()
+    page.set_default_timeout(120_000)  # the machine may be busy
     said: list[str] = []
     page.on("console", lambda message: message.type in ("error", "warning") and said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: request.url.startswith("http") and said.append(request.url))
     found = {}
-    for path in sorted(site.rglob("*.html")):
-        name = path.relative_to(site).as_posix()
-        if name.startswith(("source/src/", "book/live/")) or name == "lesson.html":
-            continue
-        said.clear()
-        page.goto(path.as_uri())
-        page.evaluate("document.querySelectorAll('[loading=lazy]').forEach(each => each.loading = 'eager')")
-        for width, pixels in WIDTHS.items():
-            page.set_viewport_size({"width": pixels, "height": 900})
+    for width, pixels in WIDTHS.items():
+        page.set_viewport_size({"width": pixels, "height": 900})  # before a page comes: figures are drawn for it
+        for path in sorted(site.rglob("*.html")):
+            name = path.relative_to(site).as_posix()
+            if name.startswith(("source/src/", "book/live/")) or name == "lesson.html":
+                continue
+            said.clear()
+            page.goto(path.as_uri())
+            page.evaluate("document.querySelectorAll('[loading=lazy]').forEach(each => each.loading = 'eager')")
             settled(page)
             look = page.evaluate(LOOK)
             look["cut"] = [frame.evaluate(CUT) for frame in figures(page)]

@@ -96,7 +96,16 @@
       else document.documentElement.dataset.ready = "true";
     })();
   }
-  const count = () => (innerWidth < 760 ? 24 : 60);
+  // A page of its own scrolls; as a part of another page it shows as many as there is room for.
+  function count() {
+    const most = innerWidth < 760 ? 24 : 60;
+    if (parent === window) return most;
+    const { gridTemplateColumns, rowGap } = getComputedStyle($("wall"));
+    const columns = gridTemplateColumns.split(" ");
+    const room = innerHeight - (document.body.scrollHeight - $("wall").parentElement.offsetHeight);
+    const rows = Math.floor((room + parseFloat(rowGap)) / (parseFloat(columns[0]) + parseFloat(rowGap)));
+    return Math.min(most, columns.length * Math.max(1, rows));
+  }
   let seed = 1;
   function fresh() {
     seed = (seed * 16807 + 11) % 2147483647;
