@@ -122,18 +122,18 @@ def plain_loop(model: Model, pictures: Sequence[np.ndarray] | Sequence[Path]) ->
 
 
 def compression(folder: str, n: int) -> list[dict[str, object]]:
-    """Bytes, PSNR and SSIM of pictures at three finenesses, and of WebP and JPEG at as many bytes."""
+    """Bytes, PSNR and SSIM of pictures at three finenesses, with and without a search, and of WebP and JPEG at as many bytes."""
+    import betabloom
     from betabloom.latent import compress, decompress
-    from betabloom.model.without_torch import open_without_torch
 
-    model = open_without_torch(None)
-    assert model is not None
+    model = betabloom.load()
     files = sorted(path for path in Path(folder).iterdir() if path.suffix in (".jpg", ".png"))
     pictures = np.stack([model.pipeline.load(files[i]) for i in np.linspace(0, len(files) - 1, n).astype(int)])
     rows = []
-    for fineness in (0.5, 1.0, 2.0):
-        data = compress(model, pictures, fineness)
-        rows.append(row(f"betabloom, fineness {fineness:g}", pictures, decompress(model, data), len(data) / n))
+    for fineness, search in ((0.5, 0), (1.0, 0), (2.0, 0), (0.5, 60), (1.0, 60)):
+        data = compress(model, pictures, fineness, search)
+        how = f"betabloom, fineness {fineness:g}" + (f", a search of {search} steps" if search else "")
+        rows.append(row(how, pictures, decompress(model, data), len(data) / n))
     for kind in ("WEBP", "JPEG"):
         every = [encoded(pictures, kind, quality) for quality in range(0, 60, 2)]
         for target in [each["bytes"] for each in rows[:3]]:

@@ -8,6 +8,7 @@ import pytest
 from betabloom.errors import FormatError, UsageError
 from betabloom.latent import compress, decompress, pack_codes, unpack_codes
 from betabloom.model.model import load
+from betabloom.model.without_torch import open_without_torch
 
 PRINT = "0123456789abcdef"
 
@@ -61,6 +62,24 @@ def test_pictures_come_back_as_reconstructions(small_store, tiny_model):
     assert np.abs(back.astype(int) - model.reconstruct(pictures)).max() <= 2
     with pytest.raises(UsageError, match=f"compressed with model {PRINT}"):
         decompress(model, pack_codes(*codes(3), PRINT))
+
+
+def test_a_search_draws_pictures_more_exactly_in_about_as_many_bytes():
+    model, told = load("flowers64"), []
+    pictures = model.generate(40)[::5]
+    plain = compress(model, pictures)
+    found = compress(model, pictures, search=25, progress=lambda done, of, text: told.append((done, of)))
+    before, after = (np.square(decompress(model, data).astype(float) - pictures).mean() for data in (plain, found))
+    assert after < 0.8 * before
+    assert len(found) < 1.05 * len(plain)
+    assert told[-1] == (200, 200)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_a_search_needs_torch(small_store, tiny_model):
+    light = open_without_torch(tiny_model)
+    with pytest.raises(UsageError, match="needs a model with torch"):
+        compress(light, np.asarray(small_store.pictures[:2]), search=5)
 
 
 def test_damaged_bytes_are_refused():

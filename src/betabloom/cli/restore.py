@@ -214,6 +214,9 @@ def similar(
 def compress(
     points: Points = None,
     fineness: Annotated[float, Option(help="Above 1 for better pictures and more bytes, below 1 for fewer.")] = 1.0,
+    search: Annotated[
+        int, Option(minimum=0, maximum=10_000, help="Steps of a search for codes that draw each picture more exactly.")
+    ] = 0,
     *,
     common: CommonOptions,
 ) -> None:
@@ -221,14 +224,16 @@ def compress(
     from betabloom.latent import compression
     from betabloom.model.prepared import load_pictures
     from betabloom.system.atomic import replacing_file
+    from betabloom.system.console import progress
 
     path, given = split_model(points)
     if not given:
         raise UsageError("Give picture files, or one folder or source of pictures.")
     target = free_result(common.out, "pictures.bbc", [".bbc"], common.force, given)
-    model = open_generator(path, common.device)
+    model = load_model(path, common.device) if search else open_generator(path, common.device)
     pictures, names, *_ = load_pictures(model, given)
-    data = compression.compress(model, pictures, fineness)
+    with progress("compressing") as report:
+        data = compression.compress(model, pictures, fineness, search, report)
     with replacing_file(target, synced=False) as part:
         part.write_bytes(data)
     each, what = len(data) / len(names), counted(len(names), "picture")

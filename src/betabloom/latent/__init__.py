@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from betabloom.latent.morphing import even_pace, morph, way
     from betabloom.latent.neighbours import most_similar
     from betabloom.latent.points import Points, points_of
+    from betabloom.latent.posterior_mode import posterior_mode
     from betabloom.latent.preference import moved_along, preferred_direction
     from betabloom.latent.restoration import box_mask, denoise, inpaint
     from betabloom.latent.space import Space, code_space, dimension_rates
@@ -56,6 +57,7 @@ __all__ = [
     "pack_codes",
     "picture_map",
     "points_of",
+    "posterior_mode",
     "preferred_direction",
     "principal_directions",
     "project",
@@ -80,6 +82,7 @@ _HOMES = {
     "morphing": "even_pace morph way",
     "neighbours": "most_similar",
     "points": "Points points_of",
+    "posterior_mode": "posterior_mode",
     "preference": "moved_along preferred_direction",
     "restoration": "box_mask denoise inpaint",
     "space": "Space code_space dimension_rates",

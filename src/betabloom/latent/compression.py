@@ -3,7 +3,9 @@ r"""Pictures as a few bytes: codes rounded as finely as the posterior is sure of
 Dimension i is rounded to multiples of Δ_i = √12 σ̄_i / fineness, with σ̄_i the posterior's typical standard deviation:
 rounding then adds as much noise as the posterior has. A multiple k costs −log₂ P(k) bits, P the mass that a logistic
 distribution with the codes' own spread gives it, so that a picture takes about its rate. Bits are written by a range
-coder of asymmetric numeral systems (Duda 2013, https://arxiv.org/abs/1311.2540).
+coder of asymmetric numeral systems (Duda 2013, https://arxiv.org/abs/1311.2540). Codes are the encoder's, or
+found by a search for each picture, as in Campos et al. 2019, "Content Adaptive Optimization for Neural Image
+Compression", https://arxiv.org/abs/1906.01223.
 
 Decoding has to know P exactly, on whatever machine: tables are whole numbers, worked out in decimal arithmetic,
 which is the same everywhere, from the classes of step and spread that the file holds.
@@ -25,11 +27,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from betabloom.errors import FormatError, UsageError
+from betabloom.latent.posterior_mode import posterior_mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from betabloom.model.generator import Generator
+    from betabloom.model.model import Model
+    from betabloom.system.console import Progress
 
 __all__ = ["compress", "decompress", "pack_codes", "unpack_codes"]
 
@@ -44,18 +49,39 @@ LARGEST = 1 << 28  # numbers that a file may hold
 HEADER = struct.Struct("<4s8sIHH")
 
 
-def compress(model: Generator, pictures: np.ndarray, fineness: float = 1.0) -> bytes:
+def compress(
+    model: Generator, pictures: np.ndarray, fineness: float = 1.0, search: int = 0, progress: Progress | None = None
+) -> bytes:
     """Prepared pictures, uint8 (N, H, W, C), as bytes.
 
     Arguments:
         model: The model.
         pictures: N ≥ 1.
         fineness: Above 1 codes are rounded more finely, for more bytes; below 1 more coarsely; at most 1,000.
+        search: Steps of a search for codes that draw each picture more exactly than the encoder's, with about as many
+            bytes (`betabloom.latent.posterior_mode`); 0 for none.
+        progress: Called as progress(done, all, text) while it searches.
 
     Returns:
         The bytes; `decompress` makes the pictures of them again.
+
+    Raises:
+        UsageError: There are no pictures, the fineness is out of its range, or there is a search and the model has no
+            gradients, since it was opened without torch.
     """
-    return pack_codes(*model.encode(pictures), model.fingerprint, fineness)
+    _check(len(pictures), fineness)
+    mean, log_var = model.encode(pictures)
+    if search:
+        mean = posterior_mode(_with_gradients(model), mean, pictures, search, progress=progress)
+    return pack_codes(mean, log_var, model.fingerprint, fineness)
+
+
+def _with_gradients(model: Generator) -> Model:
+    from betabloom.model.model import Model
+
+    if not isinstance(model, Model):
+        raise UsageError("A search for codes needs a model with torch, as betabloom.load opens it.")
+    return model
 
 
 def decompress(model: Generator, data: bytes) -> np.ndarray:
@@ -86,9 +112,7 @@ def pack_codes(mean: np.ndarray, log_var: np.ndarray, fingerprint: str, fineness
     Raises:
         UsageError: There are no codes, or the fineness is not positive or above 1,000.
     """
-    if not len(mean) or not 0 < fineness <= FINEST:
-        given = f"not {len(mean)} and {fineness:g}"
-        raise UsageError(f"At least one picture and a positive fineness of at most {FINEST} are needed, {given}.")
+    _check(len(mean), fineness)
     overall = float(np.sqrt(np.square(mean, dtype=np.float64).mean())) + 1e-9
     spread = np.maximum(mean.std(0, dtype=np.float64), 0.01 * overall) if len(mean) > 1 else np.full(len(mean[0]), 1.0)
     sigma = np.sqrt(np.exp(log_var, dtype=np.float64).mean(0))
@@ -104,6 +128,12 @@ def pack_codes(mean: np.ndarray, log_var: np.ndarray, fingerprint: str, fineness
     head = HEADER.pack(MAGIC, bytes.fromhex(fingerprint), len(mean), mean.shape[1], len(tables))
     body = head + tables + _encoded(symbols.tolist(), [_table(int(c)) for c in spreads])
     return body + struct.pack("<I", zlib.crc32(body))
+
+
+def _check(count: int, fineness: float) -> None:
+    if not count or not 0 < fineness <= FINEST:
+        given = f"not {count} and {fineness:g}"
+        raise UsageError(f"At least one picture and a positive fineness of at most {FINEST} are needed, {given}.")
 
 
 def unpack_codes(data: bytes) -> tuple[np.ndarray, str]:

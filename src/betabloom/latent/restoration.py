@@ -1,13 +1,7 @@
 r"""De-noising and inpainting: the code that explains what is seen of a picture, and is plausible in itself.
 
-With whitened codes z = m̄ + L w (see `betabloom.latent.space`) and seen pixels M, Adam minimises
-
-    ½ Σ_M (x − x̂(z))² / s² + ½ ‖w‖²,
-
-the negative log-posterior of w given the seen pixels, where x̂ is the decoder's picture, s how far pixels are from it,
-and the prior the Gaussian that resembles the model's codes. It starts at the code of the picture with its holes
-filled by the mean of what is seen. Several completions start at different places, and end where they differ by what
-the pixels leave open.
+`betabloom.latent.posterior_mode` finds it, from the code of the picture whose holes the mean of what is seen fills.
+Several completions start at different places, and end where they differ by what the pixels leave open.
 """
 
 from __future__ import annotations
@@ -17,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from betabloom.errors import UsageError
+from betabloom.latent.posterior_mode import PIXEL_ERROR, posterior_mode
 from betabloom.latent.space import code_space
 
 if TYPE_CHECKING:
@@ -24,8 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["box_mask", "denoise", "inpaint"]
 
-STEPS, RATE = 120, 0.08
-PIXEL_ERROR = 0.08  # s where pixels are clean: what reconstructions miss by
+STEPS = 120
 APART = 0.7  # standard deviations of whitened codes that completions start apart
 
 
@@ -110,24 +104,9 @@ def _explained(
     model: Model, picture: np.ndarray, start: np.ndarray, seen: np.ndarray, error: float, n: int, seed: int, steps: int
 ) -> np.ndarray:
     """Pictures (n, H, W, C) of codes that explain the seen pixels."""
-    import torch
-
-    from betabloom.vae.inference import to_pictures, to_tensor
-
-    space = code_space(model)
-    device = next(model.vae.parameters()).device
-    w0 = np.repeat(space.whiten(model.encode(start[None])[0]), n, 0)
+    codes = np.repeat(model.encode(start[None])[0], n, 0)
     if n > 1:
-        w0 = w0 + APART * np.stack([np.random.default_rng([seed, i]).standard_normal(w0.shape[1]) for i in range(n)])
-    w = torch.tensor(w0, dtype=torch.float32, device=device, requires_grad=True)
-    mean, factor = (torch.tensor(each, dtype=torch.float32, device=device) for each in (space.mean, space.factor))
-    target, weight = to_tensor(picture[None], device), torch.tensor(seen, device=device)[None, None] / error**2
-    adam = torch.optim.Adam([w], RATE)
-    for _ in range(steps):
-        adam.zero_grad()
-        residual = model.vae.decode(mean + w @ factor.T) - target
-        loss = 0.5 * (weight * residual.square()).sum() + 0.5 * w.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-    with torch.no_grad():
-        return to_pictures(model.vae.decode(mean + w @ factor.T))
+        space = code_space(model)
+        apart = np.stack([np.random.default_rng([seed, i]).standard_normal(codes.shape[1]) for i in range(n)])
+        codes = space.unwhiten(space.whiten(codes) + APART * apart)
+    return model.decode(posterior_mode(model, codes, np.repeat(picture[None], n, 0), steps, seen, error))
