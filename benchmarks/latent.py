@@ -122,7 +122,7 @@ def plain_loop(model: Model, pictures: Sequence[np.ndarray] | Sequence[Path]) ->
 
 
 def compression(folder: str, n: int) -> list[dict[str, object]]:
-    """Bytes, PSNR and SSIM of pictures at three finenesses, with and without a search, and of WebP and JPEG at as many bytes."""
+    """Bytes, PSNR and SSIM of pictures, with and without a search, and of WebP and JPEG at as many bytes."""
     import betabloom
     from betabloom.latent import compress, decompress
 

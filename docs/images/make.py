@@ -2,7 +2,7 @@
 
     python docs/images/make.py [NAME …]
 
-Without a name all of them. The two screenshots, of the studio and of a shared page, are not among them.
+Without a name all of them. `screenshots.py` makes those of the studio and of a shared page.
 """
 
 from __future__ import annotations
