@@ -42,7 +42,7 @@ def posterior_mode(
 
     Arguments:
         model: The model.
-        start: Codes to start from, such as the encoder's, (N, l).
+        start: Codes to start from, such as the encoder's, (N, l), N ≥ 1.
         pictures: uint8 (N, H, W, C), prepared.
         steps: Of Adam.
         seen: Boolean (H, W), true where pixels are known; None for all.
