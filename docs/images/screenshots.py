@@ -7,15 +7,12 @@ It needs Chromium, and Playwright, which is installed with the extra `dev`.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,14 +27,6 @@ SEEN, SHOWN = {"width": 1440, "height": 1040}, (1080, 780)
 SEED = "Math.random = () => 0.613"  # of the first pictures
 
 
-def listens(address: str) -> None:
-    """Wait until the studio answers."""
-    for _ in range(300):
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}health"):
-            return
-        time.sleep(0.2)
-
-
 def studio(browser: Browser, folder: str) -> bytes:
     """The studio in the dark, with one picture moved and three kept."""
     command = [sys.executable, "-m", "betabloom", "studio", "--port", "0", "--no-browser", "--json"]
@@ -46,9 +35,7 @@ def studio(browser: Browser, folder: str) -> bytes:
         assert process.stdout is not None
         page = browser.new_page(viewport=SEEN, color_scheme="dark")
         page.add_init_script(SEED)
-        address = json.loads(process.stdout.readline())["address"]
-        listens(address)
-        page.goto(address)
+        page.goto(json.loads(process.stdout.readline())["address"])
         page.wait_for_selector("html[data-directions]", timeout=120_000)
         page.wait_for_selector("#wall .tile:nth-child(48)")
         for number in (2, 9, 16):

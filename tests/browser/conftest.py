@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
@@ -63,12 +62,7 @@ def address(studio_folder):
     command = [sys.executable, "-m", "betabloom", "studio", "model", "--port", "0", "--no-browser", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=studio_folder) as process:
         found = json.loads(process.stdout.readline())["address"]
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"{found}health").close()
-                break
-            except OSError:
-                time.sleep(0.2)
+        urllib.request.urlopen(f"{found}health", timeout=60).close()
         yield found
         process.terminate()
 

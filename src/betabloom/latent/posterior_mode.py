@@ -19,6 +19,7 @@ import numpy as np
 from betabloom.latent.space import code_space
 
 if TYPE_CHECKING:
+    from betabloom.latent.space import Space
     from betabloom.model.model import Model
     from betabloom.system.console import Progress
 
@@ -36,6 +37,7 @@ def posterior_mode(
     steps: int,
     seen: np.ndarray | None = None,
     error: float = PIXEL_ERROR,
+    space: Space | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Search for the code of each picture.
@@ -47,6 +49,7 @@ def posterior_mode(
         steps: Of Adam.
         seen: Boolean (H, W), true where pixels are known; None for all.
         error: s, of pixels in [0, 1].
+        space: Where the model's codes lie, if that was measured already.
         progress: Called as progress(done, all, text), in steps of Adam.
 
     Returns:
@@ -56,7 +59,7 @@ def posterior_mode(
 
     from betabloom.vae.inference import to_tensor
 
-    space = code_space(model)
+    space = space or code_space(model)
     device = next(model.vae.parameters()).device
     mean, factor = (torch.tensor(each, dtype=torch.float32, device=device) for each in (space.mean, space.factor))
     known = np.ones(pictures.shape[1:3], bool) if seen is None else seen

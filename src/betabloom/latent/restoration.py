@@ -104,9 +104,8 @@ def _explained(
     model: Model, picture: np.ndarray, start: np.ndarray, seen: np.ndarray, error: float, n: int, seed: int, steps: int
 ) -> np.ndarray:
     """Pictures (n, H, W, C) of codes that explain the seen pixels."""
-    codes = np.repeat(model.encode(start[None])[0], n, 0)
+    space, codes = code_space(model), np.repeat(model.encode(start[None])[0], n, 0)
     if n > 1:
-        space = code_space(model)
         apart = np.stack([np.random.default_rng([seed, i]).standard_normal(codes.shape[1]) for i in range(n)])
         codes = space.unwhiten(space.whiten(codes) + APART * apart)
-    return model.decode(posterior_mode(model, codes, np.repeat(picture[None], n, 0), steps, seen, error))
+    return model.decode(posterior_mode(model, codes, np.repeat(picture[None], n, 0), steps, seen, error, space))

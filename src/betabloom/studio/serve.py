@@ -100,6 +100,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(CONNECTIONS)  # who comes before the server runs waits for it
     except (socket.gaierror, UnicodeError) as error:  # UnicodeError: names that no resolver can be asked for
         listening.close()
         raise UsageError(f"There is no host {host}. Leave --host out to serve this machine alone.") from error
