@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from types import SimpleNamespace
@@ -239,6 +240,19 @@ def test_it_starts_from_the_model_only_where_that_lowers_the_loss(store, tmp_pat
         assert found.kept == better
         assert (model.config.train.init_from != "") == better
         assert (out / "stages" / "start" / "model").exists() == better
+
+
+def test_the_decoder_is_kept_whose_reconstructions_are_nearer_to_their_pictures(store, bundled):
+    other = betabloom.fit(store, "tiny", progress=False, steps=1, family="residual", widths=(4, 6), latents=4, batch=8)
+    known, held_out = store.split("auto", 0.1)
+    judge = SimpleNamespace(extractor=course._extractor())  # each fourth pixel
+    given = SimpleNamespace(store=store, rows=(known, held_out), judge=judge)
+    trained, untrained = betabloom.load(str(bundled)), other
+    for own, rehearsed, kept in ((trained, untrained, True), (untrained, trained, False), (trained, trained, True)):
+        run = SimpleNamespace(state=SimpleNamespace(vae=copy.deepcopy(rehearsed.vae)))
+        assert begin._keeps_decoder(given, own, run) == kept
+    given.judge = None  # nobody can tell
+    assert not begin._keeps_decoder(given, trained, run)
 
 
 def test_without_extras_or_enough_pictures_there_is_no_teacher_and_it_says_so(store, tmp_path, monkeypatch):

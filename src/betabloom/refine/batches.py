@@ -11,7 +11,7 @@ from betabloom.refine.student import autocast
 from betabloom.vae import inference
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from betabloom.model.model import Model
     from betabloom.refine.student import Recipe
@@ -40,7 +40,8 @@ class DecoderBatches:
         self.mean = torch.from_numpy(np.stack([mean for mean, _ in both]))
         self.std = torch.from_numpy(np.stack([np.exp(0.5 * log_var) for _, log_var in both]))
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, step: int, by: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """The pictures of a step, drawn by another decoder if one is given."""
         rng = np.random.default_rng([self.seed, step])
         rows, mirrored = rng.integers(len(self.pictures), size=self.real), rng.integers(2, size=self.real)
         chosen = self.pictures[rows]
@@ -52,5 +53,6 @@ class DecoderBatches:
             new = self.density.sample(noise[real:].to(self.device), torch.from_numpy(rng.random(fresh)).to(self.device))
         x = inference.to_tensor(chosen, self.device).contiguous(memory_format=torch.channels_last)
         with autocast(self.device):
-            made = self.vae.decode(torch.cat([codes.to(self.device), new]))
+            outputs = (by or self.vae.decoder)(torch.cat([codes.to(self.device), new]))
+            made = self.vae.likelihood.mean(outputs)
         return x, made.contiguous(memory_format=torch.channels_last)

@@ -162,13 +162,14 @@ class WindowBatches:
         self.device = next(enlarger.parameters()).device
         self.window = min(WINDOW, *(side // 2 * 2 for side in pictures.shape[1:3]))
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, step: int, by: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """The windows of a step, drawn by another enlarger if one is given."""
         rng = np.random.default_rng([self.seed, step])
         x = inference.to_tensor(_windows(self.pictures, BATCH, self.window, rng), self.device)
         x = x.contiguous(memory_format=torch.channels_last)
         eta = torch.logit(_degraded(F.avg_pool2d(x, 2), rng), DARKEST)
         with autocast(self.device):
-            made = self.likelihood.mean(self.enlarger(eta.contiguous(memory_format=torch.channels_last)))
+            made = self.likelihood.mean((by or self.enlarger)(eta.contiguous(memory_format=torch.channels_last)))
         return x, made.contiguous(memory_format=torch.channels_last)
 
 

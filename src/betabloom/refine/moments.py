@@ -4,7 +4,8 @@ EfficientNet-Lite0 (the extra `metrics`) sees pictures, each enlarged by an amou
 means and standard deviations over each of four maps, and the pooled features after the last block; a further kind is
 the logarithm of the power at each frequency along rows and columns, which tells softness and grids. Real pictures have
 a mean and a covariance of each kind, new ones have running ones, and every new picture is led along the optimal
-transport between both (`betabloom.refine.transport`), whose mean squared length is the Fréchet distance:
+transport between both (`betabloom.refine.transport`), whose mean squared length is the Fréchet distance, from where a
+trailing student has it, which lags as the running ones do:
 
     Σ_k w_k FD_k  +  v ‖d − d'‖²  +  Σ_l ‖φ_l(x) − φ_l(x̂)‖₁  −  log p(x|z),
 
@@ -31,7 +32,7 @@ from betabloom.metrics.lite import LiteNetwork, normalised
 from betabloom.metrics.spectrum import GREY
 from betabloom.refine.repetition import fine_detail
 from betabloom.refine.student import TINY, Recipe, Shares, pixel_gradient
-from betabloom.refine.transport import Projection, Transport
+from betabloom.refine.transport import REACH, Projection, Transport
 from betabloom.system.hardware import choose_precision
 from betabloom.vae import inference
 
@@ -39,12 +40,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from betabloom.refine.student import Before
     from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
 __all__ = ["FEWEST", "LARGEST", "MOMENTS_RECIPE", "Moments", "Views"]
 
-MOMENTS_RECIPE = Recipe(Shares(likelihood=0.1, features=0.3, verdict=8.0), 4e-4, real=8, fresh=24)
+KEPT = 0.99  # of the running moments, and of the trailing student, in a step
+MOMENTS_RECIPE = Recipe(Shares(0.1, features=0.3, verdict=8.0), 4e-4, real=8, fresh=24, trailing=KEPT)
 FEWEST = 256  # fewer pictures give no useful covariance
 LARGEST = 128  # pixels of a side; beyond it a step takes several times as long
 MAPS = (2, 4, 10, 15)  # blocks of the network behind which it looks
@@ -57,7 +60,6 @@ NEAREST = 0.85  # part of a picture's sides that a view shows at least
 SPECTRUM = 0.5  # weight of the spectrum beside each kind of features
 STREAKS = 20.0  # weight of detail that is the same in all pictures
 FLOOR = 1e-4  # power that is added before its logarithm is taken, about that of rounding to 256 levels
-KEPT = 0.99  # of the running moments, in a step
 HEAD_START = 64  # steps in which the student's moments are measured, and nothing is taught
 SOLVED_EVERY = 10  # steps between transports
 WEIGHED_UNTIL = 64  # steps of teaching in which the gradients' norms are measured; the weights then stay
@@ -165,30 +167,48 @@ class Moments:
         kinds.append(self._network.pooled_from(last).float())
         return [*kinds, log_spectrum(views.coloured(x))], maps
 
-    def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
-        """The gradient of all terms at x̂ (B + B', C, H, W), the first B of which reconstruct x; None at first."""
+    def gradient(self, step: int, x: Tensor, made: Tensor, before: Before | None = None) -> Tensor | None:
+        """The gradient of all terms at x̂ (B + B', C, H, W), the first B of which reconstruct x; None at first.
+
+        Arguments:
+            step: Its number.
+            x: Pictures (B, C, H, W).
+            made: x̂; the last B' are new pictures.
+            before: Draws these by the trailing student; without, they are taken as they are.
+        """
         views = Views(np.random.default_rng([self.seed, step, 1]), len(made), min(x.shape[2:]))
         count, teaches = len(x), step >= self.head_start
         made.requires_grad_(teaches)
         kinds, maps = self._kinds(made, views, count)
-        kept = min(KEPT, step / (step + 1))
-        parts = [project(kind)[count:] for project, kind in zip(self.projections, kinds, strict=True)]
-        for transport, z in zip(self.transports, parts, strict=True):
-            transport.observe(z.detach(), kept)
-            if step % SOLVED_EVERY == 0 or step == self.head_start:
-                transport.solve()
-        fine = fine_detail(made[count:])
-        self.detail.mul_(kept).add_((1 - kept) * fine.detach().mean(0))
+        parts, fine = self._new(kinds, count), fine_detail(made[count:])
+        self._observe(step, parts, fine)
         if not teaches:
             return None
         with torch.no_grad():
-            _, wanted = self._kinds(x, views, count)
-        losses = [each.loss(z) for each, z in zip(self.transports, parts, strict=True)]
+            trailing = before() if before else made[count:]
+            others, wanted = self._kinds(torch.cat([x, trailing]), views, count)
+            earlier = self._new(others, count)
+            faint = fine_detail(trailing) - REACH * (self.detail - self.usual_detail)
+        losses = [each.loss(*pair) for each, *pair in zip(self.transports, parts, earlier, strict=True)]
         distance = torch.stack(losses[:-1]).sum() + SPECTRUM * losses[-1]
-        streaks = ((self.detail - self.usual_detail) * fine).sum((1, 2, 3)).mean() / self._detail_power
-        distance = distance + STREAKS * streaks
+        streaked = (fine - faint).square().sum((1, 2, 3)).mean() / (2 * REACH * self._detail_power)
         likeness = torch.stack([(a - b).abs().mean() / b.std() for a, b in zip(maps, wanted, strict=True)]).sum()
-        return self._weighed(step, likeness, distance, made) + pixel_gradient(x, made, self.shares.likelihood)
+        pull = self._weighed(step, likeness, distance + STREAKS * streaked, made)
+        return pull + pixel_gradient(x, made, self.shares.likelihood)
+
+    def _new(self, kinds: list[Tensor], count: int) -> list[Tensor]:
+        """The components of each kind of features of all pictures but the first ones."""
+        return [project(kind)[count:] for project, kind in zip(self.projections, kinds, strict=True)]
+
+    @torch.no_grad()
+    def _observe(self, step: int, parts: list[Tensor], fine: Tensor) -> None:
+        """Take new pictures into the running means, and make the transports anew now and then."""
+        kept = min(KEPT, step / (step + 1))
+        for transport, z in zip(self.transports, parts, strict=True):
+            transport.observe(z, kept)
+            if step % SOLVED_EVERY == 0 or step == self.head_start:
+                transport.solve()
+        self.detail.mul_(kept).add_((1 - kept) * fine.mean(0))
 
     def _weighed(self, step: int, likeness: Tensor, distance: Tensor, made: Tensor) -> Tensor:
         """The gradient of both terms, scaled by the norms that they had at first."""

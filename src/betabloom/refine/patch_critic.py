@@ -5,6 +5,8 @@ Verdicts on patches are those of Isola et al. 2017, https://arxiv.org/abs/1611.0
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from betabloom.refine.critic import Critic
 from betabloom.refine.student import TINY, Recipe, Shares, autocast, pixel_gradient
+
+if TYPE_CHECKING:
+    from betabloom.refine.student import Before
 
 __all__ = ["LARGE_RECIPE", "PATCH_RECIPE", "PatchCritic", "PatchDiscriminator"]
 
@@ -58,7 +63,7 @@ class PatchCritic(Critic[PatchDiscriminator]):
         super().__init__(network.to(device=device, memory_format=torch.channels_last), recipe)  # type: ignore[call-overload]
         self.shares, self.device, self.head_start = recipe.shares, device, head_start
 
-    def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
+    def gradient(self, step: int, x: Tensor, made: Tensor, before: Before | None = None) -> Tensor | None:
         """Learn from x and x̂; the gradient of all terms at x̂."""
         with autocast(self.device):
             _, verdicts = self.network(torch.cat([x, made]))

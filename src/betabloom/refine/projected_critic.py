@@ -15,6 +15,7 @@ size, at half of it, at a quarter …
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ from betabloom.metrics.lite import LiteNetwork, normalised
 from betabloom.refine.critic import Critic
 from betabloom.refine.student import TINY, Recipe, Shares, autocast, pixel_gradient
 from betabloom.system.hardware import choose_precision
+
+if TYPE_CHECKING:
+    from betabloom.refine.student import Before
 
 __all__ = ["CHANNELS", "CUDA_RECIPE", "PROJECTED_RECIPE", "Crops", "Discriminator", "FeatureMaps", "ProjectedCritic"]
 
@@ -160,7 +164,7 @@ class ProjectedCritic(Critic[Discriminator]):
         dtype = choose_precision("auto", device)
         self.maps, self.quick_maps = (FeatureMaps(each, device) for each in (torch.float32, dtype))
 
-    def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
+    def gradient(self, step: int, x: Tensor, made: Tensor, before: Before | None = None) -> Tensor | None:
         """Learn from x (B, C, H, W) and x̂ (B + B', C, H, W); the gradient of all terms at x̂, None in the head start."""
         made.requires_grad_()
         rng = np.random.default_rng([self.seed, step, 1])

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -47,8 +48,13 @@ if TYPE_CHECKING:
     from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
-    Batches = Callable[[int], tuple[Tensor, Tensor]]
-    """step → pictures x (B, C, H, W), and x̂ (B + B', C, H, W) by the student: those of x, then new ones."""
+    Batches = Callable[..., tuple[Tensor, Tensor]]
+    """step → pictures x (B, C, H, W), and x̂ (B + B', C, H, W) by the student: those of x, then new ones.
+
+    A second argument draws x̂ in place of the student.
+    """
+    Before = Callable[[], Tensor]
+    """Draws the new pictures of a step, (B', C, H, W), by the trailing student."""
 
 __all__ = [
     "TINY",
@@ -95,6 +101,8 @@ class Recipe:
         fresh: New pictures in a step.
         pixels: Weight of the verdict on the pixels, beside that of each feature map; of a projected critic alone.
             With little of it, textures that the feature network is blind to are stippled; with much, all after long.
+        trailing: Part of a trailing student, the running mean of the student's weights, that is kept in a step; its
+            new pictures are shown to the teacher as well. 0 for none.
     """
 
     shares: Shares
@@ -105,12 +113,13 @@ class Recipe:
     real: int = 32
     fresh: int = 16
     pixels: float = 3.0
+    trailing: float = 0.0
 
 
 class Teacher(Protocol):
     """What a student learns from."""
 
-    def gradient(self, step: int, x: Tensor, made: Tensor) -> Tensor | None:
+    def gradient(self, step: int, x: Tensor, made: Tensor, before: Before | None = None) -> Tensor | None:
         """Learn from x (B, C, H, W) and x̂ (B + B', C, H, W); the gradient of the terms at x̂, or None at first."""
 
     def scale_rate(self, factor: float) -> None:
@@ -143,12 +152,14 @@ class StudentTrainer:
 
     Attributes:
         averaged: The student with a running average of its weights, which is the result.
+        trailing: One with a shorter average; None where the recipe has none.
         taken: Steps that are done.
         seconds: Seconds that they took.
     """
 
     def __init__(self, student: nn.Module, batches: Batches, teacher: Teacher, recipe: Recipe) -> None:
         self.averaged = copy.deepcopy(student).requires_grad_(requires_grad=False)
+        self.trailing = copy.deepcopy(self.averaged) if recipe.trailing else None
         self.student = student.requires_grad_(requires_grad=True)
         self.batches, self.teacher, self.recipe = batches, teacher, recipe
         self.optimiser = torch.optim.Adam(student.parameters(), recipe.rate, (0.5, 0.99))
@@ -181,7 +192,8 @@ class StudentTrainer:
         self.repetition.usual = numbers["usual"]
 
     def _parts(self) -> list[tuple[str, nn.Module]]:
-        return [("student", self.student), ("averaged", self.averaged)]
+        parts = [("student", self.student), ("averaged", self.averaged)]
+        return [*parts, ("trailing", self.trailing)] if self.trailing else parts
 
     def step(self, step: int, rate: float) -> None:
         """One step of the teacher and one of the student, both with `rate` times the learning rate."""
@@ -189,7 +201,8 @@ class StudentTrainer:
         set_rate(self.optimiser, rate * self.recipe.rate)
         self.teacher.scale_rate(rate)
         x, made = self.batches(step)
-        gradient = self.teacher.gradient(step, x, made.detach())
+        before = functools.partial(self._before, step) if self.trailing else None
+        gradient = self.teacher.gradient(step, x, made.detach(), before)
         self.repetition.observe(x)
         if gradient is None:
             return
@@ -198,6 +211,18 @@ class StudentTrainer:
         torch.autograd.backward(made, gradient)
         self.optimiser.step()
         move_average(self.averaged.parameters(), self.student.parameters(), AVERAGING, step)
+        if self.trailing:
+            self._trail(self.trailing)
+
+    @torch.no_grad()
+    def _before(self, step: int) -> Tensor:
+        x, made = self.batches(step, self.trailing)
+        return made[len(x) :]
+
+    @torch.no_grad()
+    def _trail(self, trailing: nn.Module) -> None:
+        for mine, other in zip(trailing.parameters(), self.student.parameters(), strict=True):
+            mine.lerp_(other, 1 - self.recipe.trailing)
 
 
 def train_student(

@@ -7,6 +7,15 @@ Between N(m, S) of what a student draws and N(m', S') of real pictures the optim
 
 and its mean squared length is the Fréchet distance of both. The gradient of ½ ‖z − t(z)‖², with t(z) fixed, is on
 average that of half this distance: so single pictures can be led along it, where a batch has too few for a covariance.
+
+Moments of the student are running means, so t is that of a student of some steps ago. Led along it from where it is
+now, a student that has moved goes on to move, and beyond its aim, until the means have followed: it swings. So a
+picture is led to a place that does not move with it, r times the way from where such an earlier student has it, z':
+
+    1/(2r) ‖z − (z' + r (t(z') − z'))‖².
+
+At z = z' the gradient is the one above, whatever r, and it ends where the picture has gone r times the way. With r = 1
+no student swings; decoders follow so slowly that they learn faster with more.
 """
 
 from __future__ import annotations
@@ -14,8 +23,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["Projection", "Transport"]
+__all__ = ["REACH", "Projection", "Transport"]
 
+REACH = 16.0  # r (docs/log.md)
 RIDGE = 1e-3  # of the mean variance of real pictures, added to that of the student's
 SMALLEST = 1e-12
 
@@ -99,10 +109,10 @@ class Transport:
         spread = covariance.trace() + self.covariance.trace() - 2 * values.sqrt().sum()
         self.distance.copy_((shift + spread).clamp_min(0))
 
-    def loss(self, z: Tensor) -> Tensor:
-        """The mean of ½ ‖z − t(z)‖² over points z (B, K), with t(z) fixed."""
-        aim = self.aim + (z.detach() - self.start) @ self.map.T
-        return 0.5 * (z - aim).square().sum(1).mean()
+    def loss(self, z: Tensor, before: Tensor) -> Tensor:
+        """The mean of the last formula above over points z and z' (B, K), of which the latter are fixed."""
+        way = self.aim + (before - self.start) @ self.map.T - before
+        return (z - before - REACH * way).square().sum(1).mean() / (2 * REACH)
 
 
 def _wide(x: Tensor) -> Tensor:
