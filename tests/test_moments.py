@@ -128,6 +128,19 @@ def test_nothing_is_taught_in_the_head_start_and_then_moments_get_nearer(model, 
     assert trainer.teacher.status()["moments"] < 0.8 * first
 
 
+def test_the_rate_rises_from_the_first_step_that_teaches_and_a_student_trails(model, store):
+    trainer = decoder_trainer(model, store.pictures, teacher="moments")
+    recipe = trainer.recipe
+    for step in range(7):
+        before = [weight.clone() for weight in trainer.student.parameters()]
+        trailing = [weight.clone() for weight in trainer.trailing.parameters()]
+        trainer.step(step, 1.0)
+        moved = max((a - b).abs().max().item() for a, b in zip(before, trainer.student.parameters(), strict=True))
+        assert moved == pytest.approx(recipe.rate * max(step - 3, 0) / recipe.warm_up, rel=0.3)  # Adam's first steps
+        for old, new, latest in zip(trailing, trainer.trailing.parameters(), trainer.student.parameters(), strict=True):
+            torch.testing.assert_close(new, recipe.trailing * old + (1 - recipe.trailing) * latest)
+
+
 def test_the_gradients_have_the_shares_that_were_asked_for_at_first(model, store):
     for name, share in {"likelihood": 2.0, "features": 3.0, "verdict": 0.5}.items():
         shares = Shares(**{"likelihood": 0.0, "features": 0.0, "verdict": 0.0, name: share})

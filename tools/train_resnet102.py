@@ -1,10 +1,10 @@
 """Train the network of `--features resnet102:FILE` on the labels of the Oxford 102 flowers.
 
-    python tools/train_resnet102.py DATA/flowers-102 -o resnet102.safetensors [--epochs 60] [--device auto]
+    python tools/train_resnet102.py DATA/flowers-102 -o resnet102.safetensors [--epochs 60] [--halves 45]
 
 It learns from the official training and test pictures (7,169), as the bundled models do; its accuracy on the official
 validation pictures (1,020) is printed after every epoch. The folder is the official layout of the data set, with
-imagelabels.mat.
+imagelabels.mat. `--halves` are first epochs with pictures of half the size, which take a quarter of the time.
 """
 
 from __future__ import annotations
@@ -56,7 +56,13 @@ def accuracy(network: FlowerNet, pictures: Tensor, labels: Tensor, device: torch
 
 
 def train(
-    network: FlowerNet, pictures: Tensor, labels: Tensor, epoch: int, epochs: int, optimiser: torch.optim.Optimizer
+    network: FlowerNet,
+    pictures: Tensor,
+    labels: Tensor,
+    epoch: int,
+    epochs: int,
+    optimiser: torch.optim.Optimizer,
+    halve: bool,
 ) -> None:
     """One epoch of AdamW, with label smoothing and a rate that falls along a cosine."""
     device = next(network.parameters()).device
@@ -68,6 +74,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = 1e-3 * min(1.0, 20 * t + 0.02) * 0.5 * (1 + math.cos(math.pi * t))
         x = augmented(to_input(pictures[rows].to(device)), generator)
+        x = F.avg_pool2d(x, 2) if halve else x
         loss = F.cross_entropy(network(x), labels[rows].to(device), label_smoothing=0.1)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -79,6 +86,7 @@ def main() -> None:
     options.add_argument("data", type=Path)
     options.add_argument("-o", "--out", type=Path, default=Path("resnet102.safetensors"))
     options.add_argument("--epochs", type=int, default=60)
+    options.add_argument("--halves", type=int, default=0, help="first epochs with pictures of half the size")
     options.add_argument("--pictures", type=int, default=0, help="only so many, for a trial")
     options.add_argument("--device", default="auto")
     given = options.parse_args()
@@ -94,7 +102,7 @@ def main() -> None:
         for rows in (known, held_out)
     )
     for epoch in range(given.epochs):
-        train(network, x, y, epoch, given.epochs, optimiser)
+        train(network, x, y, epoch, given.epochs, optimiser, epoch < given.halves)
         print(f"epoch {epoch + 1}: {100 * accuracy(network, x_held, y_held, device):.1f} % of held-out pictures right")
     with replacing_file(given.out) as part:
         save_file({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, part)

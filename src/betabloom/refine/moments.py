@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST", "LARGEST", "MOMENTS_RECIPE", "Moments", "Views"]
 
 KEPT = 0.99  # of the running moments, and of the trailing student, in a step
-MOMENTS_RECIPE = Recipe(Shares(0.1, features=0.3, verdict=8.0), 4e-4, real=8, fresh=24, trailing=KEPT)
+MOMENTS_RECIPE = Recipe(Shares(0.1, features=0.3, verdict=8.0), 4e-4, warm_up=30, real=8, fresh=24, trailing=KEPT)
 FEWEST = 256  # fewer pictures give no useful covariance
 LARGEST = 128  # pixels of a side; beyond it a step takes several times as long
 MAPS = (2, 4, 10, 15)  # blocks of the network behind which it looks
@@ -112,7 +112,7 @@ class Moments:
         stop: Ends that early when asked.
 
     Attributes:
-        head_start: Steps in which it measures what the student draws, and teaches nothing.
+        silent: Steps in which it measures what the student draws, and teaches nothing.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Moments:
         progress: Progress | None = None,
         stop: Stop | None = None,
     ) -> None:
-        self.shares, self.device, self.seed, self.head_start = recipe.shares, device, seed, HEAD_START
+        self.shares, self.device, self.seed, self.silent = recipe.shares, device, seed, HEAD_START
         self._network = LiteNetwork("lite0", device, choose_precision("auto", device))
         self.weights: tuple[float, float] | None = None
         kinds, self.usual_detail, self._detail_power = self._measured(pictures, progress, stop)
@@ -177,7 +177,7 @@ class Moments:
             before: Draws these by the trailing student; without, they are taken as they are.
         """
         views = Views(np.random.default_rng([self.seed, step, 1]), len(made), min(x.shape[2:]))
-        count, teaches = len(x), step >= self.head_start
+        count, teaches = len(x), step >= self.silent
         made.requires_grad_(teaches)
         kinds, maps = self._kinds(made, views, count)
         parts, fine = self._new(kinds, count), fine_detail(made[count:])
@@ -206,13 +206,13 @@ class Moments:
         kept = min(KEPT, step / (step + 1))
         for transport, z in zip(self.transports, parts, strict=True):
             transport.observe(z, kept)
-            if step % SOLVED_EVERY == 0 or step == self.head_start:
+            if step % SOLVED_EVERY == 0 or step == self.silent:
                 transport.solve()
         self.detail.mul_(kept).add_((1 - kept) * fine.mean(0))
 
     def _weighed(self, step: int, likeness: Tensor, distance: Tensor, made: Tensor) -> Tensor:
         """The gradient of both terms, scaled by the norms that they had at first."""
-        taught = step - self.head_start
+        taught = step - self.silent
         if self.weights is None or (taught < WEIGHED_UNTIL and taught % WEIGHED_EVERY == 0):
             now = [torch.autograd.grad(each, made, retain_graph=True)[0].norm().item() for each in (likeness, distance)]
             old = self.weights or (1 / max(now[0], TINY), 1 / max(now[1], TINY))

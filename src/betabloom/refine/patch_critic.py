@@ -61,7 +61,7 @@ class PatchCritic(Critic[PatchDiscriminator]):
     def __init__(self, channels: int, recipe: Recipe, device: torch.device, head_start: int = 0) -> None:
         network = PatchDiscriminator(channels)
         super().__init__(network.to(device=device, memory_format=torch.channels_last), recipe)  # type: ignore[call-overload]
-        self.shares, self.device, self.head_start = recipe.shares, device, head_start
+        self.shares, self.device, self.head_start, self.silent = recipe.shares, device, head_start, 0
 
     def gradient(self, step: int, x: Tensor, made: Tensor, before: Before | None = None) -> Tensor | None:
         """Learn from x and x̂; the gradient of all terms at x̂."""

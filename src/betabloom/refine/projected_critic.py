@@ -155,10 +155,13 @@ class ProjectedCritic(Critic[Discriminator]):
         recipe: What it learns with.
         device: Where it computes.
         seed: Of the crops.
+
+    Attributes:
+        silent: Steps in which it learns alone, and teaches nothing.
     """
 
     def __init__(self, channels: int, recipe: Recipe, device: torch.device, seed: int) -> None:
-        network = Discriminator(channels)
+        self.silent, network = HEAD_START, Discriminator(channels)
         super().__init__(network.to(device=device, memory_format=torch.channels_last), recipe)  # type: ignore[call-overload]
         self.shares, self.pixels, self.device, self.seed = recipe.shares, recipe.pixels, device, seed
         dtype = choose_precision("auto", device)
@@ -180,7 +183,7 @@ class ProjectedCritic(Critic[Discriminator]):
         if step == 0:
             self.network.scale.copy_(torch.stack([each.std() for each in wanted]))
         self._learn((wanted, plain), ([each.detach() for each in found], own.detach()))
-        if step < HEAD_START:
+        if step < self.silent:
             return None
         with autocast(self.device):
             *of_maps, of_pixels = (each.mean() for each in self.network(found, own))

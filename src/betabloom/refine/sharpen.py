@@ -130,9 +130,9 @@ def sharpen(
 
 def _check_taught(trainer: StudentTrainer) -> None:
     """Raise `UsageError` where the time was too short to be taught anything."""
-    if isinstance(trainer.teacher, Moments) and trainer.taken <= trainer.teacher.head_start:
+    if isinstance(trainer.teacher, Moments) and trainer.taken <= trainer.teacher.silent:
         raise UsageError(
-            f"The teacher 'moments' only measures in its first {trainer.teacher.head_start} steps, and there were "
+            f"The teacher 'moments' only measures in its first {trainer.teacher.silent} steps, and there were "
             f"{trainer.taken}: take more time, or --teacher patches."
         )
 

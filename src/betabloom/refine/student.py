@@ -96,7 +96,7 @@ class Recipe:
         rate: Learning rate of the student.
         critic_rate: Learning rate of the critic, which has to be ahead.
         momentum: Adam's β₁ of the critic.
-        warm_up: Steps in which both rates rise to their values.
+        warm_up: Steps in which both rates rise to their values, the student's from where it is taught.
         real: Pictures in a step, with as many reconstructions.
         fresh: New pictures in a step.
         pixels: Weight of the verdict on the pixels, beside that of each feature map; of a projected critic alone.
@@ -117,7 +117,13 @@ class Recipe:
 
 
 class Teacher(Protocol):
-    """What a student learns from."""
+    """What a student learns from.
+
+    Attributes:
+        silent: Steps in which it learns alone, and teaches nothing.
+    """
+
+    silent: int
 
     def gradient(self, step: int, x: Tensor, made: Tensor, before: Before | None = None) -> Tensor | None:
         """Learn from x (B, C, H, W) and x̂ (B + B', C, H, W); the gradient of the terms at x̂, or None at first."""
@@ -197,9 +203,9 @@ class StudentTrainer:
 
     def step(self, step: int, rate: float) -> None:
         """One step of the teacher and one of the student, both with `rate` times the learning rate."""
-        rate *= min(1.0, (step + 1) / self.recipe.warm_up)
-        set_rate(self.optimiser, rate * self.recipe.rate)
-        self.teacher.scale_rate(rate)
+        done, taught = step + 1, max(step + 1 - self.teacher.silent, 0)
+        set_rate(self.optimiser, rate * min(1.0, taught / self.recipe.warm_up) * self.recipe.rate)
+        self.teacher.scale_rate(rate * min(1.0, done / self.recipe.warm_up))
         x, made = self.batches(step)
         before = functools.partial(self._before, step) if self.trailing else None
         gradient = self.teacher.gradient(step, x, made.detach(), before)
