@@ -65,8 +65,9 @@ It was made from `{base}`. First its encoder alone learned {images:,} of these p
 Oxford 102 flowers, a tenth being held out ({learned:,} steps of 256, `keep_decoder`). Then its decoder learned all the
 photos against a critic that sees with EfficientNet-Lite0 ({critic:,} steps of 80, `betabloom sharpen --teacher eye`).
 Both took place at 64×64, in seven minutes of one NVIDIA H100, not counting discarded trials. Its enlarger is that of
-`oxford128`, taught on these photos ({steps:,} steps). At 128×128, {moments:,} steps on one core of a CPU then led the
-features of new pictures to the mean and covariance of those of nine tenths of the photos (`--teacher moments`).
+`oxford128`, taught on these photos ({steps:,} steps). On one core of a CPU, 1,640 steps at 64×64 before that enlarger,
+and {moments:,} at 128×128, then led the features of new pictures to the mean and covariance of those of nine tenths of
+the photos (`--teacher moments`).
 Codes are drawn as those of {fitted:,} of the photos lie. Some part of it has learned from every photo. No photo is part
 of this model; the photographs belong to their authors.
 {credit}
