@@ -93,7 +93,7 @@ def distances() -> str:
     measured = json.loads(MEASURES.read_text(encoding="utf-8"))["models"].get("flowers128")
     if measured is None:
         return "not measured yet"
-    found = [value for name, value in measured.items() if name.endswith("generated, frechet_distance")]
+    found = [value for name, value in sorted(measured.items()) if name.endswith("generated, frechet_distance")]
     return ", ".join(f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in found)
 
 
