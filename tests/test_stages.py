@@ -127,7 +127,7 @@ def test_all_stages_are_in_one_run_directory(whole, store):
 
 
 INSTANTS = {3: "start", 12: "likelihood", 26: "sharpen", 39: "larger-1"}
-OTHERS = {1: "start", 5: "likelihood", 17: "likelihood", 20: "sharpen", 34: "sharpen", 35: "larger-1", 42: "larger-1"}
+OTHERS = {1: "start", 5: "likelihood", 17: "likelihood", 24: "sharpen", 34: "sharpen", 35: "larger-1", 42: "larger-1"}
 
 
 @pytest.mark.parametrize("instant", [*INSTANTS, *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)])

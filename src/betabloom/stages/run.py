@@ -90,7 +90,7 @@ def shares(doublings: int, keeps_decoder: bool, starts: bool, has_teacher: bool)
     whole = 1.0 - doublings * LARGER
     if not has_teacher:
         return Shares(whole, whole, LARGER)
-    part = 0.25 if keeps_decoder else 0.4 if starts else 0.5
+    part = 0.25 if keeps_decoder else 0.6 if starts else 0.5
     return Shares(part * whole, (1 - SAMPLERS) * whole, LARGER)
 
 
