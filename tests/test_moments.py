@@ -185,6 +185,12 @@ def test_a_restored_trainer_goes_on_as_if_it_had_not_stopped(model, store):
     train_student(half, 18, 0.0, watch=lambda t: t >= 13 / 18)
     tensors, numbers = states(half)
     assert set(tensors) <= set(again.tensors()) | set(again.memory())
+    # An earlier version had no trailing student.
+    older = {name: value for name, value in tensors.items() if not name.startswith("trailing.")}
+    assert set(again.tensors()) - set(older) <= set(again.memory())
+    again.restore(older, numbers)
+    for mine, other in zip(again.trailing.parameters(), again.student.parameters(), strict=True):
+        assert torch.equal(mine, other)
     again.teacher.projections[0].axes.neg_()  # as another machine may find them: eigenvectors have no sign
     again.restore(tensors, numbers)
     train_student(again, 18, 0.0)

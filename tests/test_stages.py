@@ -243,11 +243,12 @@ def test_it_starts_from_the_model_only_where_that_lowers_the_loss(store, tmp_pat
 
 
 def test_the_decoder_is_kept_whose_reconstructions_are_nearer_to_their_pictures(store, bundled):
-    other = betabloom.fit(store, "tiny", progress=False, steps=1, family="residual", widths=(4, 6), latents=4, batch=8)
+    settings = {name: SETTINGS[name] for name in ("family", "widths", "latents", "batch")}
+    untrained = betabloom.fit(store, "tiny", progress=False, steps=1, **settings)
+    trained = betabloom.load(str(bundled))
     known, held_out = store.split("auto", 0.1)
     judge = SimpleNamespace(extractor=course._extractor())  # each fourth pixel
     given = SimpleNamespace(store=store, rows=(known, held_out), judge=judge)
-    trained, untrained = betabloom.load(str(bundled)), other
     for own, rehearsed, kept in ((trained, untrained, True), (untrained, trained, False), (trained, trained, True)):
         run = SimpleNamespace(state=SimpleNamespace(vae=copy.deepcopy(rehearsed.vae)))
         assert begin._keeps_decoder(given, own, run) == kept

@@ -72,8 +72,8 @@ def test_a_picture_is_led_so_many_times_the_way_from_where_an_earlier_student_ha
 
 def farthest(with_trailing):
     """How far beyond its aim a student gets that moves points by what it learns, with moments that lag."""
-    real, points = cloud(0, count=500, size=1), cloud(0, count=500, size=1)
-    transport, shift = Transport(real), torch.full((1,), -3.0)
+    points = cloud(0, count=500, size=1)
+    transport, shift = Transport(points), torch.full((1,), -3.0)
     trailing, beyond = shift.clone(), 0.0
     for step in range(600):
         transport.observe(points + shift, min(KEPT, step / (step + 1)))

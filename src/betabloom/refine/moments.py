@@ -32,7 +32,7 @@ from betabloom.metrics.lite import LiteNetwork, normalised
 from betabloom.metrics.spectrum import GREY
 from betabloom.refine.repetition import fine_detail
 from betabloom.refine.student import TINY, Recipe, Shares, pixel_gradient
-from betabloom.refine.transport import REACH, Projection, Transport
+from betabloom.refine.transport import Projection, Transport, loss_along
 from betabloom.system.hardware import choose_precision
 from betabloom.vae import inference
 
@@ -187,13 +187,12 @@ class Moments:
         with torch.no_grad():
             trailing = before() if before else made[count:]
             others, wanted = self._kinds(torch.cat([x, trailing]), views, count)
-            earlier = self._new(others, count)
-            faint = fine_detail(trailing) - REACH * (self.detail - self.usual_detail)
+            earlier, earlier_fine = self._new(others, count), fine_detail(trailing)
         losses = [each.loss(*pair) for each, *pair in zip(self.transports, parts, earlier, strict=True)]
         distance = torch.stack(losses[:-1]).sum() + SPECTRUM * losses[-1]
-        streaked = (fine - faint).square().sum((1, 2, 3)).mean() / (2 * REACH * self._detail_power)
+        streaks = loss_along(fine, earlier_fine, self.usual_detail - self.detail) / self._detail_power
         likeness = torch.stack([(a - b).abs().mean() / b.std() for a, b in zip(maps, wanted, strict=True)]).sum()
-        pull = self._weighed(step, likeness, distance + STREAKS * streaked, made)
+        pull = self._weighed(step, likeness, distance + STREAKS * streaks, made)
         return pull + pixel_gradient(x, made, self.shares.likelihood)
 
     def _new(self, kinds: list[Tensor], count: int) -> list[Tensor]:

@@ -178,8 +178,10 @@ class StudentTrainer:
         return found | adam_tensors("adam", self.optimiser) | self.teacher.tensors()
 
     def memory(self) -> dict[str, Tensor]:
-        """The entries of `tensors` that a trainer may not have yet, without memory of their own."""
-        return adam_memory("adam", self.optimiser) | self.teacher.memory()
+        """The entries of `tensors` that a trainer may not have yet, or had not in earlier versions."""
+        trailing = self.trailing.state_dict() if self.trailing else {}
+        found = {f"trailing.{name}": value for name, value in trailing.items()}
+        return found | adam_memory("adam", self.optimiser) | self.teacher.memory()
 
     def numbers(self) -> dict[str, Any]:
         """All that is not a tensor, as values for JSON."""
@@ -188,10 +190,10 @@ class StudentTrainer:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Put back what `tensors` and `numbers` returned."""
+        """Put back what `tensors` and `numbers` returned; a trailing student that is missing begins as the student."""
         for part, each in self._parts():
             for name, value in each.state_dict().items():
-                value.copy_(tensors[f"{part}.{name}"])
+                value.copy_(tensors.get(f"{part}.{name}", tensors[f"student.{name}"]))
         restore_adam("adam", self.optimiser, tensors)
         self.teacher.restore(tensors, numbers)
         self.taken, self.seconds = int(numbers["taken"]), float(numbers["seconds"])
@@ -218,17 +220,12 @@ class StudentTrainer:
         self.optimiser.step()
         move_average(self.averaged.parameters(), self.student.parameters(), AVERAGING, step)
         if self.trailing:
-            self._trail(self.trailing)
+            move_average(self.trailing.parameters(), self.student.parameters(), self.recipe.trailing)
 
     @torch.no_grad()
     def _before(self, step: int) -> Tensor:
         x, made = self.batches(step, self.trailing)
         return made[len(x) :]
-
-    @torch.no_grad()
-    def _trail(self, trailing: nn.Module) -> None:
-        for mine, other in zip(trailing.parameters(), self.student.parameters(), strict=True):
-            mine.lerp_(other, 1 - self.recipe.trailing)
 
 
 def train_student(

@@ -15,7 +15,7 @@ picture is led to a place that does not move with it, r times the way from where
     1/(2r) ‖z − (z' + r (t(z') − z'))‖².
 
 At z = z' the gradient is the one above, whatever r, and it ends where the picture has gone r times the way. With r = 1
-no student swings; decoders follow so slowly that they learn faster with more.
+no student swings; decoders follow slowly and learn faster with more, but for patterns of single pixels (docs/log.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["REACH", "Projection", "Transport"]
+__all__ = ["REACH", "Projection", "Transport", "loss_along"]
 
 REACH = 16.0  # r (docs/log.md)
 RIDGE = 1e-3  # of the mean variance of real pictures, added to that of the student's
@@ -111,8 +111,12 @@ class Transport:
 
     def loss(self, z: Tensor, before: Tensor) -> Tensor:
         """The mean of the last formula above over points z and z' (B, K), of which the latter are fixed."""
-        way = self.aim + (before - self.start) @ self.map.T - before
-        return (z - before - REACH * way).square().sum(1).mean() / (2 * REACH)
+        return loss_along(z, before, self.aim + (before - self.start) @ self.map.T - before)
+
+
+def loss_along(z: Tensor, before: Tensor, way: Tensor) -> Tensor:
+    """1/(2r) ‖z − (z' + r way)‖², the mean over points z and z' (B, …); `way` is that of each, or of all."""
+    return (z - before - REACH * way).flatten(1).square().sum(1).mean() / (2 * REACH)
 
 
 def _wide(x: Tensor) -> Tensor:
