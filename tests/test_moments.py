@@ -141,7 +141,8 @@ def test_the_rate_rises_from_the_first_step_that_teaches_and_a_student_trails(mo
             torch.testing.assert_close(new, recipe.trailing * old + (1 - recipe.trailing) * latest)
 
 
-def test_the_gradients_have_the_shares_that_were_asked_for_at_first(model, store):
+def test_the_gradients_have_the_shares_that_were_asked_for_at_first(model, store, monkeypatch):
+    monkeypatch.setattr(moments, "GRIDS", 0.0)  # they come on top of the distances
     for name, share in {"likelihood": 2.0, "features": 3.0, "verdict": 0.5}.items():
         shares = Shares(**{"likelihood": 0.0, "features": 0.0, "verdict": 0.0, name: share})
         trainer = decoder_trainer(model, store.pictures, 0, shares, teacher="moments")
@@ -161,6 +162,32 @@ def test_streaks_that_all_pictures_share_are_led_away(store):
     plain, streaked = (pull_at(found, x, x + some) for some in (torch.zeros_like(x), streaks))
     assert (streaked * streaks).sum() > 0  # down the gradient they get fainter
     assert (streaked * streaks).sum() > 3 * (plain * streaks).sum().abs()
+
+
+def test_a_frequency_that_stands_out_in_a_single_step_is_led_away(store, monkeypatch):
+    grid = torch.zeros(1, 3, 16, 16)
+    grid[..., ::2] = 0.04
+    x = betabloom.vae.inference.to_tensor(store.pictures[:32])
+    pulls = []
+    for weight in (0.0, 100.0):
+        monkeypatch.setattr(moments, "GRIDS", weight)
+        found = teacher(store.pictures)
+        for step in range(5):  # what has been drawn until now is as pictures are
+            made = torch.cat([x[:1], x[1:] + grid * (step == 4)])
+            pull = found.gradient(step, x[:1], made)
+        pulls.append((pull[1:] * grid).sum().item())
+    assert pulls[1] > 3 * abs(pulls[0])  # down the gradient it gets fainter
+
+
+def test_only_what_is_above_its_neighbours_stands_out():
+    slope = torch.cat([torch.linspace(2, -3, 31), torch.linspace(1, 0, 15)])  # along rows, and along columns
+    peak = slope.clone()
+    peak[30] += 2.0  # at 1/2 cycle along rows
+    usual, found = (moments.standing_out(each, 31) for each in (slope, peak))
+    assert usual[2:29].abs().max() < 1e-5  # a slope does not
+    assert found[30] - usual[30] == pytest.approx(2.0 * 2 / 3, abs=1e-5)
+    assert (found[:28] == usual[:28]).all()
+    assert (found[31:] == usual[31:]).all()  # the other direction knows nothing of it
 
 
 def pull_at(found, x, made, count=1):

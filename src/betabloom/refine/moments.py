@@ -7,10 +7,12 @@ a mean and a covariance of each kind, new ones have running ones, and every new 
 transport between both (`betabloom.refine.transport`), whose mean squared length is the Fréchet distance, from where a
 trailing student has it, which lags as the running ones do:
 
-    Σ_k w_k FD_k  +  v ‖d − d'‖²  +  Σ_l ‖φ_l(x) − φ_l(x̂)‖₁  −  log p(x|z),
+    Σ_k w_k FD_k  +  v ‖d − d'‖²  +  u ‖(g − g')₊‖²  +  Σ_l ‖φ_l(x) − φ_l(x̂)‖₁  −  log p(x|z),
 
 the last two for reconstructions alone. d is the mean of fine detail at each pixel, over many pictures: the same streaks
 in all of them are cheap detail, which features that are means over places do not tell from detail of a picture's own.
+g is how far the spectrum at each frequency stands out from its neighbours, the mean over the new pictures of a step: a
+pattern of single pixels is the nearest detail to a decoder that lacks some, and is there before any running mean knows.
 A distance of Fréchet as a loss is from "FD-loss" (2026, https://arxiv.org/abs/2604.28190); it needs a thousand pictures
 a step, where the transport needs a few.
 
@@ -32,7 +34,7 @@ from betabloom.metrics.lite import LiteNetwork, normalised
 from betabloom.metrics.spectrum import GREY
 from betabloom.refine.repetition import fine_detail
 from betabloom.refine.student import TINY, Recipe, Shares, pixel_gradient
-from betabloom.refine.transport import Projection, Transport, loss_along
+from betabloom.refine.transport import REACH, Projection, Transport, loss_along
 from betabloom.system.hardware import choose_precision
 from betabloom.vae import inference
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
-__all__ = ["FEWEST", "LARGEST", "MOMENTS_RECIPE", "Moments", "Views"]
+__all__ = ["FEWEST", "LARGEST", "MOMENTS_RECIPE", "Moments", "Views", "views_of"]
 
 KEPT = 0.99  # of the running moments, and of the trailing student, in a step
 MOMENTS_RECIPE = Recipe(Shares(0.1, features=0.3, verdict=8.0), 4e-4, warm_up=30, real=8, fresh=24, trailing=KEPT)
@@ -53,12 +55,15 @@ LARGEST = 128  # pixels of a side; beyond it a step takes several times as long
 MAPS = (2, 4, 10, 15)  # blocks of the network behind which it looks
 COMPONENTS = 256  # of each kind of features, at most …
 PICTURES_EACH = 4  # … and one for so many pictures
-MOST = 8192  # views of real pictures that are measured
+MOST = 4096  # views of real pictures that are measured
 AT_ONCE = 32
 SIDES = (96, 144)  # pixels of a view; no amount of enlargement is fixed, since each leaves its grid in the gradient
 NEAREST = 0.85  # part of a picture's sides that a view shows at least
 SPECTRUM = 1.0  # weight of the spectrum beside each kind of features
 STREAKS = 20.0  # weight of detail that is the same in all pictures
+PIXELS_REACH = 1.0  # r of both: decoders follow them at once
+GRIDS = 0.5  # weight of frequencies that stand out from their neighbours
+NEIGHBOURS = 5  # frequencies, one and those beside it
 FLOOR = 1e-4  # power that is added before its logarithm is taken, about that of rounding to 256 levels
 HEAD_START = 64  # steps in which the student's moments are measured, and nothing is taught
 SOLVED_EVERY = 10  # steps between transports
@@ -132,6 +137,7 @@ class Moments:
         most = min(COMPONENTS, max(1, len(pictures) // PICTURES_EACH))
         self.projections = [Projection(kind, most) for kind in kinds]
         self.transports = [Transport(project(kind)) for project, kind in zip(self.projections, kinds, strict=True)]
+        self._reaches = [REACH] * (len(kinds) - 1) + [PIXELS_REACH]
 
     @torch.no_grad()
     def _measured(
@@ -139,7 +145,7 @@ class Moments:
     ) -> tuple[list[Tensor], Tensor, Tensor]:
         """Each kind of features (M, D) of views of the pictures, both ways round; their mean detail, and its power."""
         rng = np.random.default_rng([self.seed, 2])
-        rows = np.resize(rng.permutation(len(pictures)), min(2 * len(pictures), MOST))
+        rows = np.resize(rng.permutation(len(pictures)), views_of(len(pictures)))
         found, detail, power = [], torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for first in range(0, len(rows), AT_ONCE):
             chosen = pictures[np.sort(rows[first : first + AT_ONCE])]
@@ -188,12 +194,19 @@ class Moments:
             trailing = before() if before else made[count:]
             others, wanted = self._kinds(torch.cat([x, trailing]), views, count)
             earlier, earlier_fine = self._new(others, count), fine_detail(trailing)
-        losses = [each.loss(*pair) for each, *pair in zip(self.transports, parts, earlier, strict=True)]
+        pairs = zip(self.transports, parts, earlier, self._reaches, strict=True)
+        losses = [transport.loss(now, then, reach) for transport, now, then, reach in pairs]
         distance = torch.stack(losses[:-1]).sum() + SPECTRUM * losses[-1]
-        streaks = loss_along(fine, earlier_fine, self.usual_detail - self.detail) / self._detail_power
+        streaks = loss_along(fine, earlier_fine, self.usual_detail - self.detail, PIXELS_REACH) / self._detail_power
         likeness = torch.stack([(a - b).abs().mean() / b.std() for a, b in zip(maps, wanted, strict=True)]).sum()
-        pull = self._weighed(step, likeness, distance + STREAKS * streaks, made)
+        grids = GRIDS * self._grids(kinds[-1][count:], made.shape[3] // 2 - 1)
+        pull = self._weighed(step, likeness, distance + STREAKS * streaks, grids, made)
         return pull + pixel_gradient(x, made, self.shares.likelihood)
+
+    def _grids(self, spectrum: Tensor, rows: int) -> Tensor:
+        """How far the mean of logarithms of powers stands out from its neighbours, beyond that of real pictures."""
+        usual, own = (standing_out(mean, rows) for mean in (self.projections[-1].mean, spectrum.mean(0)))
+        return (own - usual).clamp_min(0).square().sum()
 
     def _new(self, kinds: list[Tensor], count: int) -> list[Tensor]:
         """The components of each kind of features of all pictures but the first ones."""
@@ -209,15 +222,15 @@ class Moments:
                 transport.solve()
         self.detail.mul_(kept).add_((1 - kept) * fine.mean(0))
 
-    def _weighed(self, step: int, likeness: Tensor, distance: Tensor, made: Tensor) -> Tensor:
-        """The gradient of both terms, scaled by the norms that they had at first."""
+    def _weighed(self, step: int, likeness: Tensor, distance: Tensor, grids: Tensor, made: Tensor) -> Tensor:
+        """The gradient of the terms, scaled by the norms that two of them had at first; grids are as distances are."""
         taught = step - self.silent
         if self.weights is None or (taught < WEIGHED_UNTIL and taught % WEIGHED_EVERY == 0):
             now = [torch.autograd.grad(each, made, retain_graph=True)[0].norm().item() for each in (likeness, distance)]
             old = self.weights or (1 / max(now[0], TINY), 1 / max(now[1], TINY))
             self.weights = _moved(old[0], now[0]), _moved(old[1], now[1])
         features, verdict = self.shares.features * self.weights[0], self.shares.verdict * self.weights[1]
-        gradient: Tensor = torch.autograd.grad(features * likeness + verdict * distance, made)[0]
+        gradient: Tensor = torch.autograd.grad(features * likeness + verdict * (distance + grids), made)[0]
         most = LIMIT * (self.shares.features + self.shares.verdict)
         gradient *= (most / gradient.norm().clamp_min(TINY)).clamp_max(1.0)
         return gradient
@@ -256,6 +269,11 @@ class Moments:
         self.weights = None if weights is None else (float(weights[0]), float(weights[1]))
 
 
+def views_of(count: int) -> int:
+    """How many views of so many real pictures are measured."""
+    return min(2 * count, MOST)
+
+
 def log_spectrum(x: Tensor) -> Tensor:
     """Logarithms of the power along rows and along columns of colours x (B, 3, H, W) in [0, 1]: (B, F).
 
@@ -270,6 +288,18 @@ def log_spectrum(x: Tensor) -> Tensor:
         power = torch.fft.rfft(lines, dim=axis).abs().square().mean(3 - axis)
         found.append((power[:, 2:] + FLOOR).log())
     return torch.cat(found, 1)
+
+
+def standing_out(spectrum: Tensor, rows: int) -> Tensor:
+    """How far each of the logarithms (F,), of which the first are along rows, is above the mean of it and those beside.
+
+    Arguments:
+        spectrum: Of one picture, or the mean of many, from `log_spectrum`.
+        rows: How many are along rows.
+    """
+    parts = (spectrum[:rows], spectrum[rows:])
+    beside = [F.avg_pool1d(x[None, None], NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False)[0, 0] for x in parts]
+    return spectrum - torch.cat(beside)
 
 
 def _moved(weight: float, norm: float) -> float:

@@ -109,14 +109,14 @@ class Transport:
         spread = covariance.trace() + self.covariance.trace() - 2 * values.sqrt().sum()
         self.distance.copy_((shift + spread).clamp_min(0))
 
-    def loss(self, z: Tensor, before: Tensor) -> Tensor:
+    def loss(self, z: Tensor, before: Tensor, reach: float = REACH) -> Tensor:
         """The mean of the last formula above over points z and z' (B, K), of which the latter are fixed."""
-        return loss_along(z, before, self.aim + (before - self.start) @ self.map.T - before)
+        return loss_along(z, before, self.aim + (before - self.start) @ self.map.T - before, reach)
 
 
-def loss_along(z: Tensor, before: Tensor, way: Tensor) -> Tensor:
+def loss_along(z: Tensor, before: Tensor, way: Tensor, reach: float = REACH) -> Tensor:
     """1/(2r) ‖z − (z' + r way)‖², the mean over points z and z' (B, …); `way` is that of each, or of all."""
-    return (z - before - REACH * way).flatten(1).square().sum(1).mean() / (2 * REACH)
+    return (z - before - reach * way).flatten(1).square().sum(1).mean() / (2 * reach)
 
 
 def _wide(x: Tensor) -> Tensor:
