@@ -10,6 +10,8 @@ import torch
 from PIL import Image, ImageFilter
 
 import betabloom
+from betabloom.cli.main import run
+from betabloom.errors import UsageError
 from betabloom.metrics import Extractor
 from betabloom.metrics.quality import COMB, Quality, QualityJudge
 from betabloom.refine.brakes import Brakes, patience_with
@@ -158,3 +160,17 @@ def test_sharpen_keeps_the_best_snapshot_or_the_model_as_it_was(model, store, ju
     facts = sharper.training["sharpened"]
     assert (facts["steps"], facts["kept_step"]) == (4, 2)
     assert (facts["before"]["distance"], facts["after"]["distance"]) == (9.0, 3.0)
+
+
+def test_the_command_says_what_each_snapshot_is_like(model, tmp_path, monkeypatch, capfd):
+    model.save(tmp_path / "model")
+    distances = iter([9.0, 11.0, 10.0])
+    monkeypatch.setattr("betabloom.stages.course.judge_of", lambda *given: lambda made: quality(next(distances)))
+    words = ["drawn:70", "--steps", "4", "--snapshots", "2", "--teacher", "patches"]
+    with pytest.raises(UsageError, match="nothing is written"):
+        run(["sharpen", str(tmp_path / "model"), *words, "-o", str(tmp_path / "sharp")])
+    said = capfd.readouterr().err
+    assert all(
+        f"{when}: distance {far}," in said for when, far in (("teacher", 9.0), ("step 2", 11.0), ("step 4", 10.0))
+    )
+    assert not (tmp_path / "sharp").exists()

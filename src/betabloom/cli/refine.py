@@ -75,7 +75,7 @@ def sharpen(
     from betabloom.config import parse_duration
     from betabloom.refine.sharpen import check_teachable, check_teacher
     from betabloom.refine.sharpen import sharpen as teach
-    from betabloom.system.console import progress
+    from betabloom.system.console import progress, show_log
     from betabloom.system.signals import stop_requests
 
     if eye and teacher not in ("", "eye"):
@@ -91,6 +91,7 @@ def sharpen(
     if teacher:
         check_teachable((len(rows), *store.pictures.shape[1:]), teacher)
     judge, count = _judge(store, rows, held_out, snapshots, seconds)
+    show_log()
     with progress("sharpening") as report, stop_requests() as stop:
         learned = teach(
             loaded, store.pictures[rows], steps, seconds, seed, teacher=teacher, wider=wider, progress=report,

@@ -66,6 +66,7 @@ class Brakes:
         self.taken, self.measured, self.patience = taken, measured, patience
         self.best, self.kept, self.looked, self.rising = first, 0, 0, 0
         self.weights: dict[str, Tensor] | None = None
+        log.info("before the teacher: %s", first.summary())
 
     def __call__(self, t: float) -> bool:
         """Look whether a snapshot is due at the progress t, and judge it."""
