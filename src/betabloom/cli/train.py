@@ -204,10 +204,12 @@ def _print_trained(model: Model, folder: Path, as_json: bool) -> None:
     from betabloom.system.paths import shell_quoted
 
     done = model.training
+    what = f"Trained {counted(done['steps'], 'step')} ({counted(done['images_seen'], 'picture')} seen)"
+    if kept := [entry["stage"] for entry in done.get("stages", []) if entry["kept"]]:  # steps may be the start's alone
+        what = f"Trained in stages, of which it keeps {', '.join(kept)}"
     print_result(
         as_json,
-        f"Trained {counted(done['steps'], 'step')} ({counted(done['images_seen'], 'picture')} seen): {folder}/model. "
-        f"New pictures: betabloom generate {shell_quoted(folder)}",
+        f"{what}: {folder}/model. New pictures: betabloom generate {shell_quoted(folder)}",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done.get("validation", {}),
     )  # fmt: skip
 
