@@ -348,40 +348,6 @@ def test_a_slow_start_leaves_every_stage_its_part_of_the_rest(doublings, begun):
     assert (after.sharpen - after.likelihood) / (1 - begun) == pytest.approx(parts.sharpen - parts.likelihood)
 
 
-@pytest.mark.parametrize(("each", "count", "enough"), [(0.05, 4000, False), (0.025, 4000, True), (0.05, 300, True)])
-def test_moments_need_time_for_some_steps_on_this_machine(monkeypatch, each, count, enough):
-    now = [0.0]
-    monkeypatch.setattr(sharpen.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(sharpen, "features", lambda x, extractor: now.__setitem__(0, now[0] + each * len(x)))
-    monkeypatch.setattr(sharpen, "_teacher", lambda course: "moments")
-    pictures = np.zeros((count, SIZE, SIZE, 3), np.uint8)
-    run = SimpleNamespace(
-        judge=SimpleNamespace(extractor=None), rows=(np.arange(count), []), learned=lambda: pictures, config=settings()
-    )
-    assert (sharpen.too_short(run, 420.0) == "") == enough
-    assert sharpen.too_short(run, 4200.0) == ""
-    run.config = settings(teacher="moments")  # as was asked for
-    assert sharpen.too_short(run, 1.0) == ""
-
-
-def test_without_time_for_a_teacher_likelihood_has_all_of_it_and_that_is_decided_once(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
-    asked = []
-    monkeypatch.setattr(sharpen, "too_short", lambda course, seconds: asked.append(seconds) or "no teacher: too slow")
-    given = {"steps": 0, "budget": 1.5, "doublings": 0}
-    in_stages(store, tmp_path / "run", **given)
-    found = entries(tmp_path / "run")
-    assert (found["sharpen"].kept, found["sharpen"].why) == (False, "no teacher: too slow")
-    assert found["likelihood"].seconds > 1.2  # of 1.5, where half of it would be a teacher's
-    assert len(asked) == 1
-    record = read_record(tmp_path / "run")
-    record.entries, record.finished = record.entries[:2], False
-    record.write()
-    in_stages(store, tmp_path / "run", resume=True, **given)
-    assert entries(tmp_path / "run")["sharpen"].why == "no teacher: too slow"
-    assert len(asked) == 1
-
-
 def test_stages_need_a_length(store, tmp_path):
     with pytest.raises(UsageError, match="--budget 2h"):
         in_stages(store, tmp_path / "run", steps=0)

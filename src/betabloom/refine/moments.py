@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
 
-__all__ = ["FEWEST", "LARGEST", "MOMENTS_RECIPE", "Moments", "Views", "views_of"]
+__all__ = ["FEWEST", "LARGEST", "MOMENTS_RECIPE", "Moments", "Views"]
 
 KEPT = 0.99  # of the running moments, and of the trailing student, in a step
 MOMENTS_RECIPE = Recipe(Shares(0.1, features=0.3, verdict=8.0), 4e-4, warm_up=30, real=8, fresh=24, trailing=KEPT)
@@ -145,7 +145,7 @@ class Moments:
     ) -> tuple[list[Tensor], Tensor, Tensor]:
         """Each kind of features (M, D) of views of the pictures, both ways round; their mean detail, and its power."""
         rng = np.random.default_rng([self.seed, 2])
-        rows = np.resize(rng.permutation(len(pictures)), views_of(len(pictures)))
+        rows = np.resize(rng.permutation(len(pictures)), min(2 * len(pictures), MOST))
         found, detail, power = [], torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for first in range(0, len(rows), AT_ONCE):
             chosen = pictures[np.sort(rows[first : first + AT_ONCE])]
@@ -267,11 +267,6 @@ class Moments:
             transport.prepare()
         weights = numbers["weights"]
         self.weights = None if weights is None else (float(weights[0]), float(weights[1]))
-
-
-def views_of(count: int) -> int:
-    """How many views of so many real pictures are measured."""
-    return min(2 * count, MOST)
 
 
 def log_spectrum(x: Tensor) -> Tensor:

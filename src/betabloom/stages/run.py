@@ -57,8 +57,6 @@ LONGEST_START = 0.8  # of the budget that counts as gone when a start is chosen
 LARGER = 0.2  # of the budget, for each doubling
 SAMPLERS = 0.06  # of what is left, for the last measurements and samplers
 
-NO_TEACHER = "no_teacher"  # a fact of the start
-
 
 @dataclass(frozen=True)
 class Shares:
@@ -165,9 +163,11 @@ def _run(course: Course) -> None:
         sharpen.check_teacher(course)
     if not course.record.entry("start"):
         begin.begin(course)
-    parts = _parts(course, not hinder)
-    hinder = hinder or _time_for_teacher(course, parts)
-    parts = _parts(course, not hinder)
+    start = course.record.entry("start")
+    keeps = bool(start and start.facts.get("keep_decoder")) or t.keep_decoder
+    parts = shares(t.doublings, keeps, bool(start and start.kept) or bool(t.init_from), not hinder)
+    if start and t.budget:
+        parts = parts.after(min(start.seconds / t.budget, LONGEST_START))
     if not course.record.entry(likelihood.NAME):
         likelihood.likelihood(course, parts.likelihood)
     if not course.record.entry(name):
@@ -184,27 +184,6 @@ def _run(course: Course) -> None:
             steps, seconds = _length(course, parts.larger, 1 - (t.doublings - number) * parts.larger)
             larger.larger(course, number, steps, seconds)
     png.save_png(curves.curves(read_records(course.out)), course.out / "curves.png", {"verb": "curves"})
-
-
-def _parts(course: Course, has_teacher: bool) -> Shares:
-    """How the time of this run is parted, once it has a start."""
-    t, start = course.config.train, course.record.entry("start")
-    keeps = bool(start and start.facts.get("keep_decoder")) or t.keep_decoder
-    parts = shares(t.doublings, keeps, bool(start and start.kept) or bool(t.init_from), has_teacher)
-    if start and t.budget:
-        parts = parts.after(min(start.seconds / t.budget, LONGEST_START))
-    return parts
-
-
-def _time_for_teacher(course: Course, parts: Shares) -> str:
-    """Why there is too little time for a teacher, in which likelihood goes on; "" if there is enough. Decided once."""
-    t, start = course.config.train, course.record.entry("start")
-    if t.steps or start is None:
-        return ""
-    if NO_TEACHER not in start.facts and not course.record.entry(likelihood.NAME):
-        start.facts[NO_TEACHER] = sharpen.too_short(course, (parts.sharpen - parts.likelihood) * t.budget)
-        course.record.write()
-    return str(start.facts.get(NO_TEACHER, ""))
 
 
 def _length(course: Course, part: float, end: float) -> tuple[int, float]:

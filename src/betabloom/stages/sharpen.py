@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from betabloom.metrics.extractors import features
 from betabloom.metrics.quality import FEWEST
 from betabloom.refine.brakes import Brakes, patience_with
 from betabloom.refine.head import HEAD_WIDTH, with_head
-from betabloom.refine.moments import HEAD_START, views_of
 from betabloom.refine.sharpen import (
     LARGE,
     NARROW,
@@ -27,7 +24,7 @@ from betabloom.refine.sharpen import (
     with_decoder,
 )
 from betabloom.refine.widen import widened
-from betabloom.stages.course import EXTRA, JUDGED, JUDGING, has_judge
+from betabloom.stages.course import EXTRA, JUDGING, has_judge
 from betabloom.stages.record import Entry
 from betabloom.stages.teaching import has_begun, quality_line, stopped, teach
 from betabloom.system.hardware import choose_device
@@ -41,9 +38,7 @@ if TYPE_CHECKING:
     from betabloom.model.model import Model
     from betabloom.stages.course import Course
 
-__all__ = ["check_teacher", "name_of_stage", "no_teacher", "sharpen", "snapshots", "too_short"]
-
-log = logging.getLogger(__name__)
+__all__ = ["check_teacher", "name_of_stage", "no_teacher", "sharpen", "snapshots"]
 
 NAME = "sharpen"
 # Runs from before there were other teachers go on against the critic that they began with.
@@ -51,11 +46,6 @@ OLD_NAME = "critic"
 SMALLEST = 16  # pixels of a side
 SNAPSHOT_EVERY = 180.0  # seconds, about
 SNAPSHOTS = (6, 24)  # fewest and most
-# Moments that teach for fewer steps than this make no picture better (docs/log.md). What they take is told in pictures
-# that the judge looks at in the same time; that is measured.
-FEWEST_STEPS = 100
-VIEW, SILENT_STEP, STEP = 0.7, 10.0, 42.0
-TIMED = 32  # pictures that the judge is timed with
 HOW = {
     "moments": "of matching the moments of features",
     "eye": "against a critic on feature maps and pixels",
@@ -78,23 +68,6 @@ def no_teacher(course: Course) -> str:
     if len(course.rows[1]) < FEWEST:
         return f"no teacher: what it does cannot be judged by {len(course.rows[1])} held-out pictures, only by {FEWEST}"
     return ""
-
-
-def too_short(course: Course, seconds: float) -> str:
-    """Why moments are not worth so many seconds on this machine, which is measured; "" if they are, or are not used."""
-    if course.judge is None or _teacher(course) != "moments" or course.config.train.teacher != "auto":
-        return ""
-    pictures = course.learned()[:TIMED]
-    begun = time.monotonic()
-    features(pictures, course.judge.extractor)
-    each = (time.monotonic() - begun) / len(pictures)
-    before = views_of(len(course.rows[0])) * VIEW + JUDGED + HEAD_START * SILENT_STEP
-    steps = int(((1 - JUDGING) * seconds / each - before) / STEP)
-    if steps >= FEWEST_STEPS:
-        return ""
-    why = f"time for {max(steps, 0)} steps of a teacher, where pictures get better from about {FEWEST_STEPS} on"
-    log.info("likelihood goes on to the end: there would be %s", why)
-    return f"no teacher: there was {why}"
 
 
 def sharpen(course: Course, source: str, steps: int, seconds: float) -> None:
