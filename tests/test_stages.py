@@ -398,7 +398,7 @@ def test_the_command_line_resumes_a_run_in_stages(tmp_path, monkeypatch, capsys)
     assert json.loads(capsys.readouterr().out)["fingerprint"] == made["fingerprint"]
     command(["train", "--resume", str(tmp_path / "run")])
     kept = [name for name, entry in entries(tmp_path / "run").items() if entry.kept]
-    assert f"Trained in stages, of which it keeps {', '.join(kept)}: " in capsys.readouterr().out
+    assert f"Trained in stages; kept: {', '.join(kept)}. " in capsys.readouterr().out
     record.write_text("{")
     with pytest.raises(FormatError, match=r"stages.json is damaged"):
         command(["train", "--resume", str(tmp_path / "run")])

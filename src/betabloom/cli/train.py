@@ -205,11 +205,11 @@ def _print_trained(model: Model, folder: Path, as_json: bool) -> None:
 
     done = model.training
     what = f"Trained {counted(done['steps'], 'step')} ({counted(done['images_seen'], 'picture')} seen)"
-    if kept := [entry["stage"] for entry in done.get("stages", []) if entry["kept"]]:  # steps may be the start's alone
-        what = f"Trained in stages, of which it keeps {', '.join(kept)}"
+    if kept := [entry["stage"] for entry in done.get("stages", []) if entry["kept"]]:
+        what = f"Trained in stages; kept: {', '.join(kept)}"  # its steps may be those of the bundled model
     print_result(
         as_json,
-        f"{what}: {folder}/model. New pictures: betabloom generate {shell_quoted(folder)}",
+        f"{what}. The model: {folder}/model. New pictures: betabloom generate {shell_quoted(folder)}",
         run=str(folder), model=str(folder / "model"), fingerprint=model.fingerprint, **done.get("validation", {}),
     )  # fmt: skip
 

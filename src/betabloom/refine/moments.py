@@ -64,6 +64,7 @@ STREAKS = 20.0  # weight of detail that is the same in all pictures
 PIXELS_REACH = 1.0  # r of both: decoders follow them at once
 GRIDS = 0.5  # weight of frequencies that stand out from their neighbours
 NEIGHBOURS = 5  # frequencies, one and those beside it
+LOWEST = 2  # periods a picture of the lowest frequency of the spectrum
 FLOOR = 1e-4  # power that is added before its logarithm is taken, about that of rounding to 256 levels
 HEAD_START = 64  # steps in which the student's moments are measured, and nothing is taught
 SOLVED_EVERY = 10  # steps between transports
@@ -199,12 +200,12 @@ class Moments:
         distance = torch.stack(losses[:-1]).sum() + SPECTRUM * losses[-1]
         streaks = loss_along(fine, earlier_fine, self.usual_detail - self.detail, PIXELS_REACH) / self._detail_power
         likeness = torch.stack([(a - b).abs().mean() / b.std() for a, b in zip(maps, wanted, strict=True)]).sum()
-        grids = GRIDS * self._grids(kinds[-1][count:], made.shape[3] // 2 - 1)
+        grids = GRIDS * self._grids(kinds[-1][count:], made.shape[3] // 2 + 1 - LOWEST)
         pull = self._weighed(step, likeness, distance + STREAKS * streaks, grids, made)
         return pull + pixel_gradient(x, made, self.shares.likelihood)
 
     def _grids(self, spectrum: Tensor, rows: int) -> Tensor:
-        """How far the mean of logarithms of powers stands out from its neighbours, beyond that of real pictures."""
+        """‖(g − g')₊‖² of the mean of log spectra (B, F), of which so many frequencies are along rows."""
         usual, own = (standing_out(mean, rows) for mean in (self.projections[-1].mean, spectrum.mean(0)))
         return (own - usual).clamp_min(0).square().sum()
 
@@ -272,7 +273,7 @@ class Moments:
 def log_spectrum(x: Tensor) -> Tensor:
     """Logarithms of the power along rows and along columns of colours x (B, 3, H, W) in [0, 1]: (B, F).
 
-    Each line, less its mean, is tapered by a Hann window, and powers are averaged over lines, from two periods a
+    Each line, less its mean, is tapered by a Hann window, and powers are averaged over lines, from `LOWEST` periods a
     picture on. The rest is as in `betabloom.metrics.spectrum`.
     """
     grey = (x * torch.tensor(GREY, device=x.device)[:, None, None]).sum(1)
@@ -281,7 +282,7 @@ def log_spectrum(x: Tensor) -> Tensor:
         window = torch.hann_window(grey.shape[axis], periodic=False, device=x.device)
         lines = (grey - grey.mean(axis, keepdim=True)) * (window if axis == 2 else window[:, None])
         power = torch.fft.rfft(lines, dim=axis).abs().square().mean(3 - axis)
-        found.append((power[:, 2:] + FLOOR).log())
+        found.append((power[:, LOWEST:] + FLOOR).log())
     return torch.cat(found, 1)
 
 
