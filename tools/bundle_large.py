@@ -8,10 +8,11 @@
     betabloom sharpen photos PHOTOS --teacher eye --budget 6m -o sharp  # these two on a GPU: docs/log.md
     betabloom enlarge sharp PHOTOS -o large --budget 14m
     betabloom sharpen large PHOTOS --teacher moments --budget 30m -o sharper
-    python tools/bundle_large.py sharper flowers128
+    betabloom sharpen sharper PHOTOS --teacher grids -o even
+    python tools/bundle_large.py even flowers128
 
 The enlarger of the `flowers128` that is there was not taught for it: it is that of `oxford128`, which has learned the
-same photos, and only the last `sharpen` changed it. With the critic, its decoder learned from all photos, where
+same photos, and only the last two `sharpen` changed it. With the critic, its decoder learned from all photos, where
 `sharpen` holds out a tenth, and its samplers were fitted once more to the photos at 128×128; then
 `benchmarks/quality.py table` measured it. To make `flowers64` again, save a whole copy of `oxford128` first; then
 MODEL is `flowers64`, and `--enlarger COPY` gives it the enlarger that was there. ALL is a folder with the
@@ -67,7 +68,7 @@ photos against a critic that sees with EfficientNet-Lite0 ({critic:,} steps of 8
 Both took place at 64×64, in seven minutes of one NVIDIA H100, not counting discarded trials. Its enlarger is that of
 `oxford128`, taught on these photos ({steps:,} steps). On one core of a CPU, 1,640 steps at 64×64 before that enlarger,
 and {moments:,} at 128×128, then led the features of new pictures to the mean and covariance of those of nine tenths of
-the photos (`--teacher moments`).
+the photos (`--teacher moments`), and {grids} steps of the last layers took a grid out (`--teacher grids`).
 Codes are drawn as those of {fitted:,} of the photos lie. Some part of it has learned from every photo. No photo is part
 of this model; the photographs belong to their authors.
 {credit}
@@ -137,6 +138,7 @@ def main() -> None:
             learned=t["steps"],
             critic=t["sharpened"]["steps_with_eye"],
             moments=t["sharpened"]["steps_with_moments"] if given.name == "flowers128" else 0,
+            grids=t.get("without_grids", {}).get("steps", 0),
             fitted=t.get("refitted", {}).get("pictures", 0),
             **t["enlarged"][-1],
         )

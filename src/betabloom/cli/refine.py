@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,8 @@ Seed = Annotated[int, Option(minimum=0, help="Seed of everything random.")]
 Teacher = Annotated[
     str,
     Option(
-        help="What the decoder learns from: moments of features, a critic on features (eye), or one on patches.",
+        help="What the decoder learns from: moments of features, a critic on features (eye), or one on patches. "
+        "grids: its last layer alone learns, until what is drawn has no pattern of pixels.",
         default="moments; patches without the extra metrics, with fewer than 256 pictures or above 128 pixels",
     ),
 ]
@@ -73,6 +75,7 @@ def sharpen(
     and keeps what was learned. A sharpened model can be sharpened further.
     """
     from betabloom.config import parse_duration
+    from betabloom.refine.grids import GRIDS
     from betabloom.refine.sharpen import check_teachable, check_teacher
     from betabloom.refine.sharpen import sharpen as teach
     from betabloom.system.console import progress, show_log
@@ -81,6 +84,8 @@ def sharpen(
     if eye and teacher not in ("", "eye"):
         raise UsageError(f"--eye means --teacher eye: leave out either --eye or --teacher {teacher}.")
     teacher = "eye" if eye else teacher
+    if teacher == GRIDS and (wider > 1 or head or pixels is not None or rate is not None or snapshots):
+        raise UsageError("--teacher grids has no options but --budget, --steps and --seed.")
     if teacher:
         check_teacher(teacher)
     path = free_folder(common.out, model.parent / f"{model.name}-sharp", common.force)
@@ -90,7 +95,7 @@ def sharpen(
     rows, held_out = store.split(d.split, d.holdout)
     if teacher:
         check_teachable((len(rows), *store.pictures.shape[1:]), teacher)
-    judge, count = _judge(store, rows, held_out, snapshots, seconds)
+    judge, count = _judge(store, rows, held_out, 0 if teacher == GRIDS else snapshots, seconds)
     show_log()
     with progress("sharpening") as report, stop_requests() as stop:
         learned = teach(
@@ -100,14 +105,16 @@ def sharpen(
         if judge and learned is loaded:
             raise UsageError("No snapshot drew better pictures than the model does: nothing is written.")
         sharper = _saved(learned, path)
-    facts = sharper.training["sharpened"]
-    print_result(
-        common.as_json,
-        f"Sharpened by {facts['teacher']} for {counted(facts['steps'], 'step')} in all: {path}",
-        made=str(path),
-        model=sharper.fingerprint,
-        **facts,
-    )
+    if teacher == GRIDS:
+        facts = {"teacher": GRIDS, **sharper.training["without_grids"]}
+        before, after = (
+            max(facts[when].values(), key=lambda comb: abs(math.log(comb))) for when in ("before", "after")
+        )
+        text = f"The comb farthest from 1 was {before:.2f}, and is {after:.2f} after {counted(facts['steps'], 'step')}"
+    else:
+        facts = sharper.training["sharpened"]
+        text = f"Sharpened by {facts['teacher']} for {counted(facts['steps'], 'step')} in all"
+    print_result(common.as_json, f"{text}: {path}", made=str(path), model=sharper.fingerprint, **facts)
 
 
 def _judge(

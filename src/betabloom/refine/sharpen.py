@@ -16,6 +16,8 @@ from betabloom.errors import BetabloomError, UsageError
 from betabloom.networks.spec import FAMILIES
 from betabloom.refine.batches import DecoderBatches
 from betabloom.refine.brakes import Brakes, patience_with
+from betabloom.refine.grids import FEWEST as FEWEST_OF_GRIDS
+from betabloom.refine.grids import GRIDS, STEPS, without_grids
 from betabloom.refine.head import HEAD_WIDTH, with_head
 from betabloom.refine.moments import FEWEST, LARGEST, MOMENTS_RECIPE, Moments
 from betabloom.refine.patch_critic import LARGE_RECIPE, PATCH_RECIPE, PatchCritic
@@ -94,7 +96,8 @@ def sharpen(
         shares: How strongly each term pulls; those of the teacher's recipe if None.
         teacher: "moments" leads the features of new pictures to where those of real ones are
             (`betabloom.refine.moments`), "eye" is a critic on such features (`projected_critic`), "patches" one that
-            sees pixels (`patch_critic`). The first two need the extra `metrics`. "" for `best_teacher`.
+            sees pixels (`patch_critic`). The first two need the extra `metrics`. "" for `best_teacher`. "grids" is
+            `without_grids`, which has no other arguments than steps or seconds, seed, progress and stop.
         wider: Factor on the channels of the network, which draws the same at first (`betabloom.refine.widen`).
         progress: Called as progress(step, steps, text).
         stop: Ends it early when asked; what was learned until then is kept.
@@ -117,6 +120,8 @@ def sharpen(
         raise UsageError("Set either the number of steps or the number of seconds to sharpen for.")
     teacher = teacher or best_teacher(pictures.shape, next(model.vae.parameters()).device)
     check_teachable(pictures.shape, teacher)
+    if teacher == GRIDS:
+        return without_grids(model, pictures, steps or STEPS, seconds, seed, progress, stop)
     begun = time.monotonic()
     prepared = _prepared(model, teacher, wider, head, seed)
     trainer = decoder_trainer(prepared, pictures, seed, shares, teacher, pixels, rate, progress, stop)
@@ -148,9 +153,9 @@ def best_teacher(shape: tuple[int, ...], device: torch.device) -> str:
 
 def check_teacher(teacher: str) -> None:
     """Raise `UsageError` for an unknown teacher, `BetabloomError` for one that needs the extra `metrics`."""
-    if teacher not in TEACHERS:
-        raise UsageError(f"There is no teacher {teacher!r}. Choose one of {', '.join(TEACHERS)}.")
-    if teacher != "patches" and not find_spec(NETWORK):
+    if teacher not in (*TEACHERS, GRIDS):
+        raise UsageError(f"There is no teacher {teacher!r}. Choose one of {', '.join((*TEACHERS, GRIDS))}.")
+    if teacher not in ("patches", GRIDS) and not find_spec(NETWORK):
         raise BetabloomError(
             f"The teacher {teacher!r} needs an extra: pip install 'betabloom[metrics]', or --teacher patches."
         )
@@ -164,7 +169,7 @@ def check_teachable(shape: tuple[int, ...], teacher: str) -> None:
         BetabloomError: The teacher needs the extra `metrics`.
     """
     check_teacher(teacher)
-    fewest = FEWEST if teacher == "moments" else 2
+    fewest = {"moments": FEWEST, GRIDS: FEWEST_OF_GRIDS}.get(teacher, 2)
     if shape[0] < fewest or min(shape[1:3]) < SMALLEST:
         raise UsageError(
             f"The teacher {teacher!r} needs at least {fewest} pictures of {SMALLEST}×{SMALLEST} or more, "

@@ -1,0 +1,240 @@
+r"""Taking the grid out of what a decoder draws, and changing nothing else: its last layers alone learn, for minutes.
+
+The last convolution of a decoder writes the 2×2 pixels of each place of a coarser map with weights of their own. Where
+these differ too much, all pictures share a pattern of pixels. Let c_k be the logarithms of the combs at 1/2, 3/8 and
+1/4 cycle per pixel, along rows and columns (`betabloom.metrics.spectrum`). New pictures x, of codes that stay the same,
+learn by the loss
+
+    w Σ_k (|c_k| − 0.03)₊ sgn(c_k) c_k  +  v ‖x − x'‖² / Var x',
+
+with x' what was drawn before; the factor before c_k is from its running mean, and is not differentiated. The combs of
+few pictures are far from those of many, but their change is not: so c_k is that of all pictures at first, and the
+change since then of those in a step. Only the last layer of the body, of the head and of each enlarger learn, some
+thousands of weights, and pictures change by half a grey level in the mean (docs/log.md).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from betabloom.errors import UsageError
+from betabloom.metrics.spectrum import BESIDE, COMBS, GREY, SMALLEST, power_spectra
+from betabloom.refine.student import TINY, set_rate
+from betabloom.vae import inference
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from betabloom.model.model import Model
+    from betabloom.system.console import Progress
+    from betabloom.system.signals import Stop
+    from betabloom.vae.vae import VAE
+
+__all__ = ["GRIDS", "STEPS", "log_combs", "without_grids"]
+
+GRIDS = "grids"  # its name beside those of teachers
+STEPS = 60
+FEWEST = 32  # real pictures
+CODES, FEWEST_CODES = 768, 128  # that pictures are drawn from; fewer of large pictures, since much of each is kept
+VALUES = 768 * 3 * 128 * 128  # of all these pictures, at most
+FRESH = 64  # pictures in a step
+OTHERS = 512  # new pictures that are measured after it
+LARGE, FEWER = 96, 32  # pixels of a side from which on there are fewer
+RATE, WARM_UP = 3e-4, 10  # and steps in which it rises
+BETAS = (0.8, 0.9)  # gradients at first are large, and soon forgotten
+KEPT = 0.5  # of the running combs in a step
+NEAR = 0.03  # the logarithm of a comb that is none
+COMBS_WEIGHT, LIKENESS = 3.0, 100.0  # w, v
+
+
+def without_grids(
+    model: Model,
+    pictures: np.ndarray,
+    steps: int = STEPS,
+    seconds: float = 0.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> Model:
+    """Make a model whose new pictures have the combs of real ones.
+
+    Arguments:
+        model: A trained model; it is left as it is.
+        pictures: Real ones, uint8 (N, H, W, C), N ≥ 32, of the model's size, at least 16×16.
+        steps: How many steps.
+        seconds: After which it ends in any case; 0 for no limit.
+        seed: Of the codes and batches.
+        progress: Called as progress(step, steps, text).
+        stop: Ends it early when asked; what was learned until then is kept.
+
+    Returns:
+        The model with other last layers, or with the same ones where there is no grid. The encoder, the samplers and
+        all other layers are the same.
+
+    Raises:
+        UsageError: The pictures are too few, too small or of another shape.
+    """
+    _check(model, pictures)
+    begun, rng = time.monotonic(), np.random.default_rng(seed)
+    vae = copy.deepcopy(model.vae).requires_grad_(requires_grad=False).eval()
+    device = next(vae.parameters()).device
+    spectra = power_spectra(pictures)
+    across, down = (torch.from_numpy(power.mean(0)).float().to(device) for power in (spectra.x, spectra.y))
+    usual = log_combs(across, down, spectra.size)
+    end = _End(vae, model.draw(min(CODES, max(FEWEST_CODES, VALUES // pictures[0].size)), seed))
+    at_first = _powers_of(end.before)
+    first = log_combs(*_mean(at_first), spectra.size) - usual
+    batch = FRESH if max(spectra.size) < LARGE else FEWER
+    spread = end.before[:FRESH].float().var()
+    adam, taken = torch.optim.Adam(end.learns.parameters(), RATE, BETAS), 0
+    running: Tensor | None = None
+    for step in range(steps if first.abs().max() > NEAR else 0):
+        if (stop and stop.asked) or (seconds and time.monotonic() - begun > seconds):
+            break
+        set_rate(adam, RATE * min(1.0, (step + 1) / WARM_UP) * (1 - step / steps))
+        rows = torch.from_numpy(rng.choice(len(end.before), batch, replace=False)).to(device)
+        x = end(rows)
+        now = log_combs(*_mean(powers(x)), spectra.size)
+        excess = first + (now.detach() - log_combs(*_mean(at_first, rows), spectra.size))
+        running = excess if running is None else torch.lerp(excess, running, KEPT)
+        pull = (running.abs() - NEAR).clamp_min(0) * running.sign()
+        apart = (x - end.before[rows].float()).square().mean() / spread
+        adam.zero_grad(set_to_none=True)
+        torch.autograd.backward(COMBS_WEIGHT * (pull * now).sum() + LIKENESS * apart)
+        adam.step()
+        taken += 1
+        if progress:
+            progress(taken, steps, f"largest comb {running.abs().max().exp().item():.2f}")
+    end.finish()
+    others = inference.to_tensor(inference.decode(vae, model.draw(OTHERS, seed + 1)), device)
+    after = log_combs(*_mean(_powers_of(others)), spectra.size) - usual
+    facts: dict[str, Any] = {"steps": taken, "seconds": round(time.monotonic() - begun, 1)}
+    facts |= {"before": _named(first), "after": _named(after)}
+    return dataclasses.replace(model, vae=vae, training={**model.training, "without_grids": facts}, fingerprint="")
+
+
+class _End:
+    """The end of a decoder, from what the last layer of its body sees, which is kept of all codes: rows → pictures.
+
+    Arguments:
+        vae: The model.
+        codes: (N, l).
+
+    Attributes:
+        learns: The last layers of head and enlargers, and what is added to that of the body, 0 at first.
+        before: What it draws at first, (N, C, H, W), in 16 bits.
+    """
+
+    def __init__(self, vae: VAE, codes: np.ndarray) -> None:
+        self.vae, device, body = vae, next(vae.parameters()).device, vae.decoder.body
+        self._last = _last_layer(body)
+        self._change = copy.deepcopy(self._last)
+        self.learns = nn.ModuleList([self._change, *map(_last_layer, self._rest)]).requires_grad_(requires_grad=True)
+        seen, outputs = list[Tensor](), list[Tensor]()
+        hooks = [
+            self._last.register_forward_pre_hook(lambda layer, given: seen.append(given[0].half())),
+            body.register_forward_hook(lambda layer, given, output: outputs.append(output.half())),
+        ]
+        with torch.no_grad():
+            for weight in self._change.parameters():
+                weight.zero_()
+            for some in torch.split(torch.from_numpy(codes).to(device), FRESH):
+                body(some)
+            for hook in hooks:
+                hook.remove()
+            self._seen, self._outputs = torch.cat(seen), torch.cat(outputs)
+            rows = torch.split(torch.arange(len(codes), device=device), FRESH)
+            self.before = torch.cat([self(some).half() for some in rows])
+
+    @property
+    def _rest(self) -> list[nn.Module]:
+        return [*self.vae.decoder.head, *self.vae.decoder.enlargers]
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) of some of the codes, as they are drawn now."""
+        eta, added = self._outputs[rows].float(), self._change(self._seen[rows].float())
+        if added.ndim == eta.ndim:
+            added = F.pixel_shuffle(added, eta.shape[2] // added.shape[2])
+        eta = eta + added.reshape(eta.shape)
+        for layer in self._rest:
+            eta = layer(eta)
+        pictures: Tensor = self.vae.likelihood.mean(eta)
+        return pictures
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Add to the last layer of the body what was learned for it; nothing learns any more."""
+        self.learns.requires_grad_(requires_grad=False)
+        for weight, change in zip(self._last.parameters(), self._change.parameters(), strict=True):
+            weight.add_(change)
+
+
+def _last_layer(part: nn.Module) -> nn.Module:
+    """The last layer with weights, which is linear."""
+    return [each for each in part.modules() if isinstance(getattr(each, "weight", None), nn.Parameter)][-1]
+
+
+def powers(x: Tensor) -> tuple[Tensor, Tensor]:
+    """P_x (B, W // 2 + 1) and P_y (B, H // 2 + 1) of pictures (B, C, H, W) in [0, 1], as `power_spectra` has them."""
+    grey = 255 * x[:, 0]
+    if x.shape[1] > 1:
+        grey = 255 * (x[:, :3] * torch.tensor(GREY, device=x.device)[:, None, None]).sum(1)
+        grey = grey + (255 * (1 - x[:, 3]) if x.shape[1] == 4 else 0)
+    window = [torch.hann_window(side + 2, periodic=False, device=x.device)[1:-1] for side in grey.shape[1:]]
+    tapered = (grey - grey.mean((1, 2), keepdim=True)) * torch.outer(*window)
+    across, down = (torch.fft.rfft(tapered, dim=axis).abs().square() for axis in (2, 1))
+    return across.mean(1), down.mean(2)
+
+
+def log_combs(across: Tensor, down: Tensor, size: tuple[int, int]) -> Tensor:
+    """log p (6,) of powers along rows and columns of pictures of H×W, with p as in `betabloom.metrics.spectrum`.
+
+    That of new pictures less that of real ones is c_k.
+    """
+    found = []
+    for power, side in zip((across, down), size[::-1], strict=True):
+        logarithm = (power + TINY).log()
+        for frequency in COMBS.values():
+            place = round(frequency * side)
+            above = min(place + BESIDE, side - place - BESIDE)
+            found.append(logarithm[place] - (logarithm[place - BESIDE] + logarithm[above]) / 2)
+    return torch.stack(found)
+
+
+def _powers_of(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """`powers` of many pictures (N, C, H, W)."""
+    across, down = zip(*(powers(part.float()) for part in torch.split(pictures, FRESH)), strict=True)
+    return torch.cat(across), torch.cat(down)
+
+
+def _mean(both: tuple[Tensor, Tensor], rows: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
+    """The means of both over some pictures."""
+    return both[0][rows].mean(0), both[1][rows].mean(0)
+
+
+def _named(logarithms: Tensor) -> dict[str, float]:
+    """The combs by the names that `betabloom.metrics.spectrum.combs` gives them, rounded."""
+    names = [f"comb_{name}_{axis}" for axis in ("x", "y") for name in COMBS]
+    return {name: round(value, 3) for name, value in zip(names, logarithms.exp().tolist(), strict=True)}
+
+
+def _check(model: Model, pictures: np.ndarray) -> None:
+    channels, height, width = model.config.shape
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != (height, width, channels):
+        raise UsageError(
+            f"To take out grids, pictures are needed that are uint8 of shape (N, {height}, {width}, {channels}), not "
+            f"{pictures.dtype} {pictures.shape}."
+        )
+    if len(pictures) < FEWEST or min(height, width) < SMALLEST:
+        raise UsageError(
+            f"To take out grids, at least {FEWEST} pictures of {SMALLEST}×{SMALLEST} or more are needed, not "
+            f"{len(pictures)} of {width}×{height}."
+        )
