@@ -44,7 +44,7 @@ def few(monkeypatch):
     monkeypatch.setattr(grids, "OTHERS", 64)
 
 
-def with_grid(model, much=0.02):
+def with_grid(model, much=0.01):
     """The model with one of four pixels lighter in all pictures."""
     vae = copy.deepcopy(model.vae)
     bias = grids._last_layer(vae.decoder.body).bias
@@ -76,13 +76,13 @@ def test_a_grid_goes_and_the_pictures_stay(model, monkeypatch):
     gridded = with_grid(model)
     mended = without_grids(gridded, pictures)
     facts = mended.training["without_grids"]
-    assert farthest(gridded, pictures) > np.log(3)
+    assert farthest(gridded, pictures) > np.log(1.4)
     assert farthest(mended, pictures) < np.log(1.2)
-    assert max(facts["before"].values()) > 3
+    assert max(facts["before"].values()) > 1.4
     assert max(facts["after"].values()) < 1.2
     assert facts["steps"] == grids.STEPS
     changed = np.abs(mended.generate(64, seed=3).astype(int) - gridded.generate(64, seed=3))
-    assert 0.1 < changed.mean() < 1.0  # grey levels
+    assert 0.02 < changed.mean() < 0.6  # grey levels
 
 
 def test_nothing_but_the_last_layers_learns(model, store):
@@ -112,9 +112,13 @@ def test_the_model_that_is_given_stays_as_it_is_and_the_result_follows_from_the_
 def test_where_no_grid_is_nothing_is_changed(model, monkeypatch):
     same = model.decode(model.draw(grids.CODES, 0))  # the pictures that it begins with, but for rounding
     monkeypatch.setattr(grids, "NEAR", 0.3)
-    mended = without_grids(model, same)
-    assert mended.training["without_grids"]["steps"] == 0
-    np.testing.assert_array_equal(mended.generate(4), model.generate(4))
+    assert without_grids(model, same) is model
+
+
+def test_what_comes_out_worse_is_not_taken(model, monkeypatch):
+    monkeypatch.setattr(grids, "COMBS_WEIGHT", -3.0)  # away from what is wanted
+    gridded = with_grid(model)
+    assert without_grids(gridded, model.generate(96, seed=5), steps=20) is gridded
 
 
 @pytest.mark.parametrize("family", ["seed", "burgess", "conv"])

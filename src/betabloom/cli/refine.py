@@ -102,6 +102,8 @@ def sharpen(
             loaded, store.pictures[rows], steps, seconds, seed, teacher=teacher, wider=wider, progress=report,
             stop=stop, head=head, pixels=pixels, rate=rate, judge=judge, snapshots=count,
         )  # fmt: skip
+        if learned is loaded and teacher == GRIDS:
+            raise UsageError("No comb came nearer to that of real pictures: nothing is written.")
         if judge and learned is loaded:
             raise UsageError("No snapshot drew better pictures than the model does: nothing is written.")
         sharper = _saved(learned, path)

@@ -31,8 +31,6 @@ from betabloom.refine.student import TINY, set_rate
 from betabloom.vae import inference
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from betabloom.model.model import Model
     from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
@@ -41,14 +39,14 @@ if TYPE_CHECKING:
 __all__ = ["GRIDS", "STEPS", "log_combs", "without_grids"]
 
 GRIDS = "grids"  # its name beside those of teachers
-STEPS = 60
+STEPS = 120
 FEWEST = 32  # real pictures
 CODES, FEWEST_CODES = 768, 128  # that pictures are drawn from; fewer of large pictures, since much of each is kept
 VALUES = 768 * 3 * 128 * 128  # of all these pictures, at most
 FRESH = 64  # pictures in a step
 OTHERS = 512  # new pictures that are measured after it
 LARGE, FEWER = 96, 32  # pixels of a side from which on there are fewer
-RATE, WARM_UP = 3e-4, 10  # and steps in which it rises
+RATE, WARM_UP = 1e-4, 10  # and steps in which it rises; three times that swings on icons, which have little detail
 BETAS = (0.8, 0.9)  # gradients at first are large, and soon forgotten
 KEPT = 0.5  # of the running combs in a step
 NEAR = 0.03  # the logarithm of a comb that is none
@@ -76,8 +74,8 @@ def without_grids(
         stop: Ends it early when asked; what was learned until then is kept.
 
     Returns:
-        The model with other last layers, or with the same ones where there is no grid. The encoder, the samplers and
-        all other layers are the same.
+        The model with other last layers; the encoder, the samplers and all other layers are the same. It is `model`
+        itself where the comb that is farthest from 1 is off by less than 3 %, or came no nearer.
 
     Raises:
         UsageError: The pictures are too few, too small or of another shape.
@@ -114,10 +112,16 @@ def without_grids(
         if progress:
             progress(taken, steps, f"largest comb {running.abs().max().exp().item():.2f}")
     end.finish()
-    others = inference.to_tensor(inference.decode(vae, model.draw(OTHERS, seed + 1)), device)
-    after = log_combs(*_mean(_powers_of(others)), spectra.size) - usual
-    facts: dict[str, Any] = {"steps": taken, "seconds": round(time.monotonic() - begun, 1)}
-    facts |= {"before": _named(first), "after": _named(after)}
+    others = model.draw(min(OTHERS, len(end.before)), seed + 1)
+    before, after = (_excess_of(inference.decode(each, others), usual) for each in (model.vae, vae))
+    if not taken or after.abs().max() >= before.abs().max():
+        return model
+    facts = {
+        "steps": taken,
+        "seconds": round(time.monotonic() - begun, 1),
+        "before": _named(before),
+        "after": _named(after),
+    }
     return dataclasses.replace(model, vae=vae, training={**model.training, "without_grids": facts}, fingerprint="")
 
 
@@ -218,6 +222,12 @@ def _powers_of(pictures: Tensor) -> tuple[Tensor, Tensor]:
 def _mean(both: tuple[Tensor, Tensor], rows: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
     """The means of both over some pictures."""
     return both[0][rows].mean(0), both[1][rows].mean(0)
+
+
+def _excess_of(pictures: np.ndarray, usual: Tensor) -> Tensor:
+    """c_k of uint8 pictures (N, H, W, C)."""
+    parts = _powers_of(inference.to_tensor(pictures, usual.device))
+    return log_combs(*_mean(parts), pictures.shape[1:3]) - usual
 
 
 def _named(logarithms: Tensor) -> dict[str, float]:
