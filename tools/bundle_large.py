@@ -17,7 +17,7 @@ same photos, and only the last two `sharpen` changed it. With the critic, its de
 `benchmarks/quality.py table` measured it. To make `flowers64` again, save a whole copy of `oxford128` first; then
 MODEL is `flowers64`, and `--enlarger COPY` gives it the enlarger that was there. ALL is a folder with the
 training pictures of Oxford 102 flowers and the PHOTOS. Weights are stored in 16 bits; of a model that is `flowers64`
-but for its enlarger, only the enlarger's.
+but for its enlarger, only the enlarger's. `tools/directions.py` then finds the directions of the new model.
 """
 
 from __future__ import annotations
