@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from betabloom.cli.command import Argument, Option
 from betabloom.cli.options import CommonOptions, ModelArgument, counted, free_folder, print_result, safe_name
@@ -30,7 +29,7 @@ Teacher = Annotated[
     str,
     Option(
         help="What the decoder learns from: moments of features, a critic on features (eye), or one on patches. "
-        "grids: its last layer alone learns, until what is drawn has no pattern of pixels.",
+        "grids: its last layers alone learn, until what is drawn has no pattern of pixels.",
         default="moments; patches without the extra metrics, with fewer than 256 pictures or above 128 pixels",
     ),
 ]
@@ -107,16 +106,21 @@ def sharpen(
         if judge and learned is loaded:
             raise UsageError("No snapshot drew better pictures than the model does: nothing is written.")
         sharper = _saved(learned, path)
-    if teacher == GRIDS:
-        facts = {"teacher": GRIDS, **sharper.training["without_grids"]}
-        before, after = (
-            max(facts[when].values(), key=lambda comb: abs(math.log(comb))) for when in ("before", "after")
-        )
-        text = f"The comb farthest from 1 was {before:.2f}, and is {after:.2f} after {counted(facts['steps'], 'step')}"
-    else:
-        facts = sharper.training["sharpened"]
-        text = f"Sharpened by {facts['teacher']} for {counted(facts['steps'], 'step')} in all"
+    text, facts = _told(sharper, teacher)
     print_result(common.as_json, f"{text}: {path}", made=str(path), model=sharper.fingerprint, **facts)
+
+
+def _told(sharper: Model, teacher: str) -> tuple[str, dict[str, Any]]:
+    """What was done to a model, in words and as facts."""
+    from betabloom.refine.grids import GRIDS, farthest
+
+    if teacher != GRIDS:
+        facts = sharper.training["sharpened"]
+        return f"Sharpened by {facts['teacher']} for {counted(facts['steps'], 'step')} in all", facts
+    facts = sharper.training["without_grids"]
+    before, after = (farthest(facts[when]) for when in ("before", "after"))
+    words = f"The comb farthest from 1 was {before:.2f}, and is {after:.2f} after {counted(facts['steps'], 'step')}"
+    return words, {"teacher": GRIDS, **facts}
 
 
 def _judge(

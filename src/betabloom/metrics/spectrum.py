@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["GREY", "SMALLEST", "Spectra", "bands", "combs", "power_spectra", "speckled"]
+__all__ = ["GREY", "SMALLEST", "Spectra", "bands", "comb_places", "combs", "power_spectra", "speckled"]
 
 SMALLEST = 16  # pixels of a side, which has three frequencies on either side of a quarter of a cycle
 BAND = (0.25, 0.47)  # cycles per pixel
@@ -89,11 +89,16 @@ def combs(real: Spectra, generated: Spectra) -> list[Measure]:
     found = []
     for name, frequency in COMBS.items():
         for axis, x, y, side in _both(real, generated):
-            place = round(frequency * side)
-            places = [place, place - BESIDE, min(place + BESIDE, side - place - BESIDE)]  # folded at 1/2 cycle
+            places = comb_places(frequency, side)
             known, own = ([spectra[:, each] for each in places] for spectra in (x, y))
             found.append(_ratio(f"comb_{name}_{axis}", known, own, [1.0, -0.5, -0.5]))
     return found
+
+
+def comb_places(frequency: float, side: int) -> tuple[int, int, int]:
+    """The places of a comb and of both frequencies that it is compared with in a spectrum of lines of `side` pixels."""
+    place = round(frequency * side)
+    return place, place - BESIDE, min(place + BESIDE, side - place - BESIDE)  # folded at 1/2 cycle
 
 
 def speckled(pictures: Array) -> Measure:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -26,21 +27,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from betabloom.errors import UsageError
-from betabloom.metrics.spectrum import BESIDE, COMBS, GREY, SMALLEST, power_spectra
+from betabloom.metrics.spectrum import COMBS, GREY, SMALLEST, comb_places, combs, power_spectra
 from betabloom.refine.student import TINY, set_rate
 from betabloom.vae import inference
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from betabloom.metrics.spectrum import Spectra
     from betabloom.model.model import Model
     from betabloom.system.console import Progress
     from betabloom.system.signals import Stop
     from betabloom.vae.vae import VAE
 
-__all__ = ["GRIDS", "STEPS", "log_combs", "without_grids"]
+__all__ = ["FEWEST_REAL", "GRIDS", "STEPS", "farthest", "log_combs", "powers", "without_grids"]
 
 GRIDS = "grids"  # its name beside those of teachers
 STEPS = 120
-FEWEST = 32  # real pictures
+FEWEST_REAL = 32  # pictures
 CODES, FEWEST_CODES = 768, 128  # that pictures are drawn from; fewer of large pictures, since much of each is kept
 VALUES = 768 * 3 * 128 * 128  # of all these pictures, at most
 FRESH = 64  # pictures in a step
@@ -81,48 +85,61 @@ def without_grids(
         UsageError: The pictures are too few, too small or of another shape.
     """
     _check(model, pictures)
-    begun, rng = time.monotonic(), np.random.default_rng(seed)
+    begun = time.monotonic()
     vae = copy.deepcopy(model.vae).requires_grad_(requires_grad=False).eval()
-    device = next(vae.parameters()).device
-    spectra = power_spectra(pictures)
-    across, down = (torch.from_numpy(power.mean(0)).float().to(device) for power in (spectra.x, spectra.y))
-    usual = log_combs(across, down, spectra.size)
+    real = power_spectra(pictures)
     end = _End(vae, model.draw(min(CODES, max(FEWEST_CODES, VALUES // pictures[0].size)), seed))
+    taken = _learn(end, real, steps, begun + seconds if seconds else math.inf, seed, progress, stop)
+    end.finish()
+    others = model.draw(min(OTHERS, len(end.before)), seed + 1)
+    before, after = (combs(real, power_spectra(inference.decode(each, others))) for each in (model.vae, vae))
+    found = [{comb.name: round(comb.value, 3) for comb in each} for each in (before, after)]
+    if not taken or not _is_nearer(found[1], found[0]):
+        return model
+    facts = {"steps": taken, "seconds": round(time.monotonic() - begun, 1), "before": found[0], "after": found[1]}
+    return dataclasses.replace(model, vae=vae, training={**model.training, "without_grids": facts}, fingerprint="")
+
+
+def farthest(values: Mapping[str, float]) -> float:
+    """The comb that is farthest from 1, by its logarithm."""
+    return max(values.values(), key=lambda comb: abs(math.log(comb)))
+
+
+def _is_nearer(after: Mapping[str, float], before: Mapping[str, float]) -> bool:
+    return abs(math.log(farthest(after))) < abs(math.log(farthest(before)))
+
+
+def _learn(
+    end: _End, real: Spectra, steps: int, until: float, seed: int, progress: Progress | None, stop: Stop | None
+) -> int:
+    """Lead combs to those of real pictures; how many steps were taken."""
+    rng, device = np.random.default_rng(seed), end.before.device
+    across, down = (torch.from_numpy(power.mean(0)).float().to(device) for power in (real.x, real.y))
     at_first = _powers_of(end.before)
-    first = log_combs(*_mean(at_first), spectra.size) - usual
-    batch = FRESH if max(spectra.size) < LARGE else FEWER
+    first = log_combs(*_mean(at_first), real.size) - log_combs(across, down, real.size)
+    batch = FRESH if max(real.size) < LARGE else FEWER
     spread = end.before[:FRESH].float().var()
-    adam, taken = torch.optim.Adam(end.learns.parameters(), RATE, BETAS), 0
+    adam = torch.optim.Adam(end.learns.parameters(), RATE, BETAS)
     running: Tensor | None = None
-    for step in range(steps if first.abs().max() > NEAR else 0):
-        if (stop and stop.asked) or (seconds and time.monotonic() - begun > seconds):
-            break
+    if first.abs().max() <= NEAR:
+        return 0
+    for step in range(steps):
+        if (stop and stop.asked) or time.monotonic() > until:
+            return step
         set_rate(adam, RATE * min(1.0, (step + 1) / WARM_UP) * (1 - step / steps))
         rows = torch.from_numpy(rng.choice(len(end.before), batch, replace=False)).to(device)
         x = end(rows)
-        now = log_combs(*_mean(powers(x)), spectra.size)
-        excess = first + (now.detach() - log_combs(*_mean(at_first, rows), spectra.size))
+        now = log_combs(*_mean(powers(x)), real.size)
+        excess = first + (now.detach() - log_combs(*_mean(at_first, rows), real.size))
         running = excess if running is None else torch.lerp(excess, running, KEPT)
         pull = (running.abs() - NEAR).clamp_min(0) * running.sign()
         apart = (x - end.before[rows].float()).square().mean() / spread
         adam.zero_grad(set_to_none=True)
         torch.autograd.backward(COMBS_WEIGHT * (pull * now).sum() + LIKENESS * apart)
         adam.step()
-        taken += 1
         if progress:
-            progress(taken, steps, f"largest comb {running.abs().max().exp().item():.2f}")
-    end.finish()
-    others = model.draw(min(OTHERS, len(end.before)), seed + 1)
-    before, after = (_excess_of(inference.decode(each, others), usual) for each in (model.vae, vae))
-    if not taken or after.abs().max() >= before.abs().max():
-        return model
-    facts = {
-        "steps": taken,
-        "seconds": round(time.monotonic() - begun, 1),
-        "before": _named(before),
-        "after": _named(after),
-    }
-    return dataclasses.replace(model, vae=vae, training={**model.training, "without_grids": facts}, fingerprint="")
+            progress(step + 1, steps, f"farthest comb {running[running.abs().argmax()].exp().item():.2f}")
+    return steps
 
 
 class _End:
@@ -207,9 +224,8 @@ def log_combs(across: Tensor, down: Tensor, size: tuple[int, int]) -> Tensor:
     for power, side in zip((across, down), size[::-1], strict=True):
         logarithm = (power + TINY).log()
         for frequency in COMBS.values():
-            place = round(frequency * side)
-            above = min(place + BESIDE, side - place - BESIDE)
-            found.append(logarithm[place] - (logarithm[place - BESIDE] + logarithm[above]) / 2)
+            place, below, above = comb_places(frequency, side)
+            found.append(logarithm[place] - (logarithm[below] + logarithm[above]) / 2)
     return torch.stack(found)
 
 
@@ -224,18 +240,6 @@ def _mean(both: tuple[Tensor, Tensor], rows: Tensor | slice = slice(None)) -> tu
     return both[0][rows].mean(0), both[1][rows].mean(0)
 
 
-def _excess_of(pictures: np.ndarray, usual: Tensor) -> Tensor:
-    """c_k of uint8 pictures (N, H, W, C)."""
-    parts = _powers_of(inference.to_tensor(pictures, usual.device))
-    return log_combs(*_mean(parts), pictures.shape[1:3]) - usual
-
-
-def _named(logarithms: Tensor) -> dict[str, float]:
-    """The combs by the names that `betabloom.metrics.spectrum.combs` gives them, rounded."""
-    names = [f"comb_{name}_{axis}" for axis in ("x", "y") for name in COMBS]
-    return {name: round(value, 3) for name, value in zip(names, logarithms.exp().tolist(), strict=True)}
-
-
 def _check(model: Model, pictures: np.ndarray) -> None:
     channels, height, width = model.config.shape
     if pictures.dtype != np.uint8 or pictures.shape[1:] != (height, width, channels):
@@ -243,8 +247,8 @@ def _check(model: Model, pictures: np.ndarray) -> None:
             f"To take out grids, pictures are needed that are uint8 of shape (N, {height}, {width}, {channels}), not "
             f"{pictures.dtype} {pictures.shape}."
         )
-    if len(pictures) < FEWEST or min(height, width) < SMALLEST:
+    if len(pictures) < FEWEST_REAL or min(height, width) < SMALLEST:
         raise UsageError(
-            f"To take out grids, at least {FEWEST} pictures of {SMALLEST}×{SMALLEST} or more are needed, not "
+            f"To take out grids, at least {FEWEST_REAL} pictures of {SMALLEST}×{SMALLEST} or more are needed, not "
             f"{len(pictures)} of {width}×{height}."
         )

@@ -16,8 +16,7 @@ from betabloom.errors import BetabloomError, UsageError
 from betabloom.networks.spec import FAMILIES
 from betabloom.refine.batches import DecoderBatches
 from betabloom.refine.brakes import Brakes, patience_with
-from betabloom.refine.grids import FEWEST as FEWEST_OF_GRIDS
-from betabloom.refine.grids import GRIDS, STEPS, without_grids
+from betabloom.refine.grids import FEWEST_REAL, GRIDS, STEPS, without_grids
 from betabloom.refine.head import HEAD_WIDTH, with_head
 from betabloom.refine.moments import FEWEST, LARGEST, MOMENTS_RECIPE, Moments
 from betabloom.refine.patch_critic import LARGE_RECIPE, PATCH_RECIPE, PatchCritic
@@ -169,7 +168,7 @@ def check_teachable(shape: tuple[int, ...], teacher: str) -> None:
         BetabloomError: The teacher needs the extra `metrics`.
     """
     check_teacher(teacher)
-    fewest = {"moments": FEWEST, GRIDS: FEWEST_OF_GRIDS}.get(teacher, 2)
+    fewest = {"moments": FEWEST, GRIDS: FEWEST_REAL}.get(teacher, 2)
     if shape[0] < fewest or min(shape[1:3]) < SMALLEST:
         raise UsageError(
             f"The teacher {teacher!r} needs at least {fewest} pictures of {SMALLEST}×{SMALLEST} or more, "
