@@ -19,6 +19,7 @@ from betabloom.errors import BetabloomError
 from betabloom.networks.spec import FAMILIES
 from betabloom.samplers.choose import samplers_of
 from betabloom.training import budget, finish, loop, resume, setup
+from betabloom.training.state import learning_rate
 
 
 class Clock:
@@ -80,6 +81,24 @@ def test_a_budget_is_kept_within_a_twentieth_with_all_that_comes_before_and_afte
     assert last["learning_rate"] == pytest.approx(0, abs=1e-8)
     assert last["beta"] == 1
     assert model.training["steps"] > 20
+
+
+def test_the_learning_rate_and_beta_rise_from_the_first_step_however_much_of_the_time_is_gone(
+    small_store, tiny_config, tmp_path, clock, monkeypatch
+):
+    """As in the stages of a run, where a model to start from would otherwise be thrown off by the first full steps."""
+    seen = []
+
+    def step(run):
+        seen.append((learning_rate(run), run.task.objective.beta(run.state.plan.t)))
+        return 0.5
+
+    clock.takes(monkeypatch, loop, "train_step", step)
+    settings = {"steps": 0, "budget": 100, "batch": 16, "warmup_steps": 10**6, "beta_warmup": 0.5}
+    loop.train(small_store, tiny_config.replace(settings), tmp_path, spent=50)
+    (rate, beta), (full, _) = seen[1], max(seen)
+    assert rate == pytest.approx(0.1 * full, rel=0.1)  # a hundredth of the training; the rate rises for a tenth
+    assert beta < 0.1
 
 
 def test_a_rehearsal_takes_a_part_of_the_pictures_and_of_the_steps_of_a_flow(

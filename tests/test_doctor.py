@@ -108,7 +108,7 @@ def test_a_few_pictures_and_a_large_model(tmp_path):
     assert "too-few-pictures" not in {each.illness for each in checkup.checkup(run)}
 
 
-def test_augmented_pictures_that_are_learned_by_heart_all_the_same_mean_stop_earlier():
+def test_augmented_pictures_that_are_memorised_all_the_same_mean_stop_earlier():
     losses = [(200, 50.0, 60.0), (400, -300.0, -200.0), (600, -500.0, -250.0), (800, -600.0, 0.0)]
     records = [{"step": 1, "split": "train", "distortion": 100.0, "rate": 1.0, "beta": 1.0, "seconds": 0.0}]
     for step, learned, held_out in losses:
@@ -424,6 +424,17 @@ def test_held_out_pictures_that_happen_to_be_harder_are_no_overfitting():
     assert only.illness == "posterior-collapse"
     easy = [{**line, "rate": 9.0, "active_units": 6, "beta": 1.0} for line in records]
     assert doctor.diagnose(easy, healthy_facts()) == []
+
+
+def test_a_validation_of_the_first_steps_says_nothing_about_memorising():
+    """Seen on icons: held out at step 2, those learned from at step 100."""
+    records = []
+    for step, split, value in ((1, "train", -8886.0), (1, "validation", -6638.0), (2, "validation", 7333.0)):
+        records.append({"step": step, "split": split, "distortion": value, "rate": 1e3, "beta": 1.0, "active_units": 6})
+    late = {"split": "train", "distortion": -12434.0, "rate": 9.0, "beta": 1.0}
+    records += [{"step": step, **late} for step in (50, 100)]
+    facts = dataclasses.replace(healthy_facts(), progress=0.4)
+    assert "overfitting" not in {each.illness for each in doctor.diagnose(records, facts)}
 
 
 def test_a_run_whose_first_steps_were_left_out_is_judged_without_them():

@@ -76,3 +76,18 @@ def test_what_came_before_the_first_step_is_not_the_pace_of_steps():
     again = Plan(**vars(plan))
     again.advance(61, 101)
     assert again.expected_steps(61) == 61
+
+
+def test_schedules_begin_with_the_first_step_however_much_of_the_time_is_gone():
+    plan = Plan(budget=100, begun=60)
+    seen = []
+    for step in range(1, 41):
+        plan.advance(step, 60 + step)
+        seen.append(plan.t)
+    assert seen == pytest.approx([step / 40 for step in range(1, 41)])
+
+
+def test_a_budget_that_is_gone_before_the_first_step_ends_after_it():
+    plan = Plan(budget=100, begun=120)
+    plan.advance(1, 121)
+    assert plan.t == 1

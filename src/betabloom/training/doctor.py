@@ -221,7 +221,8 @@ def _step_too_small(history: _History) -> Advice | None:
 
 
 def _overfitting(history: _History) -> Advice | None:
-    values = [r["distortion"] for r in history.held_out]
+    judged = [r for r in history.held_out if r["step"] >= EVIDENCE]
+    values = [r["distortion"] for r in judged]
     if len(values) < 2 or history.gain / history.numbers < OVERFIT_LEAST:
         return None
     best = min(values)
@@ -233,7 +234,7 @@ def _overfitting(history: _History) -> Advice | None:
         return None
     settings = history.facts.settings
     augmented = settings["shift"] or settings["rotate"] or settings["colour"]
-    stop = history.held_out[values.index(best)]["step"]
+    stop = judged[values.index(best)]["step"]
     return Advice(
         "overfitting",
         f"The model memorises its pictures: held-out pictures have a distortion of {values[-1]:.0f}, those "

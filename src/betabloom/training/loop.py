@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ log = logging.getLogger(__name__)
 
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
 CHECKPOINT_EVERY = 120.0  # seconds
+LAST = math.nextafter(1.0, 0.0)  # progress just before the end, which is always validated
 LATEST_RESERVE = 0.5  # progress at which a time budget has to know what comes after the last step
 
 
@@ -183,9 +185,11 @@ def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Mode
 
 def _loop(run: Run, started: float, stop: Stop, progress: Progress | None) -> None:
     """Train until the plan is done, logging, validating and saving on the way."""
-    out, state, saved = run.task.out, run.state, time.monotonic()
+    out, state, saved, validated = run.task.out, run.state, time.monotonic(), 0.0
+    if not state.step:
+        state.plan.begun = _agreed(run, saved, started, saved, stop.asked)[0]
     while not state.ended:
-        before = state.plan.t
+        before = max(state.plan.t, min(validated, LAST))  # the time of a validation is no reason for the next one
         train_step(run)
         state.step += 1
         state.seconds, asked, late = _agreed(run, time.monotonic(), started, saved, stop.asked)
@@ -195,6 +199,7 @@ def _loop(run: Run, started: float, stop: Stop, progress: Progress | None) -> No
             _log_train(run)
         if _is_due(run, before):
             _validate(run)
+            validated = state.plan.progress(state.step, _agreed(run, time.monotonic(), started, saved, asked)[0])
         if run.tools.kept and (asked or state.ended or late):
             save(run)
             saved = time.monotonic()

@@ -11,8 +11,9 @@ __all__ = ["Plan"]
 class Plan:
     """The progress t ∈ [0, 1] that schedules follow: the part of the steps that is done, or of the time that is spent.
 
-    With a time budget the schedules are complete when the time is over, however the machine's pace changes. With both
-    steps and a budget, what is over first ends the run, and progress is that of whichever is further.
+    With a time budget the schedules begin with the first step, whatever came before it, and are complete when the time
+    is over, however the machine's pace changes. With both steps and a budget, what is over first ends the run, and
+    progress is that of whichever is further.
 
     Attributes:
         steps: Number of steps; 0 if only a time budget decides.
@@ -21,6 +22,7 @@ class Plan:
         t: The progress; it never falls.
         seconds: How many are spent.
         first: Step and seconds at the first note of progress: what came before it is not the pace of steps.
+        begun: Seconds of the budget that were gone before the first step.
     """
 
     steps: int = 0
@@ -29,12 +31,18 @@ class Plan:
     t: float = 0.0
     seconds: float = 0.0
     first: tuple[int, float] = (0, 0.0)
+    begun: float = 0.0
+
+    def progress(self, step: int, seconds: float) -> float:
+        """The progress when `step` steps are done, `seconds` after the start."""
+        done = step / self.steps if self.steps else 0.0
+        whole = self.budget - self.reserve - self.begun
+        spent = (seconds - self.begun) / max(whole, 1e-9) if self.budget else 0.0
+        return max(self.t, min(1.0, max(done, spent)))
 
     def advance(self, step: int, seconds: float) -> None:
         """Note that `step` steps are done, `seconds` after the start."""
-        done = step / self.steps if self.steps else 0.0
-        spent = seconds / max(self.budget - self.reserve, 1e-9) if self.budget else 0.0
-        self.t = max(self.t, min(1.0, max(done, spent)))
+        self.t = self.progress(step, seconds)
         self.seconds = seconds
         self.first = self.first if self.first[0] else (step, seconds)
 

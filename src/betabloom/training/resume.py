@@ -142,7 +142,7 @@ def _extend(run: Run) -> None:
     state, steps, budget = run.state, planned_steps(run.task), run.task.budget
     if (state.plan.steps, state.plan.budget) == (steps, budget):
         return
-    plan = Plan(steps, budget, state.plan.reserve)
+    plan = Plan(steps, budget, state.plan.reserve, begun=state.plan.begun)
     plan.advance(state.step, state.seconds)
     if plan.t >= 1:
         spent = f"{state.step:,} steps in {state.seconds:,.0f} s"
