@@ -14,12 +14,13 @@ import betabloom
 from betabloom.cli.main import run
 from betabloom.data import Drawn
 from betabloom.errors import UsageError
-from betabloom.metrics import combs, power_spectra
+from betabloom.metrics import combs, grid, power_spectra
 from betabloom.refine import grids
 from betabloom.refine.enlarge import enlarged
-from betabloom.refine.grids import log_combs, powers, without_grids
+from betabloom.refine.grids import without_grids
 from betabloom.refine.head import with_head
 from betabloom.refine.sharpen import sharpen
+from betabloom.refine.spectra import lattice_powers, log_combs, log_lattice, powers
 from betabloom.vae import inference
 
 
@@ -67,6 +68,17 @@ def test_combs_are_those_of_the_metrics(shape):
     found = [log_combs(*(each.mean(0) for each in powers(inference.to_tensor(x))), shape[:2]) for x in (new, real)]
     by_axis = (found[0] - found[1]).exp().reshape(2, 3).T.flatten()  # the metrics name both axes of each frequency
     np.testing.assert_allclose(by_axis, wanted, rtol=2e-4)
+
+
+@pytest.mark.parametrize("shape", [(32, 48, 3), (64, 64, 4)])
+def test_the_grid_is_that_of_the_metrics(shape):
+    rng = np.random.default_rng(0)
+    real, new = (rng.integers(0, high, (40, *shape)).astype(np.uint8) for high in (256, 200))
+    new[..., ::4, ::2, :] //= 2
+    found = [log_lattice(lattice_powers(inference.to_tensor(x)).mean(0)) for x in (new, real)]
+    wanted = grid(power_spectra(real), power_spectra(new)).value
+    assert wanted > 1.5
+    assert (found[0] - found[1]).max().exp().item() == pytest.approx(wanted, rel=2e-4)
 
 
 def test_a_grid_goes_and_the_pictures_stay(model, monkeypatch):

@@ -9,6 +9,7 @@ by the distance among what keeps within limits: of speckles, combs, bands (`beta
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from betabloom.metrics.extractors import features
 from betabloom.metrics.fidelity import frechet_distance
 from betabloom.metrics.novelty import Limits, nearest, pixel_rows
-from betabloom.metrics.spectrum import SMALLEST, bands, combs, power_spectra, speckled
+from betabloom.metrics.spectrum import SMALLEST, bands, combs, grid, power_spectra, speckled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,10 @@ FEWEST = 32  # real pictures that a distance needs
 MORE_SPECKLED = 0.01  # above the share of real pictures
 COMB = (0.75, 1.3)  # beside real pictures' own detail: see `_seen`
 BAND = (0.0, 1.25)  # soft is no damage: the distance says how far it is
+GRID = (
+    0.0,
+    math.inf,
+)  # no limit: two parts of a folder of icons have had 4.7, by chance
 MOST_COPIES = 0.02
 NEAR_COPIES = "near_copies"
 SHARES = ("speckled", NEAR_COPIES)
@@ -108,6 +113,7 @@ class QualityJudge:
             own = power_spectra(pictures)
             found += [(each, *BAND) for each in bands(self.spectra, own)]
             found += [(each, *COMB) for each in combs(self.spectra, own)]
+            found += [(grid(self.spectra, own), *GRID)]
         measures = {each.name: each.value for each, _, _ in found} | {NEAR_COPIES: float(copies)}
         limits = {each.name: (low, high) for each, low, high in found} | {NEAR_COPIES: (0.0, MOST_COPIES)}
         seen = {name: _seen(name, measures) for name in measures}

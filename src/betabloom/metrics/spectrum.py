@@ -9,13 +9,19 @@ with f in cycles per pixel. With P̄ the mean over pictures,
 
     band      = Σ_f P̄(f) of generated pictures / Σ_f P̄(f) of real ones,  0.25 ≤ f ≤ 0.47,
     comb(f)   = p of generated pictures / p of real ones,     p = P̄(f) / √(P̄(f − 3/W) P̄(f + 3/W)),
+    grid      = the largest ratio, among the frequencies f = (a/8, b/8) of the plane from 1/4 cycle on, of
+                q of generated pictures and q of real ones,   q = P̄(f) / (Π of P̄ at the 8 places around f)^⅛,
     speckled  = share of pictures in which over 2 % of the pixels differ by more than 60 grey levels from the median of
                 the 3×3 pixels around them.
+
+the last with P = |DFT of the picture|², whose 8 places are 3 frequencies away along one axis or both.
 
 A band below 1 is soft, above 1 harsh. A comb above 1 at 1/2, 3/8 or 1/4 cycle per pixel is the grid that strided and
 transposed convolutions leave (Odena, Dumoulin & Olah 2016, "Deconvolution and checkerboard artifacts",
 https://distill.pub/2016/deconv-checkerboard; spectra of generated pictures: Durall et al. 2020,
-https://arxiv.org/abs/2003.01826). Noise fills the band as well as detail does: look at the speckles too.
+https://arxiv.org/abs/2003.01826). A pattern that repeats along both axes has its power in single places of the plane,
+where no comb sees it among the frequencies of its row and column; the grid does. Noise fills the band as well as detail
+does: look at the speckles too.
 """
 
 from __future__ import annotations
@@ -34,11 +40,24 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["GREY", "SMALLEST", "Spectra", "bands", "comb_places", "combs", "power_spectra", "speckled"]
+__all__ = [
+    "GREY",
+    "SMALLEST",
+    "Spectra",
+    "bands",
+    "comb_places",
+    "combs",
+    "grid",
+    "lattice_places",
+    "power_spectra",
+    "speckled",
+]
 
 SMALLEST = 16  # pixels of a side, which has three frequencies on either side of a quarter of a cycle
 BAND = (0.25, 0.47)  # cycles per pixel
 COMBS = {"1_2": 0.5, "3_8": 0.375, "1_4": 0.25}  # cycles per pixel
+EIGHTHS, QUARTERS = 8, 4  # of a cycle per pixel, between the frequencies of a grid
+FINE = 48  # pixels of the shorter side from which on these are eighths, with room for what is around them
 BESIDE = 3  # frequencies between a comb and what it is compared with: a Hann window blurs by one
 LEVELS, SHARE = 60, 0.02  # of a speckle, and of a speckled picture
 GREY = (0.299, 0.587, 0.114)
@@ -52,27 +71,32 @@ class Spectra:
     Attributes:
         x: Along rows, at 0, 1/W, 2/W … 1/2 cycle per pixel, float64 (N, W // 2 + 1).
         y: Along columns, float64 (N, H // 2 + 1).
+        lattice: At the P frequencies of a grid, each followed by the 8 around it (`lattice_places`), float64 (N, P, 9).
         size: (H, W).
     """
 
     x: Array
     y: Array
+    lattice: Array
     size: tuple[int, int]
 
 
 def power_spectra(pictures: Array) -> Spectra:
-    """The spectra P_x and P_y of pictures, uint8 (N, H, W, C), with sides of at least 16 pixels."""
+    """The spectra P_x and P_y of pictures, uint8 (N, H, W, C), with sides of at least 16 pixels, and P at a grid's."""
     _, height, width, _ = pictures.shape
     if min(height, width) < SMALLEST or not len(pictures):
         raise UsageError(f"A spectrum needs pictures of at least {SMALLEST}x{SMALLEST}, not {width}x{height}.")
     window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
-    across, down = [], []
+    across, down, lattice = [], [], []
+    rows, columns = lattice_places((height, width))
     for first in range(0, len(pictures), AT_ONCE):
         grey = _grey(pictures[first : first + AT_ONCE])
         grey = (grey - grey.mean((1, 2), keepdims=True)) * window
+        along_columns = np.fft.fft(grey, axis=1)
         across.append(np.square(np.abs(np.fft.rfft(grey, axis=2))).mean(1))
-        down.append(np.square(np.abs(np.fft.rfft(grey, axis=1))).mean(2))
-    return Spectra(np.concatenate(across), np.concatenate(down), (height, width))
+        down.append(np.square(np.abs(along_columns[:, : height // 2 + 1])).mean(2))
+        lattice.append(np.square(np.abs(np.fft.fft(along_columns, axis=2)[:, rows, columns])))
+    return Spectra(np.concatenate(across), np.concatenate(down), np.concatenate(lattice), (height, width))
 
 
 def bands(real: Spectra, generated: Spectra) -> list[Measure]:
@@ -99,6 +123,33 @@ def comb_places(frequency: float, side: int) -> tuple[int, int, int]:
     """The places of a comb and of both frequencies that it is compared with in a spectrum of lines of `side` pixels."""
     place = round(frequency * side)
     return place, place - BESIDE, min(place + BESIDE, side - place - BESIDE)  # folded at 1/2 cycle
+
+
+def grid(real: Spectra, generated: Spectra) -> Measure:
+    """The largest comb of the plane, `grid`; 1 is as in real pictures. The interval is that of its frequency alone."""
+    _both(real, generated)
+    powers = [1.0, *[-1 / 8] * 8]
+    places = [[each.lattice[:, place].T for each in (real, generated)] for place in range(real.lattice.shape[1])]
+    return max((_ratio("grid", list(x), list(y), powers) for x, y in places), key=lambda found: found.value)
+
+
+def lattice_places(size: tuple[int, int]) -> tuple[Array, Array]:
+    """Where a grid has its power in |DFT|² of pictures of H×W: rows and columns, int (P, 9).
+
+    First comes the frequency itself, then the 8 places around it. Of two frequencies f and −f, which have the
+    same power, there is one.
+    """
+    parts = EIGHTHS if min(size) >= FINE else QUARTERS
+    half, fewest = parts // 2, parts // 4
+    found = []
+    for a in range(half + 1):
+        for b in range(1 - half, half + 1):
+            if max(a, abs(b)) >= fewest and (b >= 0 or 0 < a < half):
+                middle = round(a * size[0] / parts), round(b * size[1] / parts)
+                around = [(i, j) for i in (-BESIDE, 0, BESIDE) for j in (-BESIDE, 0, BESIDE) if i or j]
+                found.append([((middle[0] + i) % size[0], (middle[1] + j) % size[1]) for i, j in ((0, 0), *around)])
+    rows, columns = np.moveaxis(np.array(found), 2, 0)
+    return rows, columns
 
 
 def speckled(pictures: Array) -> Measure:

@@ -2,15 +2,16 @@ r"""Taking the grid out of what a decoder draws, and changing nothing else: its 
 
 The last convolution of a decoder writes the 2×2 pixels of each place of a coarser map with weights of their own. Where
 these differ too much, all pictures share a pattern of pixels. Let c_k be the logarithms of the combs at 1/2, 3/8 and
-1/4 cycle per pixel, along rows and columns (`betabloom.metrics.spectrum`). New pictures x, of codes that stay the same,
-learn by the loss
+1/4 cycle per pixel, along rows and columns, and g_k those of the ratios that `grid` is the largest of
+(`betabloom.metrics.spectrum`). New pictures x, of codes that stay the same, learn by the loss
 
-    w Σ_k (|c_k| − 0.03)₊ sgn(c_k) c_k  +  v ‖x − x'‖² / Var x',
+    w Σ_k (|c_k| − 0.03)₊ sgn(c_k) c_k  +  w Σ_k (g_k − 0.1)₊ g_k  +  v ‖x − x'‖² / Var x',
 
-with x' what was drawn before; the factor before c_k is from its running mean, and is not differentiated. The combs of
-few pictures are far from those of many, but their change is not: so c_k is that of all pictures at first, and the
-change since then of those in a step. Only the last layer of the body, of the head and of each enlarger learn, some
-thousands of weights, and pictures change little: those of `flowers128` by 0.3 grey levels in the mean (docs/log.md).
+with x' what was drawn before; the factors before c_k and g_k are from their running means, and are not differentiated.
+The combs of few pictures are far from those of many, but their change is not: so c_k and g_k are those of all pictures
+at first, and the change since then of those in a step. Only the last layer of the body, of the head and of each
+enlarger learn, some thousands of weights, and pictures change little: those of `flowers128` by 0.3 grey levels in the
+mean (docs/log.md).
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from betabloom.errors import UsageError
-from betabloom.metrics.spectrum import COMBS, GREY, SMALLEST, comb_places, combs, power_spectra
-from betabloom.refine.student import TINY, set_rate
+from betabloom.metrics.spectrum import COMBS, SMALLEST, combs, grid, power_spectra
+from betabloom.refine.spectra import lattice_powers, log_combs, log_lattice, powers
+from betabloom.refine.student import set_rate
 from betabloom.vae import inference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from betabloom.metrics.spectrum import Spectra
     from betabloom.model.model import Model
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from betabloom.system.signals import Stop
     from betabloom.vae.vae import VAE
 
-__all__ = ["FEWEST_REAL", "GRIDS", "STEPS", "farthest", "log_combs", "powers", "without_grids"]
+__all__ = ["FEWEST_REAL", "GRIDS", "STEPS", "farthest", "without_grids"]
 
 GRIDS = "grids"  # its name beside those of teachers
 STEPS = 120
@@ -53,7 +55,7 @@ LARGE, FEWER = 96, 32  # pixels of a side from which on there are fewer
 RATE, WARM_UP = 1e-4, 10  # and steps in which it rises; three times that swings on icons, which have little detail
 BETAS = (0.8, 0.9)  # gradients at first are large, and soon forgotten
 KEPT = 0.5  # of the running combs in a step
-NEAR = 0.03  # the logarithm of a comb that is none
+NEAR, GRID_NEAR = 0.03, 0.1  # the logarithm of a comb that is none, and of a frequency of the plane that is no grid
 COMBS_WEIGHT, LIKENESS = 3.0, 100.0  # w, v
 
 
@@ -92,8 +94,8 @@ def without_grids(
     taken = _learn(end, real, steps, begun + seconds if seconds else math.inf, seed, progress, stop)
     end.finish()
     others = model.draw(min(OTHERS, len(end.before)), seed + 1)
-    before, after = (combs(real, power_spectra(inference.decode(each, others))) for each in (model.vae, vae))
-    found = [{comb.name: round(comb.value, 3) for comb in each} for each in (before, after)]
+    drawn = [power_spectra(inference.decode(each, others)) for each in (model.vae, vae)]
+    found = [{each.name: round(each.value, 3) for each in (*combs(real, own), grid(real, own))} for own in drawn]
     if not taken or not _is_nearer(found[1], found[0]):
         return model
     facts = {"steps": taken, "seconds": round(time.monotonic() - begun, 1), "before": found[0], "after": found[1]}
@@ -113,15 +115,15 @@ def _learn(
     end: _End, real: Spectra, steps: int, until: float, seed: int, progress: Progress | None, stop: Stop | None
 ) -> int:
     """Lead combs to those of real pictures; how many steps were taken."""
-    rng, device = np.random.default_rng(seed), end.before.device
-    across, down = (torch.from_numpy(power.mean(0)).float().to(device) for power in (real.x, real.y))
+    rng, device, size = np.random.default_rng(seed), end.before.device, real.size
+    usual = _standing_out([torch.from_numpy(each).float().to(device) for each in (real.x, real.y, real.lattice)], size)
     at_first = _powers_of(end.before)
-    first = log_combs(*_mean(at_first), real.size) - log_combs(across, down, real.size)
-    batch = FRESH if max(real.size) < LARGE else FEWER
+    first = _standing_out(at_first, size) - usual
+    batch = FRESH if max(size) < LARGE else FEWER
     spread = end.before[:FRESH].float().var()
     adam = torch.optim.Adam(end.learns.parameters(), RATE, BETAS)
     running: Tensor | None = None
-    if first.abs().max() <= NEAR:
+    if not _pull(first).any():
         return 0
     for step in range(steps):
         if (stop and stop.asked) or time.monotonic() > until:
@@ -129,13 +131,12 @@ def _learn(
         set_rate(adam, RATE * min(1.0, (step + 1) / WARM_UP) * (1 - step / steps))
         rows = torch.from_numpy(rng.choice(len(end.before), batch, replace=False)).to(device)
         x = end(rows)
-        now = log_combs(*_mean(powers(x)), real.size)
-        excess = first + (now.detach() - log_combs(*_mean(at_first, rows), real.size))
+        now = _standing_out((*powers(x), lattice_powers(x)), size)
+        excess = first + (now.detach() - _standing_out([each[rows] for each in at_first], size))
         running = excess if running is None else torch.lerp(excess, running, KEPT)
-        pull = (running.abs() - NEAR).clamp_min(0) * running.sign()
         apart = (x - end.before[rows].float()).square().mean() / spread
         adam.zero_grad(set_to_none=True)
-        torch.autograd.backward(COMBS_WEIGHT * (pull * now).sum() + LIKENESS * apart)
+        torch.autograd.backward(COMBS_WEIGHT * (_pull(running) * now).sum() + LIKENESS * apart)
         adam.step()
         if progress:
             progress(step + 1, steps, f"farthest comb {running[running.abs().argmax()].exp().item():.2f}")
@@ -203,41 +204,22 @@ def _last_layer(part: nn.Module) -> nn.Module:
     return [each for each in part.modules() if isinstance(getattr(each, "weight", None), nn.Parameter)][-1]
 
 
-def powers(x: Tensor) -> tuple[Tensor, Tensor]:
-    """P_x (B, W // 2 + 1) and P_y (B, H // 2 + 1) of pictures (B, C, H, W) in [0, 1], as `power_spectra` has them."""
-    grey = 255 * x[:, 0]
-    if x.shape[1] > 1:
-        grey = 255 * (x[:, :3] * torch.tensor(GREY, device=x.device)[:, None, None]).sum(1)
-        grey = grey + (255 * (1 - x[:, 3]) if x.shape[1] == 4 else 0)
-    window = [torch.hann_window(side + 2, periodic=False, device=x.device)[1:-1] for side in grey.shape[1:]]
-    tapered = (grey - grey.mean((1, 2), keepdim=True)) * torch.outer(*window)
-    across, down = (torch.fft.rfft(tapered, dim=axis).abs().square() for axis in (2, 1))
-    return across.mean(1), down.mean(2)
+def _powers_of(pictures: Tensor) -> list[Tensor]:
+    """`powers` and `lattice_powers` of many pictures (N, C, H, W)."""
+    parts = [(*powers(x), lattice_powers(x)) for x in (part.float() for part in torch.split(pictures, FRESH))]
+    return [torch.cat(each) for each in zip(*parts, strict=True)]
 
 
-def log_combs(across: Tensor, down: Tensor, size: tuple[int, int]) -> Tensor:
-    """log p (6,) of powers along rows and columns of pictures of H×W, with p as in `betabloom.metrics.spectrum`.
-
-    That of new pictures less that of real ones is c_k.
-    """
-    found = []
-    for power, side in zip((across, down), size[::-1], strict=True):
-        logarithm = (power + TINY).log()
-        for frequency in COMBS.values():
-            place, below, above = comb_places(frequency, side)
-            found.append(logarithm[place] - (logarithm[below] + logarithm[above]) / 2)
-    return torch.stack(found)
+def _standing_out(found: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """log p and log q (6 + P,) of the means of powers of pictures along rows, along columns, and in the plane."""
+    across, down, lattice = (each.mean(0) for each in found)
+    return torch.cat([log_combs(across, down, size), log_lattice(lattice)])
 
 
-def _powers_of(pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """`powers` of many pictures (N, C, H, W)."""
-    across, down = zip(*(powers(part.float()) for part in torch.split(pictures, FRESH)), strict=True)
-    return torch.cat(across), torch.cat(down)
-
-
-def _mean(both: tuple[Tensor, Tensor], rows: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-    """The means of both over some pictures."""
-    return both[0][rows].mean(0), both[1][rows].mean(0)
+def _pull(excess: Tensor) -> Tensor:
+    """How far what stands out (6 + P,) is beyond what is near enough to real pictures; the plane may have less."""
+    along, plane = excess[: 2 * len(COMBS)], excess[2 * len(COMBS) :]
+    return torch.cat([(along.abs() - NEAR).clamp_min(0) * along.sign(), (plane - GRID_NEAR).clamp_min(0)])
 
 
 def _check(model: Model, pictures: np.ndarray) -> None:
