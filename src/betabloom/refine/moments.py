@@ -7,14 +7,12 @@ a mean and a covariance of each kind, new ones have running ones, and every new 
 transport between both (`betabloom.refine.transport`), whose mean squared length is the Fréchet distance, from where a
 trailing student has it, which lags as the running ones do:
 
-    Σ_k w_k FD_k  +  v ‖d − d'‖²  +  u (‖(g − g')₊‖² + ‖(q − q')₊‖²)  +  Σ_l ‖φ_l(x) − φ_l(x̂)‖₁  −  log p(x|z),
+    Σ_k w_k FD_k  +  v ‖d − d'‖²  +  u ‖(g − g')₊‖²  +  Σ_l ‖φ_l(x) − φ_l(x̂)‖₁  −  log p(x|z),
 
 the last two for reconstructions alone. d is the mean of fine detail at each pixel, over many pictures: the same streaks
 in all of them are cheap detail, which features that are means over places do not tell from detail of a picture's own.
 g is how far the spectrum at each frequency stands out from its neighbours, the mean over the new pictures of a step: a
 pattern of single pixels is the nearest detail to a decoder that lacks some, and is there before any running mean knows.
-q is the same at the frequencies of a grid in the plane, where a pattern along both axes hides from the spectrum of rows
-and columns; q − q' is from a running mean, since single frequencies vary much.
 A distance of Fréchet as a loss is from "FD-loss" (2026, https://arxiv.org/abs/2604.28190); it needs a thousand pictures
 a step, where the transport needs a few.
 
@@ -35,7 +33,6 @@ from torch import Tensor
 from betabloom.metrics.lite import LiteNetwork, normalised
 from betabloom.metrics.spectrum import GREY
 from betabloom.refine.repetition import fine_detail
-from betabloom.refine.spectra import lattice_powers, log_lattice, rounding
 from betabloom.refine.student import TINY, Recipe, Shares, pixel_gradient
 from betabloom.refine.transport import REACH, Projection, Transport, loss_along
 from betabloom.system.hardware import choose_precision
@@ -66,9 +63,6 @@ SPECTRUM = 1.0  # weight of the spectrum beside each kind of features
 STREAKS = 20.0  # weight of detail that is the same in all pictures
 PIXELS_REACH = 1.0  # r of both: decoders follow them at once
 GRIDS = 0.5  # weight of frequencies that stand out from their neighbours
-LATTICE = 1.0  # weight of those of the plane beside these
-LATTICE_NEAR = 0.1  # by which the running means differ anyway
-LATTICE_KEPT = 0.9  # of these in a step
 NEIGHBOURS = 5  # frequencies, one and those beside it
 LOWEST = 2  # periods a picture of the lowest frequency of the spectrum
 FLOOR = 1e-4  # power that is added before its logarithm is taken, about that of rounding to 256 levels
@@ -139,8 +133,8 @@ class Moments:
         self.shares, self.device, self.seed, self.silent = recipe.shares, device, seed, HEAD_START
         self._network = LiteNetwork("lite0", device, choose_precision("auto", device))
         self.weights: tuple[float, float] | None = None
-        kinds, self.usual_detail, self._detail_power, self.usual_lattice = self._measured(pictures, progress, stop)
-        self.detail, self.lattice = torch.zeros_like(self.usual_detail), torch.zeros_like(self.usual_lattice)
+        kinds, self.usual_detail, self._detail_power = self._measured(pictures, progress, stop)
+        self.detail = torch.zeros_like(self.usual_detail)
         most = min(COMPONENTS, max(1, len(pictures) // PICTURES_EACH))
         self.projections = [Projection(kind, most) for kind in kinds]
         self.transports = [Transport(project(kind)) for project, kind in zip(self.projections, kinds, strict=True)]
@@ -149,30 +143,23 @@ class Moments:
     @torch.no_grad()
     def _measured(
         self, pictures: np.ndarray, progress: Progress | None, stop: Stop | None
-    ) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        """Each kind of features (M, D) of views of the pictures, both ways round.
-
-        Then their mean detail, its power, and what `log_grid` is of them, the mean (P,).
-        """
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Each kind of features (M, D) of views of the pictures, both ways round; their mean detail, and its power."""
         rng = np.random.default_rng([self.seed, 2])
         rows = np.resize(rng.permutation(len(pictures)), min(2 * len(pictures), MOST))
-        found = []
-        detail, power, lattice = (torch.zeros((), device=self.device) for _ in range(3))
+        found, detail, power = [], torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for first in range(0, len(rows), AT_ONCE):
             chosen = pictures[np.sort(rows[first : first + AT_ONCE])]
             flipped = rng.integers(2, size=len(chosen))[:, None, None, None] == 1
             x = inference.to_tensor(np.where(flipped, chosen[:, :, ::-1], chosen), self.device)
-            views = Views(rng, len(x), min(x.shape[2:]))
-            found.append(self._kinds(x, views)[0])
-            lattice = lattice + log_grid(views.coloured(x)).sum(0) / len(rows)
+            found.append(self._kinds(x, Views(rng, len(x), min(x.shape[2:])))[0])
             fine = fine_detail(x)
             detail, power = detail + fine.sum(0) / len(rows), power + fine.square().sum() / len(rows)
             if progress:
                 progress(min(first + AT_ONCE, len(rows)), len(rows), "looking at the pictures")
             if stop and stop.asked:
                 break
-        kinds = [torch.cat(each) for each in zip(*found, strict=True)]
-        return kinds, detail, power.clamp_min(TINY), lattice
+        return [torch.cat(each) for each in zip(*found, strict=True)], detail, power.clamp_min(TINY)
 
     def _kinds(self, x: Tensor, views: Views, maps_of: int = 0) -> tuple[list[Tensor], list[Tensor]]:
         """Each kind of features of pictures, and the maps of the first `maps_of` of them."""
@@ -201,8 +188,7 @@ class Moments:
         made.requires_grad_(teaches)
         kinds, maps = self._kinds(made, views, count)
         parts, fine = self._new(kinds, count), fine_detail(made[count:])
-        lattice = log_grid(views.coloured(made)[count:]).mean(0)
-        self._observe(step, parts, fine, lattice)
+        self._observe(step, parts, fine)
         if not teaches:
             return None
         with torch.no_grad():
@@ -214,25 +200,21 @@ class Moments:
         distance = torch.stack(losses[:-1]).sum() + SPECTRUM * losses[-1]
         streaks = loss_along(fine, earlier_fine, self.usual_detail - self.detail, PIXELS_REACH) / self._detail_power
         likeness = torch.stack([(a - b).abs().mean() / b.std() for a, b in zip(maps, wanted, strict=True)]).sum()
-        grids = GRIDS * self._grids(kinds[-1][count:], made.shape[3] // 2 + 1 - LOWEST, lattice)
+        grids = GRIDS * self._grids(kinds[-1][count:], made.shape[3] // 2 + 1 - LOWEST)
         pull = self._weighed(step, likeness, distance + STREAKS * streaks, grids, made)
         return pull + pixel_gradient(x, made, self.shares.likelihood)
 
-    def _grids(self, spectrum: Tensor, rows: int, lattice: Tensor) -> Tensor:
-        """‖(g − g')₊‖² of the mean of log spectra (B, F), of which so many frequencies are along rows.
-
-        And what has the gradient of ‖(q − q')₊‖² at the running mean, of the mean of `log_grid` of a step (P,).
-        """
+    def _grids(self, spectrum: Tensor, rows: int) -> Tensor:
+        """‖(g − g')₊‖² of the mean of log spectra (B, F), of which so many frequencies are along rows."""
         usual, own = (standing_out(mean, rows) for mean in (self.projections[-1].mean, spectrum.mean(0)))
-        above = (self.lattice - self.usual_lattice - LATTICE_NEAR).clamp_min(0)
-        return (own - usual).clamp_min(0).square().sum() + LATTICE * (above * lattice).sum()
+        return (own - usual).clamp_min(0).square().sum()
 
     def _new(self, kinds: list[Tensor], count: int) -> list[Tensor]:
         """The components of each kind of features of all pictures but the first ones."""
         return [project(kind)[count:] for project, kind in zip(self.projections, kinds, strict=True)]
 
     @torch.no_grad()
-    def _observe(self, step: int, parts: list[Tensor], fine: Tensor, lattice: Tensor) -> None:
+    def _observe(self, step: int, parts: list[Tensor], fine: Tensor) -> None:
         """Take new pictures into the running means, and make the transports anew now and then."""
         kept = min(KEPT, step / (step + 1))
         for transport, z in zip(self.transports, parts, strict=True):
@@ -240,7 +222,6 @@ class Moments:
             if step % SOLVED_EVERY == 0 or step == self.silent:
                 transport.solve()
         self.detail.mul_(kept).add_((1 - kept) * fine.mean(0))
-        self.lattice.lerp_(lattice, 1 - min(LATTICE_KEPT, step / (step + 1)))
 
     def _weighed(self, step: int, likeness: Tensor, distance: Tensor, grids: Tensor, made: Tensor) -> Tensor:
         """The gradient of the terms, scaled by the norms that two of them had at first; grids are as distances are."""
@@ -265,7 +246,6 @@ class Moments:
     def tensors(self) -> dict[str, Tensor]:
         """What it knows of real pictures, and of the student."""
         found = {"detail": self.detail, "usual_detail": self.usual_detail, "detail_power": self._detail_power}
-        found |= {"lattice": self.lattice, "usual_lattice": self.usual_lattice}
         for i, (project, transport) in enumerate(zip(self.projections, self.transports, strict=True)):
             parts = {"mean": project.mean, "axes": project.axes, **transport.tensors()}
             found |= {f"{i}.{name}": value for name, value in parts.items()}
@@ -304,15 +284,6 @@ def log_spectrum(x: Tensor) -> Tensor:
         power = torch.fft.rfft(lines, dim=axis).abs().square().mean(3 - axis)
         found.append((power[:, LOWEST:] + FLOOR).log())
     return torch.cat(found, 1)
-
-
-def log_grid(x: Tensor) -> Tensor:
-    """How far the power at each frequency of a grid is above that around it, in colours x (B, 3, H, W): logs (B, P).
-
-    Of each picture by itself: a few with a pattern of their own, such as checked flags among icons, would make the mean
-    power of many. What is less than rounding counts little.
-    """
-    return log_lattice(lattice_powers(x), rounding((x.shape[2], x.shape[3])))
 
 
 def standing_out(spectrum: Tensor, rows: int) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from betabloom.metrics.spectrum import COMBS, GREY, comb_places, lattice_places
 
-__all__ = ["lattice_powers", "log_combs", "log_lattice", "powers", "rounding"]
+__all__ = ["lattice_powers", "log_combs", "log_lattice", "powers"]
 
 TINY = 1e-12
 
@@ -41,16 +41,10 @@ def log_combs(across: Tensor, down: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.stack(found)
 
 
-def log_lattice(power: Tensor, floor: float = TINY) -> Tensor:
-    """log q (…, P) of powers (…, P, 9), with q as in `betabloom.metrics.spectrum`, but for the floor that is added."""
-    logarithm = (power + floor).log()
-    return logarithm[..., 0] - logarithm[..., 1:].mean(-1)
-
-
-def rounding(size: tuple[int, int]) -> float:
-    """The power at each frequency of the plane that rounding to 256 levels gives to pictures of H×W."""
-    height, width = (_window(side, None).square().sum().item() for side in size)
-    return height * width / 12
+def log_lattice(power: Tensor) -> Tensor:
+    """log q (P,) of mean powers (P, 9), with q as in `betabloom.metrics.spectrum`."""
+    logarithm = (power + TINY).log()
+    return logarithm[:, 0] - logarithm[:, 1:].mean(1)
 
 
 def _tapered(x: Tensor) -> Tensor:
@@ -59,9 +53,5 @@ def _tapered(x: Tensor) -> Tensor:
     if x.shape[1] > 1:
         grey = 255 * (x[:, :3] * torch.tensor(GREY, device=x.device)[:, None, None]).sum(1)
         grey = grey + (255 * (1 - x[:, 3]) if x.shape[1] == 4 else 0)
-    window = [_window(side, x.device) for side in grey.shape[1:]]
+    window = [torch.hann_window(side + 2, periodic=False, device=x.device)[1:-1] for side in grey.shape[1:]]
     return (grey - grey.mean((1, 2), keepdim=True)) * torch.outer(*window)
-
-
-def _window(side: int, device: torch.device | None) -> Tensor:
-    return torch.hann_window(side + 2, periodic=False, device=device)[1:-1]
