@@ -31,10 +31,7 @@ FEWEST = 32  # real pictures that a distance needs
 MORE_SPECKLED = 0.01  # above the share of real pictures
 COMB = (0.75, 1.3)  # beside real pictures' own detail: see `_seen`
 BAND = (0.0, 1.25)  # soft is no damage: the distance says how far it is
-GRID = (
-    0.0,
-    math.inf,
-)  # no limit: two parts of a folder of icons have had 4.7, by chance
+GRID = (0.0, math.inf)  # two parts of one folder of icons have had 4.7: among few pictures it says little
 MOST_COPIES = 0.02
 NEAR_COPIES = "near_copies"
 SHARES = ("speckled", NEAR_COPIES)

@@ -5,7 +5,7 @@ these differ too much, all pictures share a pattern of pixels. Let c_k be the lo
 1/4 cycle per pixel, along rows and columns, and g_k those of the ratios that `grid` is the largest of
 (`betabloom.metrics.spectrum`). New pictures x, of codes that stay the same, learn by the loss
 
-    w Σ_k (|c_k| − 0.03)₊ sgn(c_k) c_k  +  w u Σ_k (g_k − 0.1)₊ g_k  +  v ‖x − x'‖² / Var x',
+    w Σ_k (|c_k| − 0.03)₊ sgn(c_k) c_k  +  w u Σ_k (g_k − 0.3)₊ g_k  +  v ‖x − x'‖² / Var x',
 
 with x' what was drawn before; the factors before c_k and g_k are from their running means, and are not differentiated.
 The combs of few pictures are far from those of many, but their change is not: so c_k and g_k are those of all pictures
@@ -55,7 +55,7 @@ LARGE, FEWER = 96, 32  # pixels of a side from which on there are fewer
 RATE, WARM_UP = 1e-4, 10  # and steps in which it rises; three times that swings on icons, which have little detail
 BETAS = (0.8, 0.9)  # gradients at first are large, and soon forgotten
 KEPT = 0.5  # of the running combs in a step
-NEAR, GRID_NEAR = 0.03, 0.1  # the logarithm of a comb that is none, and of a frequency of the plane that is no grid
+NEAR, GRID_NEAR = 0.03, 0.3  # the logarithm of a comb that is none, and of a place of the plane that may be chance
 COMBS_WEIGHT, LIKENESS = 3.0, 100.0  # w, v
 GRID_WEIGHT = 0.15  # u
 
@@ -82,7 +82,7 @@ def without_grids(
 
     Returns:
         The model with other last layers; the encoder, the samplers and all other layers are the same. It is `model`
-        itself where the comb that is farthest from 1 is off by less than 3 %, or came no nearer.
+        itself where all combs are off by less than 3 % and the grid by less than e^0.3, or where they came no nearer.
 
     Raises:
         UsageError: The pictures are too few, too small or of another shape.
@@ -109,7 +109,14 @@ def farthest(values: Mapping[str, float]) -> float:
 
 
 def _is_nearer(after: Mapping[str, float], before: Mapping[str, float]) -> bool:
-    return abs(math.log(farthest(after))) < abs(math.log(farthest(before)))
+    return _off(after) < _off(before)
+
+
+def _off(values: Mapping[str, float]) -> float:
+    """How far combs and grid are off, as in the loss."""
+    grid_off = max(math.log(values["grid"]) - GRID_NEAR, 0.0)
+    combs_off = sum(max(abs(math.log(value)) - NEAR, 0.0) ** 2 for name, value in values.items() if name != "grid")
+    return combs_off + GRID_WEIGHT * grid_off**2
 
 
 def _learn(
