@@ -14,7 +14,8 @@ with f in cycles per pixel. With P̄ the mean over pictures,
     speckled  = share of pictures in which over 2 % of the pixels differ by more than 60 grey levels from the median of
                 the 3×3 pixels around them.
 
-the last with P = |DFT of the picture|², whose 8 places are 3 frequencies away along one axis or both.
+the grid with P = |DFT of the picture|² and what rounding to 256 levels adds to it, Σ w² / 12 for a window w; its 8
+places are 3 frequencies away along one axis or both.
 
 A band below 1 is soft, above 1 harsh. A comb above 1 at 1/2, 3/8 or 1/4 cycle per pixel is the grid that strided and
 transposed convolutions leave (Odena, Dumoulin & Olah 2016, "Deconvolution and checkerboard artifacts",
@@ -50,6 +51,7 @@ __all__ = [
     "grid",
     "lattice_places",
     "power_spectra",
+    "rounding",
     "speckled",
 ]
 
@@ -71,7 +73,8 @@ class Spectra:
     Attributes:
         x: Along rows, at 0, 1/W, 2/W … 1/2 cycle per pixel, float64 (N, W // 2 + 1).
         y: Along columns, float64 (N, H // 2 + 1).
-        lattice: At the P frequencies of a grid, each followed by the 8 around it (`lattice_places`), float64 (N, P, 9).
+        lattice: At the P frequencies of a grid, each followed by the 8 around it (`lattice_places`), with that of
+            rounding, float64 (N, P, 9).
         size: (H, W).
     """
 
@@ -95,7 +98,7 @@ def power_spectra(pictures: Array) -> Spectra:
         along_columns = np.fft.fft(grey, axis=1)
         across.append(np.square(np.abs(np.fft.rfft(grey, axis=2))).mean(1))
         down.append(np.square(np.abs(along_columns[:, : height // 2 + 1])).mean(2))
-        lattice.append(np.square(np.abs(np.fft.fft(along_columns, axis=2)[:, rows, columns])))
+        lattice.append(np.square(np.abs(np.fft.fft(along_columns, axis=2)[:, rows, columns])) + rounding(window))
     return Spectra(np.concatenate(across), np.concatenate(down), np.concatenate(lattice), (height, width))
 
 
@@ -131,6 +134,11 @@ def grid(real: Spectra, generated: Spectra) -> Measure:
     powers = [1.0, *[-1 / 8] * 8]
     places = [[each.lattice[:, place].T for each in (real, generated)] for place in range(real.lattice.shape[1])]
     return max((_ratio("grid", list(x), list(y), powers) for x, y in places), key=lambda found: found.value)
+
+
+def rounding(window: Any) -> float:
+    """The power that rounding to 256 levels adds to pictures under a window (H, W): its variance is 1/12."""
+    return float((window**2).sum()) / 12
 
 
 def lattice_places(size: tuple[int, int]) -> tuple[Array, Array]:

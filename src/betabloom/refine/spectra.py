@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from betabloom.metrics.spectrum import COMBS, GREY, comb_places, lattice_places
+from betabloom.metrics.spectrum import COMBS, GREY, comb_places, lattice_places, rounding
 
 __all__ = ["lattice_powers", "log_combs", "log_lattice", "powers"]
 
@@ -20,11 +20,11 @@ def powers(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def lattice_powers(x: Tensor) -> Tensor:
-    """|DFT|² of pictures (B, C, H, W) in [0, 1] at the frequencies of a grid and around them: (B, P, 9)."""
-    tapered = _tapered(x)
+    """P of pictures (B, C, H, W) in [0, 1] at the frequencies of a grid and around them, (B, P, 9), as in `Spectra`."""
+    tapered, floor = _tapered(x), rounding(_window(x))
     rows, columns = (torch.from_numpy(each).to(x.device) for each in lattice_places((x.shape[2], x.shape[3])))
     found: Tensor = torch.fft.fft2(tapered)[:, rows, columns]
-    return found.abs().square()
+    return found.abs().square() + floor
 
 
 def log_combs(across: Tensor, down: Tensor, size: tuple[int, int]) -> Tensor:
@@ -43,7 +43,7 @@ def log_combs(across: Tensor, down: Tensor, size: tuple[int, int]) -> Tensor:
 
 def log_lattice(power: Tensor) -> Tensor:
     """log q (P,) of mean powers (P, 9), with q as in `betabloom.metrics.spectrum`."""
-    logarithm = (power + TINY).log()
+    logarithm = power.log()
     return logarithm[:, 0] - logarithm[:, 1:].mean(1)
 
 
@@ -53,5 +53,9 @@ def _tapered(x: Tensor) -> Tensor:
     if x.shape[1] > 1:
         grey = 255 * (x[:, :3] * torch.tensor(GREY, device=x.device)[:, None, None]).sum(1)
         grey = grey + (255 * (1 - x[:, 3]) if x.shape[1] == 4 else 0)
-    window = [torch.hann_window(side + 2, periodic=False, device=x.device)[1:-1] for side in grey.shape[1:]]
-    return (grey - grey.mean((1, 2), keepdim=True)) * torch.outer(*window)
+    return (grey - grey.mean((1, 2), keepdim=True)) * _window(x)
+
+
+def _window(x: Tensor) -> Tensor:
+    """The Hann window (H, W) of pictures (B, C, H, W)."""
+    return torch.outer(*(torch.hann_window(side + 2, periodic=False, device=x.device)[1:-1] for side in x.shape[2:]))
