@@ -87,6 +87,29 @@ def test_pictures_are_drawn_chosen_moved_kept_and_undone(page, tmp_path):
     assert np.abs(pixels(source(page)).astype(int) - pixels(moved)).max() <= 2
 
 
+USUAL = "Far from what the model draws: log-density −1,234 nats, rarer than 100 % of what this model draws."
+NEAR = "Nearest training picture: flowers/image_01234.jpg, mirrored. This is no near copy of it."
+PLACES = """([usual, near]) => {
+    const at = (id) => document.getElementById(id);
+    at("usual").textContent = usual;
+    at("near-text").textContent = near;
+    at("near-picture").hidden = at("known").hidden = !near;
+    return ["keep", "vary", "amount"].map((id) => at(id).getBoundingClientRect().top);
+}"""
+
+
+def test_buttons_stay_where_they_are_when_more_is_known_of_a_picture(page):
+    """What moves away between the press and the release of a pointer is not clicked."""
+    page.click("#wall .tile:first-child")
+    page.wait_for_function(
+        "() => document.querySelector('#big').naturalWidth && document.querySelector('#near-text').textContent"
+    )
+    without, with_facts = (page.evaluate(PLACES, texts) for texts in (["", ""], [USUAL, NEAR]))
+    assert with_facts == pytest.approx(without, abs=0.5)
+    page.evaluate("document.querySelector('#big').removeAttribute('src')")  # as before it is there
+    assert page.evaluate(PLACES, [USUAL, NEAR]) == pytest.approx(without, abs=0.5)
+
+
 def test_vary_breed_more_like_and_the_loop(page):
     first = source(page, "#wall .tile:first-child img")
     page.click("#wall .tile:first-child")
