@@ -101,6 +101,24 @@ def test_the_learning_rate_and_beta_rise_from_the_first_step_however_much_of_the
     assert beta < 0.1
 
 
+@pytest.mark.parametrize(("seconds", "steps"), [(0, 100), (2, 55), (6, 35)])
+def test_what_a_validation_takes_is_no_reason_for_the_next(
+    seconds, steps, small_store, tiny_config, clock, monkeypatch
+):
+    """Where each makes the next one due, 6 of 100 seconds leave time for 22 steps."""
+    validated = []
+
+    def validate(run):
+        validated.append(run.state.step)
+        return seconds
+
+    clock.takes(monkeypatch, loop, "train_step", lambda run: 1)
+    clock.takes(monkeypatch, loop, "validate", validate)
+    model = loop.train(small_store, tiny_config.replace({"steps": 0, "budget": 100, "batch": 16, "validations": 20}))
+    assert model.training["steps"] >= steps
+    assert validated[-1] == model.training["steps"]  # the last step is validated in any case
+
+
 def test_a_rehearsal_takes_a_part_of_the_pictures_and_of_the_steps_of_a_flow(
     small_store, tiny_config, clock, monkeypatch, tmp_path
 ):

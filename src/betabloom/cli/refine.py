@@ -119,7 +119,8 @@ def _told(sharper: Model, teacher: str) -> tuple[str, dict[str, Any]]:
         return f"Sharpened by {facts['teacher']} for {counted(facts['steps'], 'step')} in all", facts
     facts = sharper.training["without_grids"]
     before, after = (farthest(facts[when]) for when in ("before", "after"))
-    words = f"The comb farthest from 1 was {before:.2f}, and is {after:.2f} after {counted(facts['steps'], 'step')}"
+    steps = counted(facts["steps"], "step")
+    words = f"The comb or grid farthest from 1 was {before:.2f}, and is {after:.2f} after {steps}"
     return words, {"teacher": GRIDS, **facts}
 
 

@@ -95,10 +95,10 @@ def power_spectra(pictures: Array) -> Spectra:
     for first in range(0, len(pictures), AT_ONCE):
         grey = _grey(pictures[first : first + AT_ONCE])
         grey = (grey - grey.mean((1, 2), keepdims=True)) * window
-        along_columns = np.fft.fft(grey, axis=1)
-        across.append(np.square(np.abs(np.fft.rfft(grey, axis=2))).mean(1))
-        down.append(np.square(np.abs(along_columns[:, : height // 2 + 1])).mean(2))
-        lattice.append(np.square(np.abs(np.fft.fft(along_columns, axis=2)[:, rows, columns])) + rounding(window))
+        along_rows = np.fft.rfft(grey, axis=2)
+        across.append(np.square(np.abs(along_rows)).mean(1))
+        down.append(np.square(np.abs(np.fft.rfft(grey, axis=1))).mean(2))
+        lattice.append(np.square(np.abs(np.fft.fft(along_rows, axis=1)[:, rows, columns])) + rounding(window))
     return Spectra(np.concatenate(across), np.concatenate(down), np.concatenate(lattice), (height, width))
 
 
@@ -137,15 +137,15 @@ def grid(real: Spectra, generated: Spectra) -> Measure:
 
 
 def rounding(window: Any) -> float:
-    """The power that rounding to 256 levels adds to pictures under a window (H, W): its variance is 1/12."""
+    """The power that rounding to 256 levels, of variance 1/12, adds under a window (H, W), in grey levels²."""
     return float((window**2).sum()) / 12
 
 
 def lattice_places(size: tuple[int, int]) -> tuple[Array, Array]:
-    """Where a grid has its power in |DFT|² of pictures of H×W: rows and columns, int (P, 9).
+    """Where a grid has its power in |DFT|² of pictures of H×W: rows 0 … H − 1 and columns 0 … W // 2, int (P, 9).
 
     First comes the frequency itself, then the 8 places around it. Of two frequencies f and −f, which have the
-    same power, there is one.
+    same power, there is one, so that columns beyond W // 2 are not needed.
     """
     parts = EIGHTHS if min(size) >= FINE else QUARTERS
     half, fewest = parts // 2, parts // 4
@@ -155,9 +155,11 @@ def lattice_places(size: tuple[int, int]) -> tuple[Array, Array]:
             if max(a, abs(b)) >= fewest and (b >= 0 or 0 < a < half):
                 middle = round(a * size[0] / parts), round(b * size[1] / parts)
                 around = [(i, j) for i in (-BESIDE, 0, BESIDE) for j in (-BESIDE, 0, BESIDE) if i or j]
-                found.append([((middle[0] + i) % size[0], (middle[1] + j) % size[1]) for i, j in ((0, 0), *around)])
+                found.append([(middle[0] + i, middle[1] + j) for i, j in ((0, 0), *around)])
     rows, columns = np.moveaxis(np.array(found), 2, 0)
-    return rows, columns
+    columns %= size[1]
+    opposite = columns > size[1] // 2
+    return np.where(opposite, -rows, rows) % size[0], np.where(opposite, size[1] - columns, columns)
 
 
 def speckled(pictures: Array) -> Measure:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from betabloom.errors import UsageError
 from betabloom.metrics.spectrum import COMBS, SMALLEST, combs, grid, power_spectra
-from betabloom.refine.spectra import lattice_powers, log_combs, log_lattice, powers
+from betabloom.refine.spectra import log_combs, log_lattice, powers
 from betabloom.refine.student import set_rate
 from betabloom.vae import inference
 
@@ -96,27 +96,21 @@ def without_grids(
     end.finish()
     others = model.draw(min(OTHERS, len(end.before)), seed + 1)
     drawn = [power_spectra(inference.decode(each, others)) for each in (model.vae, vae)]
-    found = [{each.name: round(each.value, 3) for each in (*combs(real, own), grid(real, own))} for own in drawn]
-    if not taken or not _is_nearer(found[1], found[0]):
+    if not taken or not _is_nearer(*(_measured(own) - _measured(real) for own in drawn)):
         return model
+    found = [{each.name: round(each.value, 3) for each in (*combs(real, own), grid(real, own))} for own in drawn]
     facts = {"steps": taken, "seconds": round(time.monotonic() - begun, 1), "before": found[0], "after": found[1]}
     return dataclasses.replace(model, vae=vae, training={**model.training, "without_grids": facts}, fingerprint="")
 
 
 def farthest(values: Mapping[str, float]) -> float:
-    """The comb that is farthest from 1, by its logarithm."""
-    return max(values.values(), key=lambda comb: abs(math.log(comb)))
+    """The comb or grid that is farthest from 1, by its logarithm."""
+    return max(values.values(), key=lambda value: abs(math.log(value)))
 
 
-def _is_nearer(after: Mapping[str, float], before: Mapping[str, float]) -> bool:
-    return _off(after) < _off(before)
-
-
-def _off(values: Mapping[str, float]) -> float:
-    """How far combs and grid are off, as in the loss."""
-    grid_off = max(math.log(values["grid"]) - GRID_NEAR, 0.0)
-    combs_off = sum(max(abs(math.log(value)) - NEAR, 0.0) ** 2 for name, value in values.items() if name != "grid")
-    return combs_off + GRID_WEIGHT * grid_off**2
+def _is_nearer(before: Tensor, after: Tensor) -> bool:
+    """Whether what stands out (6 + P,) has become less, as the loss counts it."""
+    return bool((_pull(after) * after).sum() < (_pull(before) * before).sum())
 
 
 def _learn(
@@ -124,9 +118,8 @@ def _learn(
 ) -> int:
     """Lead combs to those of real pictures; how many steps were taken."""
     rng, device, size = np.random.default_rng(seed), end.before.device, real.size
-    usual = _standing_out([torch.from_numpy(each).float().to(device) for each in (real.x, real.y, real.lattice)], size)
     at_first = _powers_of(end.before)
-    first = _standing_out(at_first, size) - usual
+    first = _standing_out(at_first, size) - _measured(real).to(device)
     batch = FRESH if max(size) < LARGE else FEWER
     spread = end.before[:FRESH].float().var()
     adam = torch.optim.Adam(end.learns.parameters(), RATE, BETAS)
@@ -139,7 +132,7 @@ def _learn(
         set_rate(adam, RATE * min(1.0, (step + 1) / WARM_UP) * (1 - step / steps))
         rows = torch.from_numpy(rng.choice(len(end.before), batch, replace=False)).to(device)
         x = end(rows)
-        now = _standing_out((*powers(x), lattice_powers(x)), size)
+        now = _standing_out(powers(x), size)
         excess = first + (now.detach() - _standing_out([each[rows] for each in at_first], size))
         running = excess if running is None else torch.lerp(excess, running, KEPT)
         apart = (x - end.before[rows].float()).square().mean() / spread
@@ -147,7 +140,7 @@ def _learn(
         torch.autograd.backward(COMBS_WEIGHT * (_pull(running) * now).sum() + LIKENESS * apart)
         adam.step()
         if progress:
-            progress(step + 1, steps, f"farthest comb {running[running.abs().argmax()].exp().item():.2f}")
+            progress(step + 1, steps, f"farthest from 1: {running[running.abs().argmax()].exp().item():.2f}")
     return steps
 
 
@@ -213,9 +206,15 @@ def _last_layer(part: nn.Module) -> nn.Module:
 
 
 def _powers_of(pictures: Tensor) -> list[Tensor]:
-    """`powers` and `lattice_powers` of many pictures (N, C, H, W)."""
-    parts = [(*powers(x), lattice_powers(x)) for x in (part.float() for part in torch.split(pictures, FRESH))]
+    """`powers` of many pictures (N, C, H, W)."""
+    parts = [powers(part.float()) for part in torch.split(pictures, FRESH)]
     return [torch.cat(each) for each in zip(*parts, strict=True)]
+
+
+def _measured(spectra: Spectra) -> Tensor:
+    """`_standing_out` of what the metrics have measured."""
+    parts = [torch.from_numpy(each).float() for each in (spectra.x, spectra.y, spectra.lattice)]
+    return _standing_out(parts, spectra.size)
 
 
 def _standing_out(found: Sequence[Tensor], size: tuple[int, int]) -> Tensor:

@@ -93,23 +93,20 @@ def sharpen(
         seconds: for how long.
         seed: Of all random numbers.
         shares: How strongly each term pulls; those of the teacher's recipe if None.
-        teacher: "moments" leads the features of new pictures to where those of real ones are
-            (`betabloom.refine.moments`), "eye" is a critic on such features (`projected_critic`), "patches" one that
-            sees pixels (`patch_critic`). The first two need the extra `metrics`. "" for `best_teacher`. "grids" is
-            `without_grids`, which has no other arguments than steps or seconds, seed, progress and stop.
+        teacher: "moments" of features (`betabloom.refine.moments`), "eye", a critic on them (`projected_critic`), or
+            "patches", one on pixels (`patch_critic`); "" for `best_teacher`. The first two need the extra `metrics`.
+            "grids" is `without_grids`, which takes steps or seconds, seed, progress and stop alone.
         wider: Factor on the channels of the network, which draws the same at first (`betabloom.refine.widen`).
         progress: Called as progress(step, steps, text).
         stop: Ends it early when asked; what was learned until then is kept.
-        head: Channels of a layer at full size that the decoder gets, if it has none (`betabloom.refine.head`); None for
-            `HEAD_WIDTH` with "moments", none with a critic.
+        head: Channels of a layer at full size (`betabloom.refine.head`); None for `HEAD_WIDTH` with "moments", else 0.
         pixels: Weight of the verdict on pixels, of "eye"; that of its recipe if None.
         rate: Learning rate of the decoder; that of the teacher's recipe if None.
         judge: Measures snapshots, of which the best is kept (`betabloom.refine.brakes`); None keeps the last.
         snapshots: How many are measured.
 
     Returns:
-        The model with the averaged weights of the decoder; its samplers and their codes are the same. Where `judge`
-        finds no snapshot that is better, it is `model` itself.
+        The model with the averaged weights of the decoder; `model` itself where `judge` finds no better snapshot.
 
     Raises:
         UsageError: Neither or both of steps and seconds are given, or as of `check_teachable`.

@@ -6,25 +6,24 @@ import torch
 from torch import Tensor
 
 from betabloom.metrics.spectrum import COMBS, GREY, comb_places, lattice_places, rounding
+from betabloom.refine.student import TINY
 
-__all__ = ["lattice_powers", "log_combs", "log_lattice", "powers"]
-
-TINY = 1e-12
-
-
-def powers(x: Tensor) -> tuple[Tensor, Tensor]:
-    """P_x (B, W // 2 + 1) and P_y (B, H // 2 + 1) of pictures (B, C, H, W) in [0, 1], as `power_spectra` has them."""
-    tapered = _tapered(x)
-    across, down = (torch.fft.rfft(tapered, dim=axis).abs().square() for axis in (2, 1))
-    return across.mean(1), down.mean(2)
+__all__ = ["log_combs", "log_lattice", "powers"]
 
 
-def lattice_powers(x: Tensor) -> Tensor:
-    """P of pictures (B, C, H, W) in [0, 1] at the frequencies of a grid and around them, (B, P, 9), as in `Spectra`."""
-    tapered, floor = _tapered(x), rounding(_window(x))
+def powers(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """P_x (B, W // 2 + 1), P_y (B, H // 2 + 1) and P at a grid's places (B, P, 9), as `power_spectra` has them.
+
+    Arguments:
+        x: Pictures (B, C, H, W) in [0, 1].
+    """
+    window = torch.outer(*(torch.hann_window(side + 2, periodic=False, device=x.device)[1:-1] for side in x.shape[2:]))
+    grey = _grey(x)
+    tapered = (grey - grey.mean((1, 2), keepdim=True)) * window
+    along_rows = torch.fft.rfft(tapered, dim=2)
     rows, columns = (torch.from_numpy(each).to(x.device) for each in lattice_places((x.shape[2], x.shape[3])))
-    found: Tensor = torch.fft.fft2(tapered)[:, rows, columns]
-    return found.abs().square() + floor
+    lattice = torch.fft.fft(along_rows, dim=1)[:, rows, columns].abs().square() + rounding(window)
+    return along_rows.abs().square().mean(1), torch.fft.rfft(tapered, dim=1).abs().square().mean(2), lattice
 
 
 def log_combs(across: Tensor, down: Tensor, size: tuple[int, int]) -> Tensor:
@@ -47,15 +46,9 @@ def log_lattice(power: Tensor) -> Tensor:
     return logarithm[:, 0] - logarithm[:, 1:].mean(1)
 
 
-def _tapered(x: Tensor) -> Tensor:
-    """Grey levels (B, H, W) of pictures, less their mean, under a Hann window."""
-    grey = 255 * x[:, 0]
-    if x.shape[1] > 1:
-        grey = 255 * (x[:, :3] * torch.tensor(GREY, device=x.device)[:, None, None]).sum(1)
-        grey = grey + (255 * (1 - x[:, 3]) if x.shape[1] == 4 else 0)
-    return (grey - grey.mean((1, 2), keepdim=True)) * _window(x)
-
-
-def _window(x: Tensor) -> Tensor:
-    """The Hann window (H, W) of pictures (B, C, H, W)."""
-    return torch.outer(*(torch.hann_window(side + 2, periodic=False, device=x.device)[1:-1] for side in x.shape[2:]))
+def _grey(x: Tensor) -> Tensor:
+    """Grey levels 0 … 255 (B, H, W); premultiplied pictures of four channels are laid over white."""
+    if x.shape[1] == 1:
+        return 255 * x[:, 0]
+    grey = 255 * (x[:, :3] * torch.tensor(GREY, device=x.device)[:, None, None]).sum(1)
+    return grey + 255 * (1 - x[:, 3]) if x.shape[1] == 4 else grey

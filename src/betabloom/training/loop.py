@@ -187,7 +187,7 @@ def _loop(run: Run, started: float, stop: Stop, progress: Progress | None) -> No
     """Train until the plan is done, logging, validating and saving on the way."""
     out, state, saved, validated = run.task.out, run.state, time.monotonic(), 0.0
     if not state.step:
-        state.plan.begun = _agreed(run, saved, started, saved, stop.asked)[0]
+        state.plan.begun = _elapsed(run, started)
     while not state.ended:
         before = max(state.plan.t, min(validated, LAST))  # the time of a validation is no reason for the next one
         train_step(run)
@@ -199,7 +199,7 @@ def _loop(run: Run, started: float, stop: Stop, progress: Progress | None) -> No
             _log_train(run)
         if _is_due(run, before):
             _validate(run)
-            validated = state.plan.progress(state.step, _agreed(run, time.monotonic(), started, saved, asked)[0])
+            validated = state.plan.progress(state.step, _elapsed(run, started))
         if run.tools.kept and (asked or state.ended or late):
             save(run)
             saved = time.monotonic()
@@ -208,6 +208,11 @@ def _loop(run: Run, started: float, stop: Stop, progress: Progress | None) -> No
         if asked and not state.ended:
             saying = f"and saved. To go on, type: {resume_command(out)}" if out else "without a folder to save it in."
             raise Interrupted(f"Stopped at step {state.step} {saying}")
+
+
+def _elapsed(run: Run, started: float) -> float:
+    """Seconds since the start, the same for all processes, which all call this."""
+    return _agreed(run, time.monotonic(), started, math.inf, asked=False)[0]
 
 
 def _agreed(run: Run, now: float, started: float, saved: float, asked: bool) -> tuple[float, bool, bool]:
