@@ -6,9 +6,9 @@
 Everybody trains from nothing on the training and test pictures of Oxford 102 Flowers at 64 px with our own loop, on
 one core for cores × minutes of processor time: what neighbours on the machine are doing then matters little. The time
 contains the samplers. `table` draws n pictures of each with its published sampler (ours: the default) and compares them
-with the training pictures by their detail (band, combs, grid, speckles) and by three feature networks, which no recipe
-was trained with (reconstructions and pictures from the prior by the first only). What was measured of other models, and
-by other features, stays in the table. Needs the extra `metrics`, and the official layout of the data set in
+with the training pictures by their detail (band, combs, checkerboard, speckles) and by three feature networks, which no
+recipe was trained with (reconstructions and pictures from the prior by the first only). What was measured of other
+models, and by other features, stays in the table. Needs the extra `metrics`, and the official layout of the data set in
 $BETABLOOM_TEST_DATA/flowers-102 or ../shared/data/flowers-102. Models lie in runs/quality/NAME; the table goes to
 benchmarks/results/quality.json too.
 
@@ -99,7 +99,7 @@ def row(name: str, path: Path, given: argparse.Namespace) -> dict[str, Any]:
         "pictures seen": model.training["images_seen"], "seconds": model.training["seconds"],
     }  # fmt: skip
     spectra = [metrics.power_spectra(each) for each in (known, pictures["generated"])]
-    detail = *metrics.bands(*spectra), *metrics.combs(*spectra), metrics.grid(*spectra)
+    detail = *metrics.bands(*spectra), *metrics.combs(*spectra), metrics.checkerboard(*spectra)
     for each in (*detail, metrics.speckled(pictures["generated"])):
         result[f"generated, {each.name}"] = [round(x, 5) for x in (each.value, each.low, each.high)]
     for kind in given.features:

@@ -14,7 +14,7 @@ import betabloom
 from betabloom.cli.main import run
 from betabloom.data import Drawn
 from betabloom.errors import UsageError
-from betabloom.metrics import combs, grid, power_spectra
+from betabloom.metrics import checkerboard, combs, power_spectra
 from betabloom.refine import grids
 from betabloom.refine.enlarge import enlarged
 from betabloom.refine.grids import without_grids
@@ -71,12 +71,12 @@ def test_combs_are_those_of_the_metrics(shape):
 
 
 @pytest.mark.parametrize("shape", [(32, 48, 3), (64, 64, 4)])
-def test_the_grid_is_that_of_the_metrics(shape):
+def test_the_checkerboard_is_that_of_the_metrics(shape):
     rng = np.random.default_rng(0)
     real, new = (rng.integers(0, high, (40, *shape)).astype(np.uint8) for high in (256, 200))
     new[..., ::4, ::2, :] //= 2
     found = [log_lattice(powers(inference.to_tensor(x))[2].mean(0)) for x in (new, real)]
-    wanted = grid(power_spectra(real), power_spectra(new)).value
+    wanted = checkerboard(power_spectra(real), power_spectra(new)).value
     assert wanted > 1.5
     assert (found[0] - found[1]).max().exp().item() == pytest.approx(wanted, rel=2e-4)
 
@@ -177,6 +177,6 @@ def test_the_command_says_what_the_combs_were(model, tmp_path, capsys):
     assert found["before"].keys() == found["after"].keys()
     assert betabloom.load(tmp_path / "n").training["without_grids"]["steps"] == 5
     run([*words, "--budget", "1s", "-o", str(tmp_path / "o")])
-    assert "The comb or grid farthest from 1 was" in capsys.readouterr().out
+    assert "The comb or checkerboard farthest from 1 was" in capsys.readouterr().out
     with pytest.raises(UsageError, match="--teacher grids has no options but"):
         run([*words, "--wider", "2"])

@@ -41,7 +41,7 @@ def test_its_commands_and_its_python_run(tmp_path, monkeypatch, capsys):
     assert re.fullmatch(r"recall [\d.]+ \[[\d.]+, [\d.]+\]\n", capsys.readouterr().out)
     exec(compile(detail, "measures.md", "exec"), names)
     found = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert (found[0], *found[-2:]) == ("band_x", "grid", "speckled")
+    assert (found[0], *found[-2:]) == ("band_x", "checkerboard", "speckled")
 
 
 @pytest.mark.parametrize(

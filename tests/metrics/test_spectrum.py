@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter, median_filter
 
 from betabloom.errors import UsageError
-from betabloom.metrics import bands, combs, grid, power_spectra, speckled, spectrum
+from betabloom.metrics import bands, checkerboard, combs, power_spectra, speckled, spectrum
 
 
 def noise(n, seed, size=(64, 64), deviation=20.0):
@@ -66,21 +66,21 @@ def test_a_comb_of_known_strength_is_found_where_it_is_and_nowhere_else(
 
 
 @pytest.mark.parametrize(("size", "waves"), [((64, 64), (16, 16)), ((64, 64), (24, -16)), ((32, 48), (8, 24))])
-def test_a_pattern_along_both_axes_is_a_grid_that_combs_hardly_see(size, waves):
+def test_a_pattern_along_both_axes_is_a_checkerboard_that_combs_hardly_see(size, waves):
     """Power at one place of the plane: cos 2π(u y + v x), one of the 32 or 64 in its row and column."""
     real, other = noise(400, 3, size), noise(400, 4, size)
     y, x = np.mgrid[: size[0], : size[1]]
     wave = np.cos(2 * np.pi * (waves[0] * y / size[0] + waves[1] * x / size[1]))[..., None]
     gridded = np.clip(np.rint(other + 80 / size[1] * wave), 0, 255).astype(np.uint8)
     spectra = [power_spectra(each) for each in (real, other, gridded)]
-    assert grid(spectra[0], spectra[1]).value < 1.3
-    found = grid(spectra[0], spectra[2])
+    assert checkerboard(spectra[0], spectra[1]).value < 1.3
+    found = checkerboard(spectra[0], spectra[2])
     assert found.value > 1.8
     assert found.low > 1.5
     assert all(each.value < found.value / 1.5 for each in combs(spectra[0], spectra[2]))
 
 
-def test_each_frequency_of_a_grid_is_there_once():
+def test_each_frequency_of_a_checkerboard_is_there_once():
     rows, columns = spectrum.lattice_places((64, 64))
     places = set(zip(rows[:, 0].tolist(), columns[:, 0].tolist(), strict=True))
     assert len(places) == len(rows) == 29

@@ -120,7 +120,7 @@ def _told(sharper: Model, teacher: str) -> tuple[str, dict[str, Any]]:
     facts = sharper.training["without_grids"]
     before, after = (farthest(facts[when]) for when in ("before", "after"))
     steps = counted(facts["steps"], "step")
-    words = f"The comb or grid farthest from 1 was {before:.2f}, and is {after:.2f} after {steps}"
+    words = f"The comb or checkerboard farthest from 1 was {before:.2f}, and is {after:.2f} after {steps}"
     return words, {"teacher": GRIDS, **facts}
 
 

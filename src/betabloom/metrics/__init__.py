@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from betabloom.metrics.measure import Measure
     from betabloom.metrics.nll import bounds, importance_bound
     from betabloom.metrics.novelty import Limits, near_copies, nearest, pixel_rows
-    from betabloom.metrics.spectrum import Spectra, bands, combs, grid, power_spectra, speckled
+    from betabloom.metrics.spectrum import Spectra, bands, checkerboard, combs, power_spectra, speckled
 
 __all__ = [
     "Extractor",
@@ -29,6 +29,7 @@ __all__ = [
     "bands",
     "best_extractor",
     "bounds",
+    "checkerboard",
     "combs",
     "completeness",
     "decoder_continuity",
@@ -37,7 +38,6 @@ __all__ = [
     "encoder_continuity",
     "features",
     "frechet_distance",
-    "grid",
     "importance_bound",
     "kernel_distance",
     "mutual_information",
@@ -63,7 +63,7 @@ _HOMES = {
     "measure": "Measure",
     "nll": "bounds importance_bound",
     "novelty": "Limits near_copies nearest pixel_rows",
-    "spectrum": "Spectra bands combs grid power_spectra speckled",
+    "spectrum": "Spectra bands checkerboard combs power_spectra speckled",
 }
 
 __getattr__, __dir__ = face(__name__, _HOMES, "disentanglement")

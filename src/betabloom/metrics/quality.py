@@ -18,7 +18,7 @@ import numpy as np
 from betabloom.metrics.extractors import features
 from betabloom.metrics.fidelity import frechet_distance
 from betabloom.metrics.novelty import Limits, nearest, pixel_rows
-from betabloom.metrics.spectrum import SMALLEST, bands, combs, grid, power_spectra, speckled
+from betabloom.metrics.spectrum import SMALLEST, bands, checkerboard, combs, power_spectra, speckled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ FEWEST = 32  # real pictures that a distance needs
 MORE_SPECKLED = 0.01  # above the share of real pictures
 COMB = (0.75, 1.3)  # beside real pictures' own detail: see `_seen`
 BAND = (0.0, 1.25)  # soft is no damage: the distance says how far it is
-GRID = (0.0, math.inf)  # no limit: by chance, two parts of one folder of icons have had 4.7
+CHECKERBOARD = (0.0, math.inf)  # no limit: by chance, two parts of one folder of icons have had 4.7
 MOST_COPIES = 0.02
 NEAR_COPIES = "near_copies"
 SHARES = ("speckled", NEAR_COPIES)
@@ -110,7 +110,7 @@ class QualityJudge:
             own = power_spectra(pictures)
             found += [(each, *BAND) for each in bands(self.spectra, own)]
             found += [(each, *COMB) for each in combs(self.spectra, own)]
-            found += [(grid(self.spectra, own), *GRID)]
+            found += [(checkerboard(self.spectra, own), *CHECKERBOARD)]
         measures = {each.name: each.value for each, _, _ in found} | {NEAR_COPIES: float(copies)}
         limits = {each.name: (low, high) for each, low, high in found} | {NEAR_COPIES: (0.0, MOST_COPIES)}
         seen = {name: _seen(name, measures) for name in measures}

@@ -7,22 +7,22 @@ directions, so that the edges of the picture do not count as detail, and
 
 with f in cycles per pixel. With P̄ the mean over pictures,
 
-    band      = Σ_f P̄(f) of generated pictures / Σ_f P̄(f) of real ones,  0.25 ≤ f ≤ 0.47,
-    comb(f)   = p of generated pictures / p of real ones,     p = P̄(f) / √(P̄(f − 3/W) P̄(f + 3/W)),
-    grid      = the largest ratio, among the frequencies f = (a/8, b/8) of the plane from 1/4 cycle on, of
-                q of generated pictures and q of real ones,   q = P̄(f) / (Π of P̄ at the 8 places around f)^⅛,
-    speckled  = share of pictures in which over 2 % of the pixels differ by more than 60 grey levels from the median of
-                the 3×3 pixels around them.
+    band         = Σ_f P̄(f) of generated pictures / Σ_f P̄(f) of real ones,  0.25 ≤ f ≤ 0.47,
+    comb(f)      = p of generated pictures / p of real ones,  p = P̄(f) / √(P̄(f − 3/W) P̄(f + 3/W)),
+    checkerboard = the largest ratio, among the frequencies f = (a/8, b/8) of the plane from 1/4 cycle on, of
+                   q of generated pictures and q of real ones,  q = P̄(f) / (Π of P̄ at the 8 places around f)^⅛,
+    speckled     = share of pictures in which over 2 % of the pixels differ by more than 60 grey levels from the median
+                   of the 3×3 pixels around them,
 
-the grid with P = |DFT of the picture|² and what rounding to 256 levels adds to it, Σ w² / 12 for a window w; its 8
-places are 3 frequencies away along one axis or both.
+the checkerboard with P = |DFT of the picture|² and what rounding to 256 levels adds to it, Σ w² / 12 for a window w;
+its 8 places are 3 frequencies away along one axis or both.
 
 A band below 1 is soft, above 1 harsh. A comb above 1 at 1/2, 3/8 or 1/4 cycle per pixel is the grid that strided and
 transposed convolutions leave (Odena, Dumoulin & Olah 2016, "Deconvolution and checkerboard artifacts",
 https://distill.pub/2016/deconv-checkerboard; spectra of generated pictures: Durall et al. 2020,
 https://arxiv.org/abs/2003.01826). A pattern that repeats along both axes has its power in single places of the plane,
-where no comb sees it among the frequencies of its row and column; the grid does. Noise fills the band as well as detail
-does: look at the speckles too.
+where combs hardly see it among the frequencies of its row and column; the checkerboard tells it. Noise fills the band
+as well as detail does: look at the speckles too.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ __all__ = [
     "SMALLEST",
     "Spectra",
     "bands",
+    "checkerboard",
     "comb_places",
     "combs",
-    "grid",
     "lattice_places",
     "power_spectra",
     "rounding",
@@ -58,7 +58,7 @@ __all__ = [
 SMALLEST = 16  # pixels of a side, which has three frequencies on either side of a quarter of a cycle
 BAND = (0.25, 0.47)  # cycles per pixel
 COMBS = {"1_2": 0.5, "3_8": 0.375, "1_4": 0.25}  # cycles per pixel
-EIGHTHS, QUARTERS = 8, 4  # of a cycle per pixel, between the frequencies of a grid
+EIGHTHS, QUARTERS = 8, 4  # of a cycle per pixel, between the places of a checkerboard
 FINE = 48  # pixels of the shorter side from which on these are eighths, with room for what is around them
 BESIDE = 3  # frequencies between a comb and what it is compared with: a Hann window blurs by one
 LEVELS, SHARE = 60, 0.02  # of a speckle, and of a speckled picture
@@ -73,7 +73,7 @@ class Spectra:
     Attributes:
         x: Along rows, at 0, 1/W, 2/W … 1/2 cycle per pixel, float64 (N, W // 2 + 1).
         y: Along columns, float64 (N, H // 2 + 1).
-        lattice: At the P frequencies of a grid, each followed by the 8 around it (`lattice_places`), with that of
+        lattice: At the P places of a checkerboard, each followed by the 8 around it (`lattice_places`), with that of
             rounding, float64 (N, P, 9).
         size: (H, W).
     """
@@ -85,7 +85,7 @@ class Spectra:
 
 
 def power_spectra(pictures: Array) -> Spectra:
-    """The spectra P_x and P_y of pictures, uint8 (N, H, W, C), with sides of at least 16 pixels, and P at a grid's."""
+    """The spectra P_x and P_y of pictures, uint8 (N, H, W, C), with sides of at least 16 pixels, and P in the plane."""
     _, height, width, _ = pictures.shape
     if min(height, width) < SMALLEST or not len(pictures):
         raise UsageError(f"A spectrum needs pictures of at least {SMALLEST}x{SMALLEST}, not {width}x{height}.")
@@ -128,12 +128,12 @@ def comb_places(frequency: float, side: int) -> tuple[int, int, int]:
     return place, place - BESIDE, min(place + BESIDE, side - place - BESIDE)  # folded at 1/2 cycle
 
 
-def grid(real: Spectra, generated: Spectra) -> Measure:
-    """The largest comb of the plane, `grid`; 1 is as in real pictures. The interval is that of its frequency alone."""
+def checkerboard(real: Spectra, generated: Spectra) -> Measure:
+    """The largest comb of the plane; 1 is as in real pictures. The interval is that of its frequency alone."""
     _both(real, generated)
     powers = [1.0, *[-1 / 8] * 8]
     places = [[each.lattice[:, place].T for each in (real, generated)] for place in range(real.lattice.shape[1])]
-    return max((_ratio("grid", list(x), list(y), powers) for x, y in places), key=lambda found: found.value)
+    return max((_ratio("checkerboard", list(x), list(y), powers) for x, y in places), key=lambda found: found.value)
 
 
 def rounding(window: Any) -> float:
@@ -142,7 +142,7 @@ def rounding(window: Any) -> float:
 
 
 def lattice_places(size: tuple[int, int]) -> tuple[Array, Array]:
-    """Where a grid has its power in |DFT|² of pictures of H×W: rows 0 … H − 1 and columns 0 … W // 2, int (P, 9).
+    """Where checkerboards have power in |DFT|² of pictures of H×W: rows 0 … H − 1 and columns 0 … W // 2, int (P, 9).
 
     First comes the frequency itself, then the 8 places around it. Of two frequencies f and −f, which have the
     same power, there is one, so that columns beyond W // 2 are not needed.

@@ -2,7 +2,7 @@ r"""Taking the grid out of what a decoder draws, and changing nothing else: its 
 
 The last convolution of a decoder writes the 2×2 pixels of each place of a coarser map with weights of their own. Where
 these differ too much, all pictures share a pattern of pixels. Let c_k be the logarithms of the combs at 1/2, 3/8 and
-1/4 cycle per pixel, along rows and columns, and g_k those of the ratios that `grid` is the largest of
+1/4 cycle per pixel, along rows and columns, and g_k those of the ratios that `checkerboard` is the largest of
 (`betabloom.metrics.spectrum`). New pictures x, of codes that stay the same, learn by the loss
 
     w Σ_k (|c_k| − 0.03)₊ sgn(c_k) c_k  +  w u Σ_k (g_k − 0.3)₊ g_k  +  v ‖x − x'‖² / Var x',
@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from betabloom.errors import UsageError
-from betabloom.metrics.spectrum import COMBS, SMALLEST, combs, grid, power_spectra
+from betabloom.metrics.spectrum import COMBS, SMALLEST, checkerboard, combs, power_spectra
 from betabloom.refine.spectra import log_combs, log_lattice, powers
 from betabloom.refine.student import set_rate
 from betabloom.vae import inference
@@ -55,9 +55,9 @@ LARGE, FEWER = 96, 32  # pixels of a side from which on there are fewer
 RATE, WARM_UP = 1e-4, 10  # and steps in which it rises; three times that swings on icons, which have little detail
 BETAS = (0.8, 0.9)  # gradients at first are large, and soon forgotten
 KEPT = 0.5  # of the running combs in a step
-NEAR, GRID_NEAR = 0.03, 0.3  # the logarithm of a comb that is none, and of a place of the plane that may be chance
+NEAR, PLANE_NEAR = 0.03, 0.3  # the logarithm of a comb that is none, and of a place of the plane that may be chance
 COMBS_WEIGHT, LIKENESS = 3.0, 100.0  # w, v
-GRID_WEIGHT = 0.15  # u
+PLANE_WEIGHT = 0.15  # u
 
 
 def without_grids(
@@ -82,7 +82,8 @@ def without_grids(
 
     Returns:
         The model with other last layers; the encoder, the samplers and all other layers are the same. It is `model`
-        itself where all combs are off by less than 3 % and the grid by less than e^0.3, or where they came no nearer.
+        itself where all combs are off by less than 3 % and no place of the plane stands out by more than e^0.3, or
+        where they came no nearer.
 
     Raises:
         UsageError: The pictures are too few, too small or of another shape.
@@ -93,18 +94,22 @@ def without_grids(
     real = power_spectra(pictures)
     end = _End(vae, model.draw(min(CODES, max(FEWEST_CODES, VALUES // pictures[0].size)), seed))
     taken = _learn(end, real, steps, begun + seconds if seconds else math.inf, seed, progress, stop)
+    if not taken:
+        return model
     end.finish()
     others = model.draw(min(OTHERS, len(end.before)), seed + 1)
     drawn = [power_spectra(inference.decode(each, others)) for each in (model.vae, vae)]
-    if not taken or not _is_nearer(*(_measured(own) - _measured(real) for own in drawn)):
+    if not _is_nearer(*(_measured(own) - _measured(real) for own in drawn)):
         return model
-    found = [{each.name: round(each.value, 3) for each in (*combs(real, own), grid(real, own))} for own in drawn]
+    found = [
+        {each.name: round(each.value, 3) for each in (*combs(real, own), checkerboard(real, own))} for own in drawn
+    ]
     facts = {"steps": taken, "seconds": round(time.monotonic() - begun, 1), "before": found[0], "after": found[1]}
     return dataclasses.replace(model, vae=vae, training={**model.training, "without_grids": facts}, fingerprint="")
 
 
 def farthest(values: Mapping[str, float]) -> float:
-    """The comb or grid that is farthest from 1, by its logarithm."""
+    """The comb or checkerboard that is farthest from 1, by its logarithm."""
     return max(values.values(), key=lambda value: abs(math.log(value)))
 
 
@@ -226,7 +231,9 @@ def _standing_out(found: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 def _pull(excess: Tensor) -> Tensor:
     """How far what stands out (6 + P,) is beyond what is near enough to real pictures; the plane may have less."""
     along, plane = excess[: 2 * len(COMBS)], excess[2 * len(COMBS) :]
-    return torch.cat([(along.abs() - NEAR).clamp_min(0) * along.sign(), GRID_WEIGHT * (plane - GRID_NEAR).clamp_min(0)])
+    return torch.cat(
+        [(along.abs() - NEAR).clamp_min(0) * along.sign(), PLANE_WEIGHT * (plane - PLANE_NEAR).clamp_min(0)]
+    )
 
 
 def _check(model: Model, pictures: np.ndarray) -> None:

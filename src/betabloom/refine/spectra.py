@@ -12,7 +12,7 @@ __all__ = ["log_combs", "log_lattice", "powers"]
 
 
 def powers(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """P_x (B, W // 2 + 1), P_y (B, H // 2 + 1) and P at a grid's places (B, P, 9), as `power_spectra` has them.
+    """P_x (B, W // 2 + 1), P_y (B, H // 2 + 1) and P at a checkerboard's places (B, P, 9), as `power_spectra` has them.
 
     Arguments:
         x: Pictures (B, C, H, W) in [0, 1].

@@ -172,7 +172,7 @@ def _detail(pictures: _Pictures) -> dict[str, list[Measure]]:
     spectra = metrics.power_spectra(real)
     for subject, found in measures.items():
         own = metrics.power_spectra(subjects[subject])
-        compared = [*metrics.bands(spectra, own), *metrics.combs(spectra, own), metrics.grid(spectra, own)]
+        compared = [*metrics.bands(spectra, own), *metrics.combs(spectra, own), metrics.checkerboard(spectra, own)]
         sizes = {"real": len(real), subject: len(subjects[subject])}
         found[:0] = [dataclasses.replace(each, n=sizes) for each in compared]
     return measures

@@ -29,7 +29,7 @@ NAMES = {
         for a, b in ((1, 2), (3, 8), (1, 4))
         for axis in "xy"
     },
-    "grid": "grid, at the worst place",
+    "checkerboard": "checkerboard, at the worst place",
     "near_copies": "near copies",
     "elbo": "ELBO = −D − R, nats per image",
     "distortion": "distortion D, nats per image",
