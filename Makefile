@@ -80,14 +80,18 @@ wasm:  ## compile the decoder for browsers (needs clang and wasm-ld)
 		-Wl,-z,stack-size=65536 -o $(WASM) tools/wasm/decoder.c
 	chmod 644 $(WASM)
 
+# By files: what a module prepares is prepared once. A worker that crashes, or hangs where no signal reaches it, ends all
+# and its test is named; with another worker in its place, pytest-xdist 3.8 would wait for ever.
+PARALLEL := -n auto --dist loadfile --max-worker-restart 0 -o faulthandler_exit_on_timeout=true
+
 test: $(READY) browser  ## the tests (minutes)
-	$(PYTEST) -n auto --dist loadfile -m "not slow"  # by files: what a module prepares is prepared once
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 test-slow: $(READY) browser  ## the tests that take long, and all others with every extra, which are large
 	$(BIN)/pip install --quiet $(CONSTRAINED) --editable '.[dev,docs,heic,hf,metrics,onnx,tensorboard,mlflow,ray,umap,video,wandb]' \
 		pillow-heif webdataset schemathesis uv
 	$(PYTEST) -m slow
-	$(PYTEST) -n auto --dist loadfile -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 test-install: $(READY)  ## wheel and sdist in empty environments, with the newest and the lowest dependencies
 	$(BIN)/pip install --quiet $(CONSTRAINED) uv

@@ -36,7 +36,7 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
 # Forks a process that has imported all already for every request that it reads, and tells its number; asked for the end
 # of one, waits for it and tells its exit code.
 FORKS = """
-import atexit, json, os, sys
+import atexit, faulthandler, json, os, sys
 import matplotlib.backends.backend_agg, scipy, torch
 from betabloom import data, library
 from betabloom.cli import main
@@ -51,6 +51,7 @@ def run(request):
     for number, name in enumerate((os.devnull, request["out"], request["err"])):
         how = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
         os.dup2(os.open(name, how), number)
+    faulthandler.dump_traceback_later(request["seconds"], exit=True)
     os.environ.clear()
     os.environ.update(request["environ"])
     os.chdir(request["cwd"])
@@ -88,8 +89,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(3600))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Programs end a little before the time of the test is over, and tell where they hang."""
+    Forks.seconds = 3500 if item.get_closest_marker("slow") else 270
+
+
 class Forks:
     """Runs programs, the command line above all, in processes of their own without importing torch again."""
+
+    seconds = 270
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -100,7 +108,7 @@ class Forks:
     def start(self, words, cwd, out, err, program=COMMAND_LINE) -> int:
         """The number of a process that runs a program and appends what it prints to the files out and err."""
         request = {"argv": ["betabloom", *map(str, words)], "cwd": str(cwd), "out": str(out), "err": str(err)}
-        return self._ask({**request, "program": program, "environ": dict(os.environ)})
+        return self._ask({**request, "program": program, "environ": dict(os.environ), "seconds": self.seconds})
 
     def end(self, pid: int) -> int:
         """Wait for a process, and return its exit code."""
