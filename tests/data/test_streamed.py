@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import threading
+import weakref
+from concurrent.futures import thread as pools
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from betabloom.data import Pipeline, Stream, Streamed
+from betabloom.data import Pipeline, Stream, Streamed, stream_batches
+from betabloom.data.store.passes import StreamBatches
 from betabloom.data.store.store import digest_of
 from betabloom.errors import SourceError
 
@@ -102,6 +107,59 @@ def test_a_stream_goes_on_at_its_position_and_decodes_only_what_waits_there(buff
             assert len(decoded) <= 12 + 64 + 16 + 4 * 9  # buffer, a chunk, a batch, and what threads read ahead
         rest = [next(resumed) for _ in range(14 - at)]
         assert all(np.array_equal(one, other) for one, other in zip(rest, expected[at:], strict=True)), at
+
+
+class Waiting(Memory):
+    """Gives some pictures, and more when it is told to, after `then`."""
+
+    def __init__(self, then=lambda: None) -> None:
+        super().__init__(128)
+        self.waits, self.more, self.then = threading.Event(), threading.Event(), then
+
+    def files(self) -> Iterator[tuple[str, io.BytesIO, None]]:
+        yield from super().files()
+        self.waits.set()
+        self.more.wait(60)
+        self.then()
+        yield from super().files()
+
+
+def test_who_stops_within_a_pass_waits_for_nothing():
+    """Not for the thread that reads, which waits here for the lock that pools start threads with."""
+    stream = Waiting()
+    batches = stream_batches(stream, PIPELINE, 16, buffer=1)
+    next(batches)
+    assert stream.waits.wait(60)
+    closing = threading.Thread(target=batches.close)
+    with pools._global_shutdown_lock:
+        stream.more.set()
+        closing.start()
+        closing.join(10)
+        ended = not closing.is_alive()
+    closing.join()
+    assert ended
+
+
+def test_what_is_left_within_a_pass_ends_with_its_threads_whoever_finds_it():
+    """Batches that refer to themselves are ended by the garbage collector: here in the thread that reads for them."""
+    others, stream = threading.enumerate(), Waiting(then=gc.collect)
+    batches = StreamBatches(stream, PIPELINE, 16, buffer=1)
+    batches.itself, left = batches, weakref.ref(batches)
+    next(batches)
+    assert stream.waits.wait(60)
+    started = [thread for thread in threading.enumerate() if thread not in others]
+    assert started
+    gc.disable()
+    try:
+        del batches
+        assert left() is not None
+        stream.more.set()
+        for thread in started:
+            thread.join(20)
+    finally:
+        gc.enable()
+    assert not any(thread.is_alive() for thread in started)
+    assert left() is None
 
 
 def test_a_stream_that_has_lost_what_waits_at_a_position_says_so():

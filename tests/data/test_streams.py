@@ -71,6 +71,16 @@ def test_the_parts_make_the_whole(shards: Path, world: int) -> None:
     assert sorted(parts) == whole
 
 
+def test_two_who_read_at_the_same_time_count_a_shard_once(shards: Path) -> None:
+    stream = open_stream(f"{shards}/*.tar")
+    one, other = stream.numbered(), stream.numbered()
+    assert [number for number, _, _ in itertools.islice(one, 20)] == list(range(20))
+    assert [number for number, _, _ in other] == list(range(35))
+    assert [number for number, _, _ in one] == list(range(20, 35))
+    assert stream.counts == [7] * 5
+    assert [number for number, _, _ in stream.numbered(30)] == list(range(30, 35))
+
+
 def digests(batches: Iterator[np.ndarray]) -> list[int]:
     pictures = list(batches)
     return Store.from_array(np.concatenate(pictures)).digests.tolist() if pictures else []

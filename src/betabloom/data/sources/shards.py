@@ -125,7 +125,7 @@ class Shards(Stream):
                     raise
                 self.skipped.add(place, f"the shard cannot be read to its end: {error or type(error).__name__}")
             if known is None:
-                self.counts.append(number - begun)
+                self.counts[index : index + 1] = [number - begun]  # another reader may have been here meanwhile
 
 
 def is_pattern(text: str) -> bool:

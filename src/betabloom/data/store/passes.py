@@ -36,16 +36,22 @@ _Numbered = tuple[tuple[int, int], "np.ndarray"]  # number of the pass, of the f
 def decoded(
     stream: Stream, files: Iterable[tuple[int, str, Path | BinaryIO]], pipeline: Pipeline, workers: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Read and prepare pictures in threads, some way ahead of the one that is asked for, and yield them in order."""
+    """Read and prepare pictures in threads, some way ahead of the one that is asked for, and yield them in order.
+
+    When nobody asks any more, the threads end by themselves, soon. Nothing waits for them or takes a lock: what a
+    generator does at its end may be done by the garbage collector, in any thread and while that holds any lock.
+    """
     size = PIECE_BYTES // (pipeline.height * pipeline.width * pipeline.channels)
     pieces = _pieces(files, max(1, min(PIECE, size)))
     reader, preparers = (ThreadPoolExecutor(count, thread_name_prefix="stream") for count in (1, workers))
+    asked = True
 
     def prepare(piece: list[tuple[int, str, Path | BinaryIO]]) -> list[Result]:
-        return [_prepared(stream, pipeline, *each) for each in piece]
+        return [_prepared(stream, pipeline, *each) for each in piece if asked]
 
     def read() -> Future[list[Result]] | None:
-        return None if (piece := next(pieces, None)) is None else preparers.submit(prepare, piece)
+        piece = next(pieces, None) if asked else None
+        return None if piece is None else preparers.submit(prepare, piece)
 
     waiting: collections.deque[Future[Future[list[Result]] | None]] = collections.deque()
     try:
@@ -61,8 +67,7 @@ def decoded(
                 else:
                     yield number, result
     finally:
-        for pool in (reader, preparers):
-            pool.shutdown(wait=True, cancel_futures=True)
+        asked = False
 
 
 def _prepared(stream: Stream, pipeline: Pipeline, number: int, name: str, file: Path | BinaryIO) -> Result:
@@ -169,9 +174,8 @@ class StreamBatches:
         """The pictures of a pass with their numbers: those of `wanted`, and all from number `first` on."""
         stream = self.stream.reordered(self.seed + turn) if self.buffer > 1 else self.stream
         stream.counts = self._counts.setdefault(turn, []) if stream is not self.stream else stream.counts
-        files = stream.numbered(first, wanted)
-        for n, picture in decoded(stream, files, self.pipeline, cores(8)):
-            yield (turn, n), picture
+        pictures = decoded(stream, stream.numbered(first, wanted), self.pipeline, cores(8))
+        return (((turn, n), picture) for n, picture in pictures)
 
 
 def _runs(counts: Iterable[int]) -> list[tuple[int, int]]:
