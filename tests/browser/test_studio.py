@@ -87,6 +87,44 @@ def test_pictures_are_drawn_chosen_moved_kept_and_undone(page, tmp_path):
     assert np.abs(pixels(source(page)).astype(int) - pixels(moved)).max() <= 2
 
 
+def test_pictures_that_come_late_are_shown_and_kept_where_they_belong(page):
+    first, second = (source(page, f"#wall .tile:nth-child({place}) img") for place in (1, 2))
+    held = []
+    page.route("**/api/decode", lambda route: held.append(route))
+
+    def let_go(count):
+        followed = page.evaluate("studio.followed()")
+        for _ in range(100):
+            if len(held) == count:
+                break
+            page.wait_for_timeout(50)
+        while held:
+            held.pop().continue_()
+        page.wait_for_function("(before) => studio.followed() > before", arg=followed)
+
+    page.click("#wall .tile:nth-child(1)")
+    slide(page, "#sliders .slider:nth-of-type(1) input[type=range]", "3")
+    page.click("#wall .tile:nth-child(2)")  # before the first is drawn anew
+    let_go(2)  # that, and what is remembered of it
+    assert source(page) == second
+    page.locator("#sliders .slider:nth-of-type(1) input[type=range]").evaluate(
+        "(it) => { it.value = 3; it.dispatchEvent(new Event('input')); }"
+    )
+    page.click("#keep")
+    assert source(page) == source(page, "#kept .tile img") == second
+    let_go(2)
+    moved = changed(page, second)
+    page.wait_for_function("(moved) => document.querySelector('#kept .tile img').src === moved", arg=moved)
+    page.unroute("**/api/decode")
+    page.click("#past summary")
+    pictures = page.locator("#history .tile img").evaluate_all("(all) => all.map((each) => each.src)")
+    assert pictures[0] == first
+    assert pictures[2] == second
+    page.locator("#history .tile").nth(1).click()
+    shows(page, pictures[1])
+    assert np.abs(pixels(pictures[1]).astype(int) - pixels(first)).mean() > 0.5
+
+
 USUAL = "Far from what the model draws: log-density −1,234 nats, rarer than 100 % of what this model draws."
 NEAR = "Nearest training picture: flowers/image_01234.jpg, mirrored. This is no near copy of it."
 PLACES = """([usual, near]) => {

@@ -1,13 +1,15 @@
 // History is a tree: going back and doing something else begins a branch.
 import { $, made } from "./api.js";
-import { s } from "./state.js";
-import { choose, follow } from "./steer.js";
+import { s, steered } from "./state.js";
+import { choose, follow, portray } from "./steer.js";
 import { tile } from "./wall.js";
 
 const STEP = 46; // pixels from one state to the next
 
 export function remember(picture) {
-  s.states.push({ ...s.chosen, offsets: [...s.chosen.offsets], picture: picture ?? $("big").src, parent: s.now });
+  const state = { ...s.chosen, offsets: [...s.chosen.offsets], picture, parent: s.now };
+  if (!picture) portray(state, steered(state), showHistory);
+  s.states.push(state);
   s.now = s.states.length - 1;
   showHistory();
 }

@@ -1,14 +1,18 @@
 // Kept pictures: marked + or −, morphed into a loop, packed as one file.
 import { $, ask, download, made, say, trying } from "./api.js";
 import { same, s, steered } from "./state.js";
-import { pick } from "./steer.js";
+import { pick, portray } from "./steer.js";
 import { count, fill, tile } from "./wall.js";
 
 export function keep() {
   const code = steered();
   const place = s.kept.findIndex((other) => same(other.code, code));
   if (place >= 0) s.kept.splice(place, 1);
-  else s.kept.push({ code, picture: $("big").src, mark: "" });
+  else {
+    const kept = { code, picture: "", mark: "" };
+    s.kept.push(kept);
+    portray(kept, code, showKept);
+  }
   showKept();
 }
 function mark(each, i, sign) {

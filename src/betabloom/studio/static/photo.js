@@ -34,8 +34,9 @@ export const take = (view) =>
     $("nats").value = 100;
     choose({ base: code, offsets: s.model.directions.map(() => 0), origin: null, photo, share: 100 }, reconstruction);
     showNats();
-    await follow();
     remember(reconstruction);
+    await follow();
+    if (s.chosen.photo !== photo) return;
     await ghosts();
     say("Your photo as the model sees it. Move the sliders.");
   });

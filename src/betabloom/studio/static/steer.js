@@ -37,24 +37,32 @@ function tell(usual) {
 }
 
 // One request is on its way; of what changes meanwhile, only the newest is asked for next.
-let asking = false;
+let drawing = null;
 let newer = false;
 let followed = 0;
 globalThis.studio = { followed: () => followed, state: () => s.chosen, steered: () => steered() };
-export const follow = trying(async () => {
-  if (asking) return void (newer = true);
-  asking = true;
-  try {
-    do {
-      newer = false;
-      const { pictures, usual } = await ask("api/decode", { codes: [steered()] });
-      $("big").src = pictures[0];
-      tell(usual[0]);
-      followed++;
-    } while (newer);
-  } finally {
-    asking = false;
+/** Draw the chosen picture as its sliders have it now. */
+export function follow() {
+  newer = true;
+  return (drawing ??= draw().finally(() => (drawing = null)));
+}
+const draw = trying(async () => {
+  while (newer) {
+    newer = false;
+    const asked = s.chosen;
+    const { pictures, usual } = await ask("api/decode", { codes: [steered()] });
+    followed++;
+    if (s.chosen !== asked) continue; // another one was chosen meanwhile, and is shown
+    $("big").src = pictures[0];
+    tell(usual[0]);
   }
+});
+/** Give what is kept of the chosen picture the picture of its code: not the one before, which may still be shown. */
+export const portray = trying(async (kept, code, showAgain) => {
+  kept.picture = $("big").src;
+  if (!drawing) return;
+  [kept.picture] = (await ask("api/decode", { codes: [code] })).pictures;
+  showAgain();
 });
 
 // What is asked once a picture stays as it is: its nearest training picture.
@@ -96,7 +104,8 @@ export function makeSliders() {
 function moved() {
   show($("big").src);
   settled();
-  return follow().then(() => remember());
+  follow();
+  remember();
 }
 export function reset() {
   s.chosen.offsets = s.chosen.offsets.map((x, d) => (s.sliders[d].disabled ? x : 0));
