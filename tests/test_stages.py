@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -160,14 +161,17 @@ def test_a_finished_run_that_is_resumed_is_left_as_it_is(whole, store):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
 
 
-def test_who_asks_to_stop_can_go_on(store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("by_signal", [False, True])
+def test_who_asks_to_stop_can_go_on(store, tmp_path, monkeypatch, by_signal):
     monkeypatch.setattr(begin, "_hinder", lambda course: "starts from nothing")
     asked = []
+
+    def ask(step, steps, text):
+        if text.startswith("sharpen") and step == 2 and not asked:
+            signal.raise_signal(signal.SIGTERM) if by_signal else asked.append(1)
+
     with pytest.raises(loop.Interrupted, match="--resume"):
-        train_in_stages(
-            store, settings(steps=12), tmp_path / "run", drawn, stop=lambda: bool(asked),
-            progress=lambda step, steps, text: asked.append(1) if text.startswith("sharpen") and step == 2 else None,
-        )  # fmt: skip
+        train_in_stages(store, settings(steps=12), tmp_path / "run", drawn, stop=lambda: bool(asked), progress=ask)
     assert (tmp_path / "run" / "stages" / "sharpen" / "checkpoints" / "step-000000002").is_dir()
     assert "sharpen" not in entries(tmp_path / "run")
     in_stages(store, tmp_path / "run", resume=True, steps=12)

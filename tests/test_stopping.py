@@ -29,8 +29,7 @@ def test_a_request_that_python_drops_is_heard_a_little_later_and_nothing_is_prin
     heard = []
 
     def stopped() -> None:
-        with stop_requests() as stop:
-            stop.leave_at_once("all is saved")
+        with stop_requests() as stop, stop.leaving_at_once("all is saved"):
             let_go_while(getattr(signal, name))
             heard.append(stop.asked)  # nothing was raised yet
             time.sleep(60)
@@ -71,5 +70,13 @@ def test_the_first_request_waits_until_all_is_saved():
     with stop_requests() as stop:
         signal.raise_signal(signal.SIGTERM)
         assert stop.asked
-        with pytest.raises(Interrupted, match="saved"):
-            stop.leave_at_once("saved")
+        with pytest.raises(Interrupted, match="saved"), stop.leaving_at_once("saved"):
+            pytest.fail("it was asked for before")
+
+
+def test_after_what_need_not_wait_a_request_waits_again():
+    with stop_requests() as stop:
+        with stop.leaving_at_once("saved"):
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.asked

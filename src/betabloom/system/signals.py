@@ -62,11 +62,16 @@ class Stop:
     def asked(self, value: bool) -> None:
         self._asked = value
 
-    def leave_at_once(self, message: str) -> None:
-        """From now on raise `Interrupted` when asked, or now if that was before."""
+    @contextlib.contextmanager
+    def leaving_at_once(self, message: str) -> Iterator[None]:
+        """Within it, raise `Interrupted` as soon as somebody asks, or now if that was before."""
         self.at_once = message
-        if self.asked:
-            raise Interrupted(message)
+        try:
+            if self.asked:
+                raise Interrupted(message)
+            yield
+        finally:
+            self.at_once = ""
 
 
 def _send(number: int) -> None:

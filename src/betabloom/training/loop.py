@@ -174,13 +174,16 @@ def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Mode
         finally:
             run.tools.graphed_step = None  # and the memory that it holds
             state.optimiser.let_go()
-        if out:
-            command = resume_command(out)
-            stop.leave_at_once(f"Stopped after the last step, which is saved. To make the model, type: {command}")
-        if group and group.rank:
-            return unfinished_model(run)
-        log.info("all steps are done; the model is being written")
-        return finish(run, channels_last(state.averaged.requires_grad_(False).eval()), result)
+        saved = (
+            f"Stopped after the last step, which is saved. To make the model, type: {resume_command(out)}"
+            if out
+            else ""
+        )
+        with stop.leaving_at_once(saved) if out else contextlib.nullcontext():
+            if group and group.rank:
+                return unfinished_model(run)
+            log.info("all steps are done; the model is being written")
+            return finish(run, channels_last(state.averaged.requires_grad_(False).eval()), result)
 
 
 def _loop(run: Run, started: float, stop: Stop, progress: Progress | None) -> None:
