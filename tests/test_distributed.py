@@ -272,6 +272,17 @@ def test_two_processes_train_as_one_and_one_goes_on_with_their_run(tmp_path, cap
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
+def test_two_processes_go_on_with_a_run_that_has_a_time_budget(tmp_path):
+    """Only at first a budget chooses settings, in all of them: here the run is taken up again, be it at its end."""
+    begun = started(tmp_path / "run", 2, "--budget", "3s")
+    said = begun.communicate(timeout=110)[1]
+    assert begun.returncode == 0, said
+    resume = [sys.executable, "-m", "betabloom", "train", "--resume", str(tmp_path / "run"), "--devices", "2"]
+    again = subprocess.run(resume, capture_output=True, text=True, timeout=110)
+    assert again.returncode == 0, again.stderr
+    assert "is finished" in again.stderr
+
+
 @pytest.mark.slow
 def test_the_loss_curve_of_200_steps_is_that_of_one_process(tmp_path):
     every = "import betabloom.training.loop as l; l.LOG_EVERY = 1; from betabloom.cli.main import main; main()"

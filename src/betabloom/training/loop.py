@@ -84,13 +84,13 @@ def train(
     """
     config = config or Config.preset()
     spent = counted(config.train.budget, spent)
-    started = time.monotonic() - spent
+    started, again = time.monotonic() - spent, resume
     if (group := present_group()) and group.rank:  # process 0 writes, and reads checkpoints
         out, resume = None, False
     if resume and not out:
         raise UsageError("Name the folder of the run to go on with: train(pictures, config, out, resume=True)")
     config = config if resume else with_initial_model(with_picture_size(pictures, config))
-    run = _chosen(make_task(pictures, config, out), spent, resume)
+    run = _chosen(make_task(pictures, config, out), spent, again)
     if not out:
         _begin(run)
         with stop_requests(stop) if group else contextlib.nullcontext(Stop(stop)) as asked:
