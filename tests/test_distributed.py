@@ -241,6 +241,22 @@ def test_a_process_that_is_killed_is_named():
     assert ranks._why(1, 2, 1, "the disk is full.") == "Process 1 of 2 failed: the disk is full."
 
 
+def test_the_third_signal_ends_what_hears_none():
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    with (
+        ranks._passing_signals_on() as children,
+        subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as child,
+    ):
+        children.append(child)
+        child.stdout.readline()
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.1)
+            assert child.poll() is None
+        signal.raise_signal(signal.SIGTERM)
+        assert child.wait(20) == -signal.SIGKILL
+
+
 def started(out, devices: int, *more: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "betabloom", *TRAINING, "-o", str(out), "--devices", str(devices), *more]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

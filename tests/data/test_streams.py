@@ -206,6 +206,47 @@ def test_shards_from_the_web(shards: Path, monkeypatch: pytest.MonkeyPatch) -> N
         server.server_close()
 
 
+def test_a_server_that_fails_is_asked_again(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Busy(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            super().do_GET() if len(asked) == 3 else self.send_error(503)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setattr("betabloom.data.sources.shards._WAITS", (0.01, 0.01, 0.01))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Busy, directory=str(shards)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        stream = open_stream(f"http://127.0.0.1:{server.server_port}/s-003.tar")
+        assert len(list(stream)) == 7
+        assert asked == ["/s-003.tar"] * 3
+        assert list(stream) == []
+        assert len(asked) == 7
+        assert "503" in next(iter(stream.skipped.reasons.values()))
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_what_comes_after_a_damaged_shard_keeps_its_numbers(shards: Path) -> None:
+    """Whether it can be read further later, or less far: what is gone on with would be other pictures."""
+    whole = (shards / "s-001.tar").read_bytes()
+    last = {}
+    for now, later in ((whole[:3000], whole), (whole, whole[:3000])):
+        (shards / "s-001.tar").write_bytes(now)
+        stream = open_stream(f"{shards}/*.tar")
+        last[now] = list(stream.numbered())[-1][:2]
+        (shards / "s-001.tar").write_bytes(later)
+        again = list(stream.numbered(0, {8}))
+        assert again[-1][:2] == last[now]
+        assert len({number for number, _, _ in again}) == len(again)
+    assert last[whole][0] == 34 > last[whole[:3000]][0]
+
+
 def test_what_the_webdataset_package_writes(tmp_path: Path, make_picture: Make) -> None:
     webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed: pip install webdataset")
     with webdataset.TarWriter(str(tmp_path / "w-0.tar")) as writer:

@@ -52,7 +52,7 @@ def write_codes(codes: Codes, path: str | os.PathLike[str], label_names: Sequenc
             writer.writerows(zip(*columns.values(), strict=True))
     elif kind == ".parquet":
         table = _pyarrow().table(_columns(codes, label_names), metadata={"betabloom_model": codes.model})
-        with replacing_file(path, synced=False) as part:
+        with replacing_file(path) as part:
             _parquet().write_table(table, part)
     else:
         raise UsageError(f"Codes are written as {', '.join(SUFFIXES)}, not as {path.name}.")

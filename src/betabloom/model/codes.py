@@ -60,7 +60,7 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
         "names": np.array(codes.names, dtype=np.str_),
         **({} if codes.labels is None else {"labels": np.asarray(codes.labels, np.int64)}),
     }
-    with replacing_file(path, synced=False) as part, part.open("wb") as file:
+    with replacing_file(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)
 
 

@@ -25,7 +25,8 @@ __all__ = ["Rank", "first_host", "leave_if_started", "present_rank", "start_proc
 
 PATIENCE = 10.0  # seconds that the others have to end by themselves when one is gone
 LOOK_EVERY = 0.05  # seconds
-STARTED = "BETABLOOM_STARTED"  # in the environment of a process that `start_processes` started
+HEARD = 2  # signals that are passed on; who then still waits for another process, within a library, hears none
+STARTED = "BETABLOOM_STARTED"  # in the environment of a process that `start_processes`
 LOST = 3  # exit code of such a process that only misses another one
 
 
@@ -191,13 +192,16 @@ def leave_if_started(error: BaseException) -> None:
 
 @contextlib.contextmanager
 def _passing_signals_on() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Yield a list for processes, which get the signals that this process gets."""
+    """Yield a list for processes, which get the signals that this process gets; the third one ends them."""
     children: list[subprocess.Popen[bytes]] = []
+    times = 0
 
     def pass_on(number: int, frame: object) -> None:
+        nonlocal times
+        times += 1
         for child in children:
             if child.poll() is None:
-                child.send_signal(number)
+                child.send_signal(number) if times <= HEARD else child.kill()
 
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {n: signal.signal(n, pass_on) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}

@@ -18,6 +18,7 @@ import os
 import random
 import re
 import tarfile
+import time
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Shards", "expand", "is_pattern"]
 
 _SECONDS = 60  # without an answer from a server
+_WAITS = (1, 4, 16)  # seconds before it is asked again
 _MOST = 100_000
 _PICTURES = 64  # with one stem that are held at a time
 _LABEL_BYTES = 1 << 16
@@ -117,6 +119,8 @@ class Shards(Stream):
             begun = number
             try:
                 for name, content, label in _read(place, self.reading, self.skipped):
+                    if number - begun == known:
+                        break  # the first time, it could not be read further
                     if number % world == rank:
                         yield number, f"{place}/{name}", io.BytesIO(content), label
                     number += 1
@@ -126,6 +130,8 @@ class Shards(Stream):
                 self.skipped.add(place, f"the shard cannot be read to its end: {error or type(error).__name__}")
             if known is None:
                 self.counts[index : index + 1] = [number - begun]  # another reader may have been here meanwhile
+            else:
+                number = begun + known  # what comes after it keeps its numbers, also where it can be read no more
 
 
 def is_pattern(text: str) -> bool:
@@ -162,13 +168,26 @@ def _is_address(place: str) -> bool:
     return place.startswith(("http://", "https://"))
 
 
+def _answer(place: str) -> BinaryIO:
+    """What a server sends; it is asked again where the network or the server fails, but not where there is no shard."""
+    import urllib.request  # slow to import, and only for this
+
+    waits = list(_WAITS)
+    while True:
+        try:
+            answer: BinaryIO = urllib.request.urlopen(place, timeout=_SECONDS)  # noqa: S310  # http and https only
+            return answer
+        except OSError as error:
+            if not waits or 400 <= getattr(error, "code", 500) < 500:
+                raise
+            time.sleep(waits.pop(0))
+
+
 @contextlib.contextmanager
 def _opened(place: str) -> Iterator[tuple[BinaryIO, int | None]]:
     """Open a shard; yield its bytes, and how many they are if that is known."""
     if _is_address(place):
-        import urllib.request  # slow to import, and only for this
-
-        with urllib.request.urlopen(place, timeout=_SECONDS) as answer:  # noqa: S310  # http and https only
+        with _answer(place) as answer:
             yield answer, None
     else:
         with Path(place).open("rb") as file:

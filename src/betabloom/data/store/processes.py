@@ -135,10 +135,10 @@ class _Process:
         """Let the process end."""
         if self._process is not None:
             process, self._process = self._process, None
+            process.kill()  # first: who still reads from it holds its pipes
             for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]
-            process.kill()
             process.wait()
 
     def _send(self, message: dict[str, Any]) -> None:

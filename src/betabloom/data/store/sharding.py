@@ -151,7 +151,7 @@ def write_part(plan: dict[str, Any], out: str, part: int) -> dict[str, Any]:
     if found := _done(p, folder, part):
         return found
     source, skipped = _opened(p), list[dict[str, str]]()
-    with replacing_file(folder / f"{p.stem(part)}.{p.format}", synced=False) as temporary:
+    with replacing_file(folder / f"{p.stem(part)}.{p.format}") as temporary:
         examples = _examples(p, source, part, skipped)
         count = _write_tar(temporary, examples) if p.format == "tar" else _write_parquet(temporary, examples)
         digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
