@@ -20,6 +20,7 @@ pytest.importorskip("httpx2", reason="httpx2 is not installed")
 
 from starlette.testclient import TestClient
 
+from betabloom.stages.record import Record
 from betabloom.studio import atelier as atelier_module
 from betabloom.studio import guard as guard_module
 from betabloom.studio.app import create_app
@@ -344,6 +345,20 @@ def test_a_training_goes_on_without_the_server_and_can_be_stopped_and_resumed(as
     post(other, "/api/runs/mine/stop")
     wait_for(other, "mine", "stopped")
     again.close()
+
+
+def test_a_run_in_stages_is_finished_when_all_of_them_are_done(ask, tmp_path):
+    run = tmp_path / "runs" / "mine"
+    (run / "model").mkdir(parents=True)
+    run.with_name("mine.log").touch()
+    (run / "model" / "samples.png").touch()  # the best model so far is there after each stage
+    assert ask.get("/api/runs/mine").json()["state"] == "finished"
+    record = Record(run)
+    record.write()
+    assert ask.get("/api/runs/mine").json()["state"] == "stopped"
+    record.finished = True
+    record.write()
+    assert ask.get("/api/runs/mine").json()["state"] == "finished"
 
 
 def test_the_command_serves_and_ends_when_asked(model_folder, tmp_path):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from betabloom.errors import BetabloomError, UsageError
+from betabloom.stages.record import is_open
 
 __all__ = ["Jobs"]
 
@@ -155,9 +156,10 @@ class Jobs:
     def _state(self, run: Path) -> str:
         if self._pid(run) is not None:
             return "running"
-        if (run / "model" / "samples.png").is_file():
+        staged = (run / "stages.json").is_file()  # then `model/` is there before the run is done
+        if not is_open(run) if staged else (run / "model" / "samples.png").is_file():
             return "finished"
-        return "stopped" if (run / "checkpoints").is_dir() else "failed"
+        return "stopped" if staged or (run / "checkpoints").is_dir() else "failed"
 
 
 def _named(name: str) -> str:
