@@ -11,7 +11,8 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Jobs:
     """
 
     folder: Path
+    _beginning: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def put(self, folder: str, file: str, content: bytes) -> None:
         """Keep a picture; one of that name is not replaced by another content."""
@@ -59,22 +61,23 @@ class Jobs:
     def start(self, source: str, name: str, budget: str, model: str = "") -> dict[str, Any]:
         """Begin a training, from a model if one is named."""
         run = self._place(name)
-        if run.exists():
-            raise UsageError(f"There is a training named {name!r} already. Choose another name.")
-        self._room()
-        run.parent.mkdir(parents=True, exist_ok=True)
-        self._begin(
-            run, ["train", "--budget", budget, "-o", str(run), *([f"--from={model}"] if model else []), "--", source]
-        )
+        words = ["train", "--budget", budget, "-o", str(run), *([f"--from={model}"] if model else []), "--", source]
+        with self._beginning:
+            if run.exists():
+                raise UsageError(f"There is a training named {name!r} already. Choose another name.")
+            self._room()
+            run.parent.mkdir(parents=True, exist_ok=True)
+            self._begin(run, words)
         return {"name": name, "state": "running"}
 
     def resume(self, name: str) -> dict[str, Any]:
         """Go on with one that stopped."""
         run = self._known(name)
-        if self._state(run) == "running":
-            raise UsageError(f"{name!r} is running.")
-        self._room()
-        self._begin(run, ["train", "--resume", str(run)])
+        with self._beginning:
+            if self._state(run) == "running":
+                raise UsageError(f"{name!r} is running.")
+            self._room()
+            self._begin(run, ["train", "--resume", str(run)])
         return {"name": name, "state": "running"}
 
     def stop(self, name: str) -> dict[str, Any]:
