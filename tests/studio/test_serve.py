@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +49,19 @@ def test_a_wrong_host_or_folder_is_refused(tmp_path, host, folder, said):
     assert not announced
     assert (tmp_path / "note.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_a_browser_that_takes_over_the_terminal_does_not_keep_the_studio_from_its_work(
+    tmp_path, model_folder, monkeypatch
+):
+    closed, served = threading.Event(), []
+    monkeypatch.setattr(module.webbrowser, "open", lambda address: closed.wait(30))
+    monkeypatch.setattr(
+        module, "server_of", lambda app: SimpleNamespace(run=lambda sockets: served.append(sockets[0].close()))
+    )
+    serve(model_folder, "127.0.0.1", 0, tmp_path, told=lambda address: None)
+    assert served
+    closed.set()
 
 
 def test_a_missing_extra_is_told_from_another_module_that_is_missing(tmp_path, monkeypatch):

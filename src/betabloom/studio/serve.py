@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
+import threading
 import webbrowser
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "serve", "server_of"]
 
 CONNECTIONS = 512
+GRACE = 5  # seconds that what is being answered may still take when the studio is closed
 EXTRA = ("jsonschema", "starlette", "uvicorn")  # what the extra "studio" installs
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -68,7 +71,7 @@ def serve(
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
     told(address)
     if browser:
-        webbrowser.open(address)
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # it may wait for its end
     server_of(app).run(sockets=[listening])
 
 
@@ -78,11 +81,19 @@ def server_of(app: Guard) -> uvicorn.Server:
 
     from betabloom.studio.patience import PatientProtocol
 
+    class Server(uvicorn.Server):
+        """It leaves a process of its own when the time is up: a thread that searches can only be waited for."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            if self.server_state.tasks and threading.current_thread() is threading.main_thread():
+                os._exit(130)  # as programs end after Ctrl-C
+
     config = uvicorn.Config(
         app, log_level="warning", http=PatientProtocol, lifespan="off", access_log=False, timeout_keep_alive=10,
-        timeout_graceful_shutdown=10, limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE, limit_concurrency=CONNECTIONS,
     )  # fmt: skip
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def _check_folder(folder: Path) -> None:
