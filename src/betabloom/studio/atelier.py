@@ -134,8 +134,9 @@ class Atelier:
         self.model: NumpyModel | Model = open_without_torch(path) or self._whole(path)
         self.decode = Decoder(self.model.decode)
         self.known = Known(self.model, self.path, lambda: self.space)
-        self._lock, self._measuring = threading.Lock(), threading.Lock()
+        self._lock, self._measuring, self._finding = threading.Lock(), threading.Lock(), threading.Lock()
         self._space: Space | None = None
+        self._directions: list[Direction] | None = None
         self._searches: dict[tuple[str, bool, str], list[CodeSearch]] = {}
         threading.Thread(target=lambda: self.directions, daemon=True).start()  # before the page asks for them
 
@@ -153,11 +154,13 @@ class Atelier:
                 self._space = code_space(self.model)
             return self._space
 
-    @cached_property
+    @property
     def directions(self) -> list[Direction]:
-        """The strongest directions that differ, the one that changes most per nat first."""
-        with self._lock:
-            return stored_directions(self.model, self.space)
+        """The strongest directions that differ, the one that changes most per nat first; found once."""
+        with self._finding:
+            if self._directions is None:
+                self._directions = stored_directions(self.model, self.space)
+            return self._directions
 
     @property
     def samplers(self) -> list[str]:
