@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +25,17 @@ pytest.importorskip("httpx2", reason="httpx2 is not installed")
 
 from starlette.testclient import TestClient
 
+from betabloom.errors import UsageError
 from betabloom.stages.record import Record
 from betabloom.studio import atelier as atelier_module
 from betabloom.studio import guard as guard_module
+from betabloom.studio import jobs as jobs_module
+from betabloom.studio import pictures as pictures_module
 from betabloom.studio.app import create_app
 from betabloom.studio.atelier import Atelier, Decoder
 from betabloom.studio.jobs import Jobs
-from betabloom.studio.routes import ROUTES
+from betabloom.studio.pictures import Pictures
+from betabloom.studio.routes import OF_MODEL, ROUTES
 
 HOST = "127.0.0.1:8190"
 
@@ -101,6 +110,62 @@ def test_a_photo_is_encoded_as_the_library_does(ask, model_folder):
     np.testing.assert_allclose(found["code"], mean[0], atol=1e-3)
     np.testing.assert_allclose(found["sigma"], np.exp(0.5 * log_var[0]), atol=1e-3)
     assert min(found["nats"]) >= 0
+
+
+def test_what_is_asked_of_another_model_is_refused(ask):
+    drawn, fingerprint = post(ask, "/api/draw", n=2), ask.get("/api/model").json()["fingerprint"]
+    for path, body in (("/api/decode", {"codes": drawn["codes"]}), ("/api/draw", {"n": 1})):
+        assert ask.post(path, json=body, headers={"betabloom-model": fingerprint}).status_code == 200
+        refused = ask.post(path, json=body, headers={"betabloom-model": "0" * 16})
+        assert refused.status_code == 409
+        assert refused.json()["error"] == "Another model was opened in this studio. Reload the page."
+    assert ask.get("/api/models", headers={"betabloom-model": "0" * 16}).status_code == 200
+    paths = ask.get("/openapi.json").json()["paths"]
+    assert paths["/api/decode"]["post"]["parameters"][0]["name"] == "betabloom-model"
+    assert set(paths) >= OF_MODEL
+
+
+def test_the_model_that_was_chosen_last_stays(model_folder, tmp_path, monkeypatch):
+    class Slow(Atelier):
+        def __init__(self, path) -> None:
+            time.sleep(0.3 if path.endswith("first") else 0)
+            super().__init__(path)
+
+    for name in ("first", "last"):
+        shutil.copytree(model_folder, tmp_path / name)
+    pictures = Pictures(Atelier(model_folder), Jobs(tmp_path))
+    monkeypatch.setattr(pictures_module, "Atelier", Slow)
+
+    async def both():
+        await asyncio.gather(*(pictures.post_model(str(tmp_path / name)) for name in ("first", "last")))
+
+    with ThreadPoolExecutor() as threads:
+        threads.submit(asyncio.run, both()).result(30)
+    assert pictures.atelier.path.endswith("last")
+    pictures.atelier.close()
+
+
+def test_neither_a_photo_nor_another_model_waits_for_a_search_of_directions(model_folder, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def found(model, space):
+        begun.set()
+        go_on.wait(30)
+        return []
+
+    monkeypatch.setattr(atelier_module, "stored_directions", found)
+    searching = Atelier(model_folder)
+    assert begun.wait(30)
+    monkeypatch.setattr(atelier_module, "stored_directions", lambda model, space: [])
+    other = Atelier(model_folder)
+    with ThreadPoolExecutor() as threads:
+        try:
+            assert threads.submit(lambda: other.directions).result(30) == []
+            assert len(threads.submit(searching.encode, photo()).result(30)["code"]) == 8
+        finally:
+            go_on.set()
+    searching.close()
+    other.close()
 
 
 def test_a_png_brings_its_state_back(ask):
@@ -347,6 +412,20 @@ def test_a_training_goes_on_without_the_server_and_can_be_stopped_and_resumed(as
     again.close()
 
 
+def test_one_training_is_started_where_two_are_asked_for_at_once(tmp_path, monkeypatch):
+    def begin(self, run, words):
+        time.sleep(0.2)
+        run.with_name(f"{run.name}.log").touch()
+        run.with_name(f"{run.name}.pid").write_text(f"{os.getpid()} {jobs_module._born(os.getpid())}")
+
+    monkeypatch.setattr(Jobs, "_begin", begin)
+    jobs = Jobs(tmp_path)
+    with ThreadPoolExecutor() as threads:
+        asked = [threads.submit(jobs.start, "photos", name, "1m") for name in ("mine", "yours")]
+    assert sorted(type(each.exception()) for each in asked if each.exception()) == [UsageError]
+    assert len(jobs.all()) == 1
+
+
 def test_a_run_in_stages_is_finished_when_all_of_them_are_done(ask, tmp_path):
     run = tmp_path / "runs" / "mine"
     (run / "model").mkdir(parents=True)
@@ -372,3 +451,26 @@ def test_the_command_serves_and_ends_when_asked(model_folder, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(20) in (0, 130, -2)
     process.stdout.close()
+
+
+LONG = """
+import sys, time
+from pathlib import Path
+from betabloom.studio import serve
+from betabloom.studio.atelier import Atelier
+serve.GRACE = 0.3
+Atelier.draw = lambda *_: print("searching", flush=True) or time.sleep(60)
+serve.serve(sys.argv[1], "127.0.0.1", 0, Path("studio"), browser=False, told=lambda at: print(at, flush=True))
+"""
+
+
+def test_the_studio_ends_while_something_long_is_searched_for(model_folder, tmp_path):
+    command = [sys.executable, "-c", LONG, str(model_folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        port = int(process.stdout.readline().strip().rpartition(":")[2].strip("/"))
+        with socket.create_connection(("127.0.0.1", port)) as asking:
+            head = f"POST /api/draw HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 2\r\n\r\n{{}}"
+            asking.sendall(head.encode())
+            assert process.stdout.readline().strip() == "searching"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130

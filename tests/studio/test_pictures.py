@@ -17,6 +17,7 @@ from betabloom.generate import drawing
 from betabloom.generate.request import Request
 from betabloom.imaging import colour
 from betabloom.model.model import load
+from betabloom.studio.sharing import Sharing
 
 
 def post(ask, path, **body):
@@ -182,6 +183,17 @@ def test_a_model_is_packed_as_one_file_with_what_was_kept(ask):
     assert len(file.content) == found["bytes"]
     assert b"A \\u003ctitle>" in file.content
     assert b'"kept":[[' in file.content
+
+
+def test_a_shared_file_is_of_the_model_in_use(model_folder, tmp_path):
+    sharing, codes = Sharing(tmp_path), np.zeros((0, 8), np.float32)
+    sharing.start(str(model_folder), "newer", "", codes)  # what is in the folder is of another fingerprint
+    end = time.monotonic() + 60
+    while sharing.about("newer")["state"] == "packing" and time.monotonic() < end:
+        time.sleep(0.05)
+    assert sharing.about("newer")["state"] == "failed"
+    assert "trained further" in sharing.about("newer")["text"]
+    assert sharing.about("another")["state"] == "none"
 
 
 def test_any_model_can_be_opened_by_its_place(ask, model_folder):

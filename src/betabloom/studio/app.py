@@ -16,7 +16,7 @@ from betabloom.studio.atelier import Atelier, Busy
 from betabloom.studio.guard import Guard, Refused, told
 from betabloom.studio.jobs import Jobs
 from betabloom.studio.pictures import Pictures
-from betabloom.studio.routes import ROUTES, checked
+from betabloom.studio.routes import MODEL, OF_MODEL, ROUTES, checked
 from betabloom.studio.trainings import Trainings
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def create_app(atelier: Atelier, folder: Path, hosts: Iterable[str], token: str 
     """
     jobs = Jobs(folder)
     pictures = Pictures(atelier, jobs)
-    answers = [pictures, Trainings(jobs)]
+    answers = (pictures, Trainings(jobs))
     routes: list[Any] = [
         Path_(each.path, _handler(answers, each.method, each.path), methods=[each.method]) for each in ROUTES
     ]
@@ -51,7 +51,7 @@ def create_app(atelier: Atelier, folder: Path, hosts: Iterable[str], token: str 
     return guard
 
 
-def _handler(answers: list[Any], method: str, path: str) -> Callable[[Request], Awaitable[Response]]:
+def _handler(answers: tuple[Pictures, Trainings], method: str, path: str) -> Callable[[Request], Awaitable[Response]]:
     """What answers to a route: the method named by it, with a body that was checked."""
     name = path.removeprefix("/api").strip("/").replace("/{folder}/{file}", "_put").replace("{run}/", "run_")
     name = name.replace("{run}", "run").replace("/", "_").replace("-", "_").replace(".json", "")
@@ -61,7 +61,10 @@ def _handler(answers: list[Any], method: str, path: str) -> Callable[[Request], 
 
     async def handle(request: Request) -> Response:
         try:
-            found = await answer(**await _asked(method, path, request))
+            words = await _asked(method, path, request)
+            if path in OF_MODEL:
+                answers[0].check(request.headers.get(MODEL, ""))
+            found = await answer(**words)
         except Exception as error:  # whatever it is, the client gets a sentence
             status, sentence = told(Refused(429, str(error)) if isinstance(error, Busy) else error)
             return JSONResponse({"error": sentence}, status, {"retry-after": "1"} if status in (429, 503) else None)

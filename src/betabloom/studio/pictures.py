@@ -36,6 +36,7 @@ __all__ = ["Pictures"]
 HEAVY = 2  # answers at a time that take seconds of all cores
 WAITING = 6  # of them that may wait
 PACE = 20.0  # frames of a film in a second
+OTHER = "Another model was opened in this studio. Reload the page."
 
 
 class Pictures:
@@ -52,8 +53,14 @@ class Pictures:
         self.sharing = Sharing(jobs.folder)
         self.counts: dict[str, int] = {}
         self._slots = asyncio.Semaphore(HEAVY)
+        self._opening = asyncio.Lock()
         self._waiting = 0
         atelier.known.look()
+
+    def check(self, fingerprint: str) -> None:
+        """Refuse what was asked of another model than the one in use: codes of one mean nothing to the other."""
+        if fingerprint not in ("", self.atelier.model.fingerprint):
+            raise Refused(409, OTHER)
 
     async def get_health(self) -> Any:
         return {"ok": True, "model": self.atelier.model.fingerprint}
@@ -89,7 +96,8 @@ class Pictures:
         }
 
     async def get_directions(self) -> Any:
-        found = await run_in_threadpool(lambda: self.atelier.directions)
+        a = self.atelier
+        found = await run_in_threadpool(lambda: a.directions)
         return {"directions": [{"name": each.name, "step": short(each.vector)} for each in found]}
 
     async def get_models(self) -> Any:
@@ -99,14 +107,15 @@ class Pictures:
         return {"models": [*bundled, *trained, *here], "in_use": self.atelier.path}
 
     async def post_model(self, name: str) -> Any:
-        known = (await self.get_models())["models"]
-        if name not in known and not await run_in_threadpool(_is_model, Path(name)):
-            raise Refused(404, f"There is no model named {name!r} here. The models are: {', '.join(known)}.")
-        made = await run_in_threadpool(Atelier, name)
-        before, self.atelier = self.atelier, made
-        before.close()
-        made.known.look()
-        return await self.get_model()
+        async with self._opening:  # one after the other: the model that was chosen last stays
+            known = (await self.get_models())["models"]
+            if name not in known and not await run_in_threadpool(_is_model, Path(name)):
+                raise Refused(404, f"There is no model named {name!r} here. The models are: {', '.join(known)}.")
+            made = await run_in_threadpool(Atelier, name)
+            before, self.atelier = self.atelier, made
+            before.close()
+            made.known.look()
+            return await self.get_model()
 
     async def post_draw(
         self, n: int, seed: int, start: int, temperature: float, sampler: str, palette: str, colourful: bool
@@ -122,19 +131,17 @@ class Pictures:
             command += " --colourful" if colourful else ""
         else:
             codes = await run_in_threadpool(a.draw, n, seed, start, temperature, sampler)
-        return {**await self._with_pictures(codes), **said, "command": command}
+        return {**await self._with_pictures(a, codes), **said, "command": command}
 
     async def post_decode(self, codes: list[list[float]]) -> Any:
-        array = self._array(codes)
-        pictures = await self._decoded(array)
-        return {
-            "pictures": [picture_address(picture) for picture in pictures],
-            "usual": self.atelier.typical(array),
-        }
+        a, array = self.atelier, self._array(codes)
+        pictures = await self._decoded(a, array)
+        return {"pictures": [picture_address(picture) for picture in pictures], "usual": a.typical(array)}
 
     async def post_encode(self, body: bytes) -> Any:
-        found = await self._heavy(lambda: self.atelier.encode(body))
-        (drawn,) = await self._decoded(found["code"][None])
+        a = self.atelier
+        found = await self._heavy(lambda: a.encode(body))
+        (drawn,) = await self._decoded(a, found["code"][None])
         return {
             "code": short(found["code"]),
             "sigma": short(found["sigma"]),
@@ -144,20 +151,23 @@ class Pictures:
         }
 
     async def post_vary(self, code: list[float], n: int, amount: float, seed: int) -> Any:
-        varied = await run_in_threadpool(self.atelier.vary, self._array([code])[0], n, amount, seed)
-        return await self._with_pictures(varied)
+        a = self.atelier
+        varied = await run_in_threadpool(a.vary, self._array([code])[0], n, amount, seed)
+        return await self._with_pictures(a, varied)
 
     async def post_breed(self, parents: list[list[float]], n: int, seed: int) -> Any:
-        one, other = self._array(parents)
-        return await self._with_pictures(await run_in_threadpool(self.atelier.breed, one, other, n, seed))
+        a, (one, other) = self.atelier, self._array(parents)
+        return await self._with_pictures(a, await run_in_threadpool(a.breed, one, other, n, seed))
 
     async def post_more_like(self, good: list[list[float]], bad: list[list[float]], n: int, seed: int) -> Any:
-        codes = await run_in_threadpool(self.atelier.more_like, self._array(good), self._array(bad), n, seed)
-        return await self._with_pictures(codes)
+        a = self.atelier
+        codes = await run_in_threadpool(a.more_like, self._array(good), self._array(bad), n, seed)
+        return await self._with_pictures(a, codes)
 
     async def post_map(self, seed: int) -> Any:
-        codes, places = await run_in_threadpool(self.atelier.map, seed)
-        return {**await self._with_pictures(codes), "places": [short(place) for place in places]}
+        a = self.atelier
+        codes, places = await run_in_threadpool(a.map, seed)
+        return {**await self._with_pictures(a, codes), "places": [short(place) for place in places]}
 
     async def get_known(self) -> Any:
         known = self.atelier.known
@@ -168,8 +178,8 @@ class Pictures:
         return await self.get_known()
 
     async def post_nearest(self, codes: list[list[float]]) -> Any:
-        array, known = self._array(codes), self.atelier.known
-        pictures = await self._decoded(array)
+        a, array, known = self.atelier, self._array(codes), self.atelier.known
+        pictures = await self._decoded(a, array)
         found = await run_in_threadpool(known.nearest, array, pictures)
         nearest = [None] * len(array) if found is None else [_neighbour(each) for each in found]
         return {"state": known.state, "sentence": known.sentence, "nearest": nearest}
@@ -181,11 +191,12 @@ class Pictures:
         return Response(film, media_type="video/mp4" if format == "MP4" else f"image/{format.lower()}")
 
     async def post_png(self, code: list[float], scale: int) -> Any:
-        array = self._array([code])
-        (picture,) = await self._decoded(array)
+        a, array = self.atelier, self._array([code])
+        record = self._record(array)
+        (picture,) = await self._decoded(a, array)
         image = image_of(picture)
         image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
-        return Response(await run_in_threadpool(png_file, image, self._record(array)), media_type="image/png")
+        return Response(await run_in_threadpool(png_file, image, record), media_type="image/png")
 
     async def post_wallpaper(self, codes: list[list[float]], width: int, height: int, seed: int) -> Any:
         a, array = self.atelier, self._array(codes)
@@ -199,7 +210,8 @@ class Pictures:
             raise Refused(409, f"Another model made this picture: {record.get('model_path', 'unknown')}.")
         codes = record.get("codes", [record["code"]] if "code" in record else None)
         if isinstance(codes, list):
-            return await self._with_pictures(self._array(checked("POST", "/api/decode", {"codes": codes})["codes"]))
+            array = self._array(checked("POST", "/api/decode", {"codes": codes})["codes"])
+            return await self._with_pictures(self.atelier, array)
         if record.get("verb") == "generate" and isinstance(record.get("seed"), int):
             words = ("seed", "start", "temperature", "sampler", "palette", "colourful")
             asked = {key: record[key] for key in words if key in record}
@@ -208,13 +220,14 @@ class Pictures:
         raise Refused(422, "The page cannot continue from a picture that was made in this way.")
 
     async def get_share(self) -> Any:
-        return self.sharing.about()
+        return self.sharing.about(self.atelier.model.fingerprint)
 
     async def post_share(self, title: str, codes: list[list[float]]) -> Any:
-        return self.sharing.start(self.atelier.path, title, self._array(codes))
+        a = self.atelier
+        return self.sharing.start(a.path, a.model.fingerprint, title, self._array(codes))
 
     async def get_share_file(self) -> Any:
-        content = await run_in_threadpool(self.sharing.content)
+        content = await run_in_threadpool(self.sharing.content, self.atelier.model.fingerprint)
         return Response(
             content, headers={"content-disposition": 'attachment; filename="betabloom.html"'}, media_type="text/html"
         )
@@ -231,8 +244,10 @@ class Pictures:
             raise Refused(422, f"A code of this model has {latents} numbers.")
         return np.array(codes, np.float32).reshape(len(codes), latents)
 
-    async def _decoded(self, codes: np.ndarray) -> np.ndarray:
-        return await asyncio.wrap_future(self.atelier.decode(codes))
+    async def _decoded(self, a: Atelier, codes: np.ndarray) -> np.ndarray:
+        if a is not self.atelier:  # it was closed meanwhile, and draws nothing more
+            raise Refused(409, OTHER)
+        return await asyncio.wrap_future(a.decode(codes))
 
     async def _heavy(self, work: Callable[[], Found]) -> Found:
         """Work that takes long, in a thread, a few at a time."""
@@ -245,9 +260,8 @@ class Pictures:
         finally:
             self._waiting -= 1
 
-    async def _with_pictures(self, codes: np.ndarray) -> dict[str, Any]:
-        a = self.atelier
-        pictures = await self._decoded(codes)
+    async def _with_pictures(self, a: Atelier, codes: np.ndarray) -> dict[str, Any]:
+        pictures = await self._decoded(a, codes)
         copies = await run_in_threadpool(a.known.near_copies, pictures)
         return {
             "codes": [short(code) for code in codes],

@@ -15,13 +15,18 @@ import numpy as np
 from betabloom.studio.guard import Refused
 from betabloom.version import __version__
 
-__all__ = ["ROUTES", "Route", "checked", "openapi"]
+__all__ = ["MODEL", "OF_MODEL", "ROUTES", "Route", "checked", "openapi"]
 
 Schema = dict[str, Any]
 MOST = 64  # pictures in an answer
 SIDE = 4096  # pixels of a wallpaper's sides, at most
 LONGEST = 4096  # numbers of a code
 LARGEST = 100.0  # that a number of a code may be
+MODEL = "betabloom-model"  # a header: the fingerprint of the model that codes are of
+OF_MODEL = frozenset(f"/api/{name}" for name in (  # what takes or gives codes, or is about one model
+    "breed", "decode", "directions", "draw", "encode", "film", "known", "map", "more-like", "nearest", "png", "restore",
+    "share", "vary", "wallpaper",
+))  # fmt: skip
 
 
 def _whole(low: int, high: int, default: int | None = None) -> Schema:
@@ -236,5 +241,8 @@ def openapi() -> dict[str, Any]:
         names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
         if names:
             facts["parameters"] = [{"name": name, "in": "path", "required": True, "schema": NAME} for name in names]
+        elif route.path in OF_MODEL:
+            told = "The fingerprint that /api/model told; if another model is in use meanwhile, the answer is 409."
+            facts["parameters"] = [{"name": MODEL, "in": "header", "description": told, "schema": {"type": "string"}}]
         paths.setdefault(route.path, {})[route.method.lower()] = facts
     return {"openapi": "3.1.0", "info": {"title": "betabloom studio", "version": __version__}, "paths": paths}

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sharing"]
 
+NONE = {"state": "none", "done": 0, "total": 1, "text": ""}
+
 
 class Sharing:
     """The shared file that is being made, or was made last.
@@ -25,22 +27,24 @@ class Sharing:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._busy = threading.Lock()
-        self._facts: dict[str, Any] = {"state": "none", "done": 0, "total": 1, "text": ""}
+        self._of = ""
+        self._facts: dict[str, Any] = NONE
 
     @property
     def file(self) -> Path:
         """Where the file is, once it is there."""
         return self._folder / "shared" / "betabloom.html"
 
-    def about(self) -> dict[str, Any]:
-        """State ("none", "packing", "ready" or "failed"), progress, and the file's size when it is there."""
-        return dict(self._facts)
+    def about(self, fingerprint: str) -> dict[str, Any]:
+        """State ("none", "packing", "ready" or "failed") and progress for a model; the size of its file if it is there."""
+        return dict(self._facts if fingerprint == self._of else NONE)
 
-    def start(self, model: str, title: str, kept: np.ndarray) -> dict[str, Any]:
+    def start(self, model: str, fingerprint: str, title: str, kept: np.ndarray) -> dict[str, Any]:
         """Begin to pack a model.
 
         Arguments:
             model: Where it is.
+            fingerprint: Which it is: a training may have put a newer one there meanwhile.
             title: What the page says above its pictures.
             kept: Codes (n, l) of pictures that are kept in it from the beginning.
 
@@ -49,17 +53,21 @@ class Sharing:
         """
         if not self._busy.acquire(blocking=False):
             raise UsageError("A file is being packed already. Wait for its end.")
+        self._of = fingerprint
         self._facts = {"state": "packing", "done": 0, "total": 1, "text": "opening the model"}
-        threading.Thread(target=self._pack, args=(model, title, kept), daemon=True).start()
-        return self.about()
+        threading.Thread(target=self._pack, args=(model, fingerprint, title, kept), daemon=True).start()
+        return self.about(fingerprint)
 
-    def _pack(self, model: str, title: str, kept: np.ndarray) -> None:
+    def _pack(self, model: str, fingerprint: str, title: str, kept: np.ndarray) -> None:
         try:
             from betabloom.model.model import load
             from betabloom.reports.share import share
 
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            made = share(load(model), self.file, title=title, progress=self._told, kept=kept)
+            loaded = load(model)
+            if loaded.fingerprint != fingerprint:
+                raise UsageError("The model was trained further since it was opened. Open it again to share it.")
+            made = share(loaded, self.file, title=title, progress=self._told, kept=kept)
             self._facts = {"state": "ready", "done": 1, "total": 1, "text": "", "bytes": made["bytes"]}
         except (BetabloomError, OSError) as error:
             self._facts = {"state": "failed", "done": 0, "total": 1, "text": str(error)}
@@ -69,12 +77,12 @@ class Sharing:
     def _told(self, done: int, total: int, text: str) -> None:
         self._facts = {"state": "packing", "done": done, "total": total, "text": text}
 
-    def content(self) -> bytes:
-        """The file.
+    def content(self, fingerprint: str) -> bytes:
+        """The file of a model.
 
         Raises:
             UsageError: There is none.
         """
-        if self._facts["state"] != "ready":
+        if self.about(fingerprint)["state"] != "ready":
             raise UsageError("There is no shared file yet.")
         return self.file.read_bytes()
