@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,10 @@ def slide(page, place, value):
         }""",
         value,
     )
+
+
+def move(page, place, value):
+    page.locator(place).evaluate("(it, value) => { it.value = value; it.dispatchEvent(new Event('input')); }", value)
 
 
 def test_pictures_are_drawn_chosen_moved_kept_and_undone(page, tmp_path):
@@ -107,11 +112,10 @@ def test_pictures_that_come_late_are_shown_and_kept_where_they_belong(page):
     page.click("#wall .tile:nth-child(2)")  # before the first is drawn anew
     let_go(2)  # that, and what is remembered of it
     assert source(page) == second
-    page.locator("#sliders .slider:nth-of-type(1) input[type=range]").evaluate(
-        "(it) => { it.value = 3; it.dispatchEvent(new Event('input')); }"
-    )
+    move(page, "#sliders .slider:nth-of-type(1) input[type=range]", "3")
     page.click("#keep")
-    assert source(page) == source(page, "#kept .tile img") == second
+    assert source(page) == second
+    assert not source(page, "#kept .tile img")  # its picture is not there yet
     let_go(2)
     moved = changed(page, second)
     page.wait_for_function("(moved) => document.querySelector('#kept .tile img').src === moved", arg=moved)
@@ -123,6 +127,91 @@ def test_pictures_that_come_late_are_shown_and_kept_where_they_belong(page):
     page.locator("#history .tile").nth(1).click()
     shows(page, pictures[1])
     assert np.abs(pixels(pictures[1]).astype(int) - pixels(first)).mean() > 0.5
+
+
+def test_a_kept_picture_is_its_own_though_it_is_chosen_before_it_has_come(page):
+    second = source(page, "#wall .tile:nth-child(2) img")
+    held, free = [], threading.Event()
+    page.route("**/api/decode", lambda route: route.continue_() if free.is_set() else held.append(route))
+    page.click("#wall .tile:nth-child(1)")
+    first, told = source(page), page.inner_text("#usual")
+    page.click("#keep")
+    assert page.inner_text("#keep") == "♥ Kept"
+    move(page, "#sliders .slider:nth-of-type(1) input[type=range]", "3")
+    assert page.inner_text("#keep") == "♡ Keep"
+    page.click("#keep")
+    page.click("#wall .tile:nth-child(2)")
+    assert source(page) == second
+    assert page.inner_text("#usual") != told
+    page.click("#kept .kept-picture:nth-child(2) .tile")
+    assert not source(page)
+    free.set()
+    for route in held:
+        route.continue_()
+    page.wait_for_function("() => document.querySelector('.kept-picture:nth-child(2) img').src.startsWith('data:')")
+    shows(page, source(page, ".kept-picture:nth-child(2) img"))
+    assert np.abs(pixels(source(page)).astype(int) - pixels(first)).mean() > 0.5
+    page.click("#kept .kept-picture:nth-child(1) .tile")
+    assert source(page) == first
+    page.wait_for_function("(told) => document.querySelector('#usual').textContent === told", arg=told)
+
+
+def test_the_wall_has_what_was_asked_for_last(page):
+    held = []
+    page.route("**/api/vary", lambda route: held.append(route))
+    page.click("#wall .tile:first-child")
+    page.click("#vary")
+    page.click("#fresh")
+    page.wait_for_function("() => document.querySelector('#status').textContent.includes('48 new pictures')")
+    wall = source(page, "#wall .tile:first-child img")
+    with page.expect_response("**/api/vary") as answer:
+        held.pop().continue_()
+    answer.value.finished()
+    page.wait_for_timeout(100)
+    assert source(page, "#wall .tile:first-child img") == wall
+    assert page.locator("#wall .tile").count() == 48
+
+
+def test_of_colours_that_are_chosen_meanwhile_only_the_last_are_searched_for(page):
+    page.wait_for_selector("#wall .tile:nth-child(48)")
+    held, asked = [], []
+
+    def hold(route):
+        asked.append(route.request.post_data_json["palette"].split(","))
+        held.append(route)
+
+    def let_go():
+        while not held:
+            page.wait_for_timeout(20)
+        quick = {**held[0].request.post_data_json, "palette": ""}
+        held.pop().continue_(post_data=json.dumps(quick))
+
+    page.route("**/api/draw", hold)
+    for i in (1, 2, 3):
+        page.click(f".swatch:nth-child({i})")
+    page.wait_for_timeout(100)
+    assert [len(each) for each in asked] == [1]
+    let_go()
+    let_go()
+    page.wait_for_function("() => document.querySelector('#status').textContent.startsWith('4 of 24')")
+    assert [len(each) for each in asked[:2]] == [1, 3]
+
+
+def test_undo_brings_back_a_photo_with_its_draws_and_its_nats(page, tmp_path):
+    shown = []
+    for i in (0, 1):
+        noise = np.random.default_rng(i).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{i}.png")
+        page.set_input_files("#photo-file", tmp_path / f"{i}.png")
+        page.wait_for_function("() => document.querySelector('#status').textContent.includes('Move the sliders')")
+        shown.append([source(page, place) for place in ("#original", "#ghosts .tile:first-child img")])
+        page.evaluate("document.querySelector('#status').textContent = ''")
+    assert shown[0][0] != shown[1][0]
+    slide(page, "#nats", "0")
+    assert page.inner_text("#nats-kept").startswith("0 of")
+    page.click("#undo")
+    assert [source(page, place) for place in ("#original", "#ghosts .tile:first-child img")] == shown[0]
+    assert page.input_value("#nats") == "100"
 
 
 USUAL = "Far from what the model draws: log-density −1,234 nats, rarer than 100 % of what this model draws."

@@ -249,8 +249,25 @@ def test_the_model_is_packed_with_what_was_kept_and_opens_from_the_disk(page, op
 
 def test_other_models_can_be_chosen_from_the_list_or_by_their_place(page, studio_folder):
     before = page.evaluate("fetch('api/model').then((a) => a.json()).then((a) => a.width)")
+    page.click("nav [data-view=plane]")
+    page.wait_for_selector("#map[data-drawn]")
+    page.click("nav [data-view=explore]")
+    page.locator("#wall .tile").first.click()
+    page.click("#link")
+    page.click("#breed")
     page.select_option("#model", "flowers64")
     page.wait_for_function("() => document.querySelector('#wall img')?.naturalWidth === 64")
+    page.wait_for_selector("#model:not([disabled])")
+    assert "code=" not in page.url
+    assert page.get_attribute("#breed", "aria-pressed") == "false"
+    assert page.locator("#map[data-drawn]").count() == 0
+    fingerprint = page.evaluate("fetch('api/model').then((a) => a.json()).then((a) => a.fingerprint)")
+    with page.expect_request("**/api/nearest") as asked:
+        page.locator("#wall .tile").first.click()
+    assert asked.value.headers["betabloom-model"] == fingerprint
+    page.click("#share")
+    assert page.input_value("#share-title") != "For you"
+    page.keyboard.press("Escape")
     page.on("dialog", lambda dialog: dialog.accept(str(studio_folder / "model")))
     page.select_option("#model", label="another …")
     page.wait_for_function("() => document.querySelector('#wall img')?.naturalWidth === 32")

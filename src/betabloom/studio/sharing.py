@@ -36,7 +36,7 @@ class Sharing:
         return self._folder / "shared" / "betabloom.html"
 
     def about(self, fingerprint: str) -> dict[str, Any]:
-        """State ("none", "packing", "ready" or "failed") and progress for a model; the size of its file if it is there."""
+        """State ("none", "packing", "ready" or "failed") and progress for a model, and the size of its file."""
         return dict(self._facts if fingerprint == self._of else NONE)
 
     def start(self, model: str, fingerprint: str, title: str, kept: np.ndarray) -> dict[str, Any]:

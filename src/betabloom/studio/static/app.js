@@ -3,10 +3,10 @@ import { $, ask, on, say, trying } from "./api.js";
 import { undo } from "./history.js";
 import { keep, loop, more, openShare, pack, saveFilm, showKept } from "./kept.js";
 import { limitNats, take } from "./photo.js";
-import { drawMap, moveOnMap, pointAt, takeHere } from "./plane.js";
+import { clearMap, drawMap, moveOnMap, pointAt, takeHere } from "./plane.js";
 import { fromText, s } from "./state.js";
 import { breeding, copyCommand, copyLink, lookForKnown, makeSliders, paper, pick, reset, save, showAmount, surprise, vary } from "./steer.js";
-import { inspect, startTraining, upload, watch } from "./train.js";
+import { act, inspect, startTraining, upload, watch } from "./train.js";
 import { fresh, makePalette, moveOnWall } from "./wall.js";
 
 const OTHER = "another …";
@@ -21,10 +21,21 @@ function view(name) {
 }
 const takePhoto = take(view);
 
+/** Ask for the directions until they are found: a search goes on when a request has waited for it too long. */
+async function directionsOf(mine) {
+  while (s.model === mine) {
+    try {
+      return (await ask("api/directions")).directions;
+    } catch (error) {
+      if (error.status !== 429 && error.status !== 503) throw error;
+      await new Promise((go) => setTimeout(go, 1000));
+    }
+  }
+}
 /** Finding what the model's codes mean takes a while the first time: the sliders come when they are known. */
 const findDirections = trying(async (mine) => {
   $("finding").hidden = false;
-  const { directions } = await ask("api/directions");
+  const directions = await directionsOf(mine);
   if (s.model !== mine) return;
   $("finding").hidden = true;
   s.model.directions = directions;
@@ -34,7 +45,7 @@ const findDirections = trying(async (mine) => {
 });
 const opened = trying(async () => {
   const found = /[#&]code=([\w-]+=*)/.exec(location.hash);
-  const code = found && fromText(found[1]);
+  const code = found && s.model && fromText(found[1]);
   if (!code) return;
   const { pictures, usual } = await ask("api/decode", { codes: [code] });
   view("explore");
@@ -48,9 +59,14 @@ async function listModels() {
 }
 const open = trying(async () => {
   delete document.documentElement.dataset.directions;
-  s.chosen = null;
+  s.model = s.chosen = null;
+  s.wish++;
   s.kept.length = s.states.length = 0;
   s.now = -1;
+  breeding(false);
+  clearMap();
+  $("share-title").value = "";
+  $("wall").replaceChildren(); // its pictures are of the model before
   $("panel").hidden = true;
   $("empty").hidden = false;
   $("sampler").replaceChildren(new Option("auto"));
@@ -60,22 +76,27 @@ const open = trying(async () => {
   makePalette();
   makeSliders();
   showKept();
+  if (!$("plane").hidden) drawMap();
   findDirections(s.model);
   await Promise.all([wall, listModels()]);
   await opened();
 });
 const use = trying(async (name) => {
   say("Opening the model …");
-  $("wall").replaceChildren(); // its pictures are of the model before
-  await ask("api/model", { name });
-  view("explore");
-  await open();
+  $("model").disabled = $("run-use").disabled = true;
+  try {
+    await ask("api/model", { name });
+    history.replaceState(null, "", location.pathname + location.search); // without a code of the model before
+    view("explore");
+    await open();
+  } finally {
+    $("model").disabled = false;
+  }
 });
-function chooseModel() {
-  if ($("model").value) return use($("model").value);
-  const place = prompt("Where is the model or the run? The whole path, such as /home/me/runs/garden");
-  if (place) use(place).then(listModels);
-  else listModels();
+async function chooseModel() {
+  const place = $("model").value || prompt("Where is the model or the run? The whole path, such as /home/me/runs/garden");
+  if (place) await use(place);
+  listModels();
 }
 
 on("fresh", fresh);
@@ -109,12 +130,12 @@ on("photo-file", () => $("photo-file").files[0] && takePhoto($("photo-file").fil
 on("nats", limitNats, "input");
 on("choose-folder", () => $("folder-files").click());
 on("folder-files", () => upload($("folder-files").files), "change");
+on("source", () => ($("report").hidden = true), "input"); // it is of another folder
 on("look", inspect);
 on("start", startTraining);
-on("run-stop", () => act("stop"));
-on("run-resume", () => act("resume"));
+on("run-stop", act("stop"));
+on("run-resume", act("resume"));
 on("run-use", () => use($("run-use").dataset.path));
-const act = trying(async (what) => (await ask(`api/runs/${encodeURIComponent($("run-title").textContent)}/${what}`, {}), watch()));
 document.querySelectorAll("nav button").forEach((button) => button.addEventListener("click", () => view(button.dataset.view)));
 on("map", pointAt, "pointermove");
 on("map", () => ($("under").hidden = true), "pointerleave");

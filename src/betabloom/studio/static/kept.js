@@ -2,7 +2,7 @@
 import { $, ask, download, made, say, trying } from "./api.js";
 import { same, s, steered } from "./state.js";
 import { pick, portray } from "./steer.js";
-import { count, fill, tile } from "./wall.js";
+import { count, fillWith, tile } from "./wall.js";
 
 export function keep() {
   const code = steered();
@@ -35,6 +35,9 @@ export function showKept() {
   $("none-kept").hidden = s.kept.length > 0;
   $("loop").disabled = s.kept.length < 2;
   $("more").disabled = !s.kept.some(({ mark: sign }) => sign === "+");
+  showWhetherKept();
+}
+export function showWhetherKept() {
   const code = s.chosen && steered();
   const is = Boolean(code && s.kept.some((other) => same(other.code, code)));
   $("keep").setAttribute("aria-pressed", String(is));
@@ -42,8 +45,7 @@ export function showKept() {
 }
 const marked = (sign) => s.kept.filter((each) => each.mark === sign).map(({ code }) => code);
 export const more = trying(async () => {
-  fill(await ask("api/more-like", { good: marked("+"), bad: marked("−"), n: count(), seed: s.seed++ }));
-  say("More like those marked +, less like those marked −.");
+  await fillWith(ask("api/more-like", { good: marked("+"), bad: marked("−"), n: count(), seed: s.seed++ }), "More like those marked +, less like those marked −.");
 });
 
 // ---- the loop
@@ -91,6 +93,7 @@ async function record() {
 
 let packing;
 export function openShare() {
+  if (!s.model) return;
   $("share-title").value ||= s.model.source;
   $("share-box").showModal();
   showPacking();

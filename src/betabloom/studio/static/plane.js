@@ -4,15 +4,21 @@ import { s } from "./state.js";
 import { pick } from "./steer.js";
 
 const [WIDTH, HEIGHT, SIDE] = [1400, 800, 64];
-let plane = null;
+let plane = null; // of the model in use
+export function clearMap() {
+  plane = pointed = null;
+  $("under").hidden = true;
+  delete $("map").dataset.drawn;
+  $("map").getContext("2d").clearRect(0, 0, WIDTH, HEIGHT);
+}
 export const drawMap = trying(async () => {
-  if (plane?.model === s.model.fingerprint) return;
-  const canvas = $("map");
-  delete canvas.dataset.drawn;
-  plane = { ...(await ask("api/map", {})), model: s.model.fingerprint };
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, WIDTH, HEIGHT);
-  const images = await Promise.all(plane.pictures.map((src) => decoded(src)));
+  if (!s.model || plane) return;
+  const mine = s.model;
+  const found = await ask("api/map", {});
+  const images = await Promise.all(found.pictures.map((src) => decoded(src)));
+  if (s.model !== mine || plane) return;
+  plane = found;
+  const context = $("map").getContext("2d");
   images.forEach((image, i) => {
     const [x, y] = spot(plane.places[i]);
     context.save();
@@ -22,7 +28,7 @@ export const drawMap = trying(async () => {
     context.drawImage(image, x - SIDE / 2, y - SIDE / 2, SIDE, SIDE);
     context.restore();
   });
-  canvas.dataset.drawn = "true";
+  $("map").dataset.drawn = "true";
 });
 async function decoded(src) {
   const image = made("img", { src });
@@ -53,7 +59,9 @@ const point = trying(async () => {
       const [x, y] = (at = pointed);
       pointed = null;
       const code = codeAt(x, y);
+      const asked = plane;
       const { pictures, usual } = await ask("api/decode", { codes: [code] });
+      if (plane !== asked) return;
       const scale = $("map").clientWidth / WIDTH;
       const side = $("under").clientWidth || 128;
       Object.assign($("under"), { src: pictures[0], hidden: false });

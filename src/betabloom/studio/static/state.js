@@ -2,6 +2,7 @@
 export const s = {
   model: null, // what /api/model says, with its directions
   chosen: null, // { base, offsets, origin, photo, share, button }
+  wish: 0, // how often a picture was chosen or asked to be: what comes late is of an older wish
   seed: Math.floor(Math.random() * 1e6),
   kept: [], // { code, picture, mark }
   states: [], // { base, offsets, origin, photo, share, picture, parent }: a tree

@@ -1,32 +1,49 @@
 // The chosen picture: sliders, density, the nearest training picture, and what can be made of it.
 import { $, ask, copy, download, made, say, trying } from "./api.js";
 import { remember } from "./history.js";
-import { showKept } from "./kept.js";
-import { asText, s, steered } from "./state.js";
-import { count, fill, rarer } from "./wall.js";
+import { showKept, showWhetherKept } from "./kept.js";
+import { asText, same, s, steered } from "./state.js";
+import { count, fillWith, rarer } from "./wall.js";
 
 export function pick(code, picture, origin, button, usual) {
+  if (!s.model) return; // it is being opened
   if (s.breeding && s.chosen) return breed(code);
   document.querySelectorAll('[aria-selected="true"]').forEach((other) => other.setAttribute("aria-selected", "false"));
   button?.setAttribute("aria-selected", "true");
   choose({ base: code, offsets: s.model.directions.map(() => 0), origin, photo: null, button }, picture, usual);
+  if (!usual) follow();
   remember(picture);
 }
 export function choose(state, picture, usual) {
+  s.wish++;
   s.chosen = state;
-  show(picture, usual);
+  showPicture(picture, steered());
+  show(usual);
   settled();
 }
-export function show(picture, usual) {
+let shown = null; // the code that the picture shown is of
+function showPicture(picture, code) {
+  $("big").src = picture;
+  shown = picture && code;
+}
+function show(usual) {
   const { photo } = s.chosen;
   $("panel").hidden = false;
   $("empty").hidden = true;
-  $("big").src = picture;
   $("original-figure").hidden = $("big-caption").hidden = $("photo-tools").hidden = !photo;
-  if (photo) $("original").src = photo.picture;
+  if (photo) {
+    $("original").src = photo.picture;
+    $("nats").value = s.chosen.share ?? 100;
+    $("ghosts").replaceChildren(...photo.draws);
+    showNats();
+  }
   s.sliders.forEach((input, d) => input.show(s.chosen.offsets[d]));
   if (usual) tell(usual);
   showKept();
+}
+export function showNats() {
+  const { share, photo } = s.chosen;
+  $("nats-kept").textContent = `${(((share ?? 100) / 100) * photo.total).toFixed(0)} of ${photo.total.toFixed(0)} nats`;
 }
 function tell(usual) {
   const { percentile, nats } = usual;
@@ -44,38 +61,42 @@ globalThis.studio = { followed: () => followed, state: () => s.chosen, steered: 
 /** Draw the chosen picture as its sliders have it now. */
 export function follow() {
   newer = true;
+  showWhetherKept();
   return (drawing ??= draw().finally(() => (drawing = null)));
 }
 const draw = trying(async () => {
-  while (newer) {
+  while (newer && s.chosen) {
     newer = false;
     const asked = s.chosen;
-    const { pictures, usual } = await ask("api/decode", { codes: [steered()] });
+    const code = steered();
+    const { pictures, usual } = await ask("api/decode", { codes: [code] });
     followed++;
     if (s.chosen !== asked) continue; // another one was chosen meanwhile, and is shown
-    $("big").src = pictures[0];
+    showPicture(pictures[0], code);
     tell(usual[0]);
   }
 });
-/** Give what is kept of the chosen picture the picture of its code: not the one before, which may still be shown. */
+/** Give what is kept of the chosen picture the picture of its code, which may not be the one that is shown. */
 export const portray = trying(async (kept, code, showAgain) => {
-  kept.picture = $("big").src;
-  if (!drawing) return;
+  kept.picture = shown && same(shown, code) ? $("big").src : "";
+  if (kept.picture) return;
   [kept.picture] = (await ask("api/decode", { codes: [code] })).pictures;
   showAgain();
 });
 
 // What is asked once a picture stays as it is: its nearest training picture.
 let resting;
+let looked = 0;
 export function settled() {
+  looked++;
   clearTimeout(resting);
   resting = setTimeout(nearest, 150);
 }
 const nearest = trying(async () => {
   if (!s.chosen) return;
-  const asked = s.chosen;
+  const mine = looked;
   const { state, sentence, nearest: [found] } = await ask("api/nearest", { codes: [steered()] });
-  if (s.chosen !== asked) return;
+  if (mine !== looked) return;
   if (state === "looking") resting = setTimeout(nearest, 1000);
   $("near-picture").hidden = !found;
   if (found) $("near-picture").src = found.picture;
@@ -102,7 +123,7 @@ export function makeSliders() {
   });
 }
 function moved() {
-  show($("big").src);
+  show();
   settled();
   follow();
   remember();
@@ -120,13 +141,11 @@ export function surprise() {
 
 export const vary = trying(async () => {
   say("Pictures like this one …");
-  fill(await ask("api/vary", { code: steered(), n: count(), amount: Number($("amount").value), seed: s.seed++ }));
-  say("Pictures like the chosen one.");
+  await fillWith(ask("api/vary", { code: steered(), n: count(), amount: Number($("amount").value), seed: s.seed++ }), "Pictures like the chosen one.");
 });
 const breed = trying(async (other) => {
   breeding(false);
-  fill(await ask("api/breed", { parents: [steered(), other], n: count(), seed: s.seed++ }));
-  say("Children of both pictures.");
+  await fillWith(ask("api/breed", { parents: [steered(), other], n: count(), seed: s.seed++ }), "Children of both pictures.");
 });
 export function breeding(begun = !s.breeding) {
   s.breeding = begun;

@@ -6,7 +6,10 @@ let watched = null;
 export const inspect = trying(async () => {
   $("report").hidden = false;
   $("report").textContent = "Looking …";
-  const found = await ask("api/inspect", { source: $("source").value }).catch((error) => ({ report: error.message }));
+  const source = $("source").value;
+  const found = await ask("api/inspect", { source }).catch((error) => ({ report: error.message }));
+  if ($("source").value !== source) return;
+  $("report").hidden = false;
   $("report").textContent = found.report;
   if (found.few) $("from").value = "model"; // of few pictures alone too little is learned
 });
@@ -36,11 +39,21 @@ export const upload = trying(async (files) => {
   await inspect();
 });
 export const startTraining = trying(async () => {
-  const { name } = await ask("api/runs", { source: $("source").value, name: $("run-name").value, budget: $("budget").value, model: $("from").value && s.model.name });
+  const asked = { source: $("source").value, name: $("run-name").value, budget: $("budget").value, model: $("from").value && s.model.name };
+  $("start").disabled = true;
+  const { name } = await ask("api/runs", asked).finally(() => ($("start").disabled = false));
   watched = name;
   say(`The training of ${name} has begun.`);
   await watch();
 });
+let acting = false;
+/** Stop or resume the training that is shown. */
+export const act = (what) =>
+  trying(async () => {
+    acting = $("run-stop").disabled = $("run-resume").disabled = true;
+    await ask(`api/runs/${encodeURIComponent($("run-title").textContent)}/${what}`, {}).finally(() => (acting = false));
+    await watch();
+  });
 const WORDS = { running: "training", finished: "finished", stopped: "stopped", failed: "failed" };
 export const watch = trying(async () => {
   const { runs } = await ask("api/runs");
@@ -48,7 +61,9 @@ export const watch = trying(async () => {
   watched ??= runs[0]?.name ?? null;
   if (runs.length !== $("runs").children.length || runs.some(({ name, state }, i) => $("runs").children[i].dataset.as !== `${name} ${state} ${watched}`)) showRuns(runs);
   $("run").hidden = !watched;
-  if (watched) showRun(await ask(`api/runs/${encodeURIComponent(watched)}`));
+  if (!watched) return;
+  const run = await ask(`api/runs/${encodeURIComponent(watched)}`);
+  if (run.name === watched) await showRun(run);
 });
 function showRuns(runs) {
   $("runs").replaceChildren(
@@ -63,27 +78,32 @@ function showRuns(runs) {
 }
 let shown = "";
 async function showRun(run) {
+  if (run.name !== $("run-title").textContent || !run.has_sample) {
+    $("run-sample").hidden = true;
+    shown = "";
+  }
   $("run-title").textContent = run.name;
   $("run-state").textContent = run.state;
   $("run-state").dataset.state = run.state;
   $("run-said").textContent = run.said.split("\n").slice(-12).join("\n");
   const running = run.state === "running";
-  $("run-stop").disabled = !running;
-  $("run-resume").disabled = run.state !== "stopped";
-  $("run-use").disabled = !run.has_model;
+  $("run-stop").disabled = acting || !running;
+  $("run-resume").disabled = acting || run.state !== "stopped";
+  $("run-use").disabled = $("model").disabled || !run.has_model; // a model is being opened
   $("run-use").dataset.path = run.path;
   $("run-progress").hidden = !running;
   if (run.share) $("run-progress").value = run.share;
   else $("run-progress").removeAttribute("value");
   $("run-left").textContent = running ? (run.share ? `${Math.round(100 * run.share)} % of its time` : "preparing the pictures") : run.state === "failed" ? run.said.split("\n").at(-1) : "";
   curve(run.records);
-  $("run-sample").hidden = !run.has_sample;
   const newest = `${run.name} ${run.records.length} ${run.state}`;
   if (!run.has_sample || newest === shown) return;
   shown = newest;
   const sample = await ask(`api/runs/${encodeURIComponent(run.name)}/sample`);
+  if (newest !== shown) return;
   URL.revokeObjectURL($("run-sample").src);
   $("run-sample").src = URL.createObjectURL(sample);
+  $("run-sample").hidden = false;
 }
 function curve(records) {
   const lines = ["train", "validation"].map((split) => records.filter((r) => r.split === split && Number.isFinite(r.distortion)).slice(split === "train" ? 1 : 0));

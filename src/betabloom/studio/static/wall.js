@@ -44,8 +44,18 @@ export function fill(found, origin) {
   $("drawing").hidden = true;
   append(found, origin);
 }
+/** Show the pictures of an answer, and say so, unless others were asked for meanwhile. */
+export async function fillWith(answer, sentence) {
+  const mine = ++drawing;
+  $("drawing").hidden = true;
+  const found = await answer;
+  if (mine !== drawing) return;
+  fill(found);
+  say(sentence);
+}
 const chosenColours = () => [...$("palette").children].filter((it) => it.ariaPressed === "true").map((it) => it.dataset.colour);
 
+let searching = null; // the search for colours that is on its way: of what is asked for meanwhile, only the newest is next
 export const fresh = trying(async () => {
   const mine = ++drawing;
   s.seed += 1;
@@ -54,9 +64,15 @@ export const fresh = trying(async () => {
   const coloured = Boolean(colours.palette || colours.colourful);
   const wanted = coloured ? count() / 2 : count();
   const step = coloured ? IN_COLOURS : wanted - FIRST;
-  if (coloured) say("Searching for pictures in these colours …");
+  if (coloured) {
+    say("Searching for pictures in these colours …");
+    await searching;
+    if (mine !== drawing) return;
+  }
   for (let start = 0, n = coloured ? step : FIRST; start < wanted; start += n, n = Math.min(step, wanted - start)) {
-    const found = await ask("api/draw", { ...asked, ...(coloured ? colours : {}), n, start }).finally(() => mine === drawing && ($("drawing").hidden = true));
+    const answer = ask("api/draw", { ...asked, ...(coloured ? colours : {}), n, start }).finally(() => mine === drawing && ($("drawing").hidden = true));
+    if (coloured) searching = answer.catch(() => {});
+    const found = await answer;
     if (mine !== drawing) return;
     if (!start) (s.wall = []), $("wall").replaceChildren();
     const from = start;
