@@ -148,7 +148,8 @@ def test_a_kept_picture_is_its_own_though_it_is_chosen_before_it_has_come(page):
     free.set()
     for route in held:
         route.continue_()
-    page.wait_for_function("() => document.querySelector('.kept-picture:nth-child(2) img').src.startsWith('data:')")
+    for place in ("#big", ".kept-picture:nth-child(2) img"):
+        page.wait_for_selector(f"{place}[src^='data:']")
     shows(page, source(page, ".kept-picture:nth-child(2) img"))
     assert np.abs(pixels(source(page)).astype(int) - pixels(first)).mean() > 0.5
     page.click("#kept .kept-picture:nth-child(1) .tile")
