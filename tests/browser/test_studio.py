@@ -198,6 +198,21 @@ def test_of_colours_that_are_chosen_meanwhile_only_the_last_are_searched_for(pag
     assert [len(each) for each in asked[:2]] == [1, 3]
 
 
+def test_a_photo_that_comes_after_another_picture_was_chosen_is_not_shown(page, tmp_path):
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "a.png")
+    late = []
+    page.route("**/api/encode", lambda route: late.append(route))
+    with page.expect_request("**/api/encode"):
+        page.set_input_files("#photo-file", tmp_path / "a.png")
+    page.click("#wall .tile:first-child")
+    with page.expect_response("**/api/encode") as answer:
+        late.pop().continue_()
+    answer.value.finished()
+    page.wait_for_timeout(100)
+    assert source(page) == source(page, "#wall .tile:first-child img")
+    assert page.locator("#photo-tools").is_hidden()
+
+
 def test_undo_brings_back_a_photo_with_its_draws_and_its_nats(page, tmp_path):
     shown = []
     for i in (0, 1):
@@ -338,6 +353,48 @@ def test_a_folder_is_put_here_looked_at_and_trained_on(page, tmp_path):
     page.wait_for_function(
         "() => ['stopped', 'failed'].includes(document.querySelector('#run-state').textContent)", timeout=90_000
     )
+
+
+def test_the_training_that_was_chosen_last_is_watched_and_none_is_started_twice(page):
+    facts = {"path": "", "records": [], "said": "", "share": 0.0, "has_model": False, "has_sample": True}
+    held = {}
+
+    def answer(route):
+        asked = route.request.url.partition("/api/runs")[2].strip("/")
+        if asked in held or (not asked and route.request.method == "POST"):
+            held[asked] = route
+        elif asked.endswith("sample"):
+            route.fulfill(body=b"a picture", content_type="image/png")
+        elif asked:
+            route.fulfill(json={"name": asked, "state": "stopped", **facts})
+        else:
+            route.fulfill(json={"runs": [{"name": name, "state": "stopped", "path": ""} for name in ("one", "two")]})
+
+    def let_go(asked, **found):
+        while not held.get(asked):
+            page.wait_for_timeout(20)
+        held.pop(asked).fulfill(**found)
+
+    page.route("**/api/runs**", answer)
+    page.route("**/api/runs/**", answer)
+    page.click("nav [data-view=train]")
+    page.wait_for_selector("#run-sample:not([hidden])")
+    held["two"] = None
+    page.click("#runs button:nth-child(2)")
+    page.click("#runs button:nth-child(1)")
+    let_go("two", json={"name": "two", "state": "stopped", **facts})
+    page.wait_for_timeout(100)
+    assert page.inner_text("#run-title") == "one"
+    held["two/sample"] = None
+    page.click("#runs button:nth-child(2)")
+    page.wait_for_function("() => document.querySelector('#run-title').textContent === 'two'")
+    assert page.locator("#run-sample").is_hidden()  # that of the other is not shown here
+    let_go("two/sample", body=b"a picture", content_type="image/png")
+    page.wait_for_selector("#run-sample:not([hidden])")
+    page.click("#start")
+    assert page.is_disabled("#start")
+    let_go("", json={"name": "three"})
+    page.wait_for_selector("#start:not([disabled])")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -47,7 +47,9 @@ const opened = trying(async () => {
   const found = /[#&]code=([\w-]+=*)/.exec(location.hash);
   const code = found && s.model && fromText(found[1]);
   if (!code) return;
+  const mine = ++s.wish;
   const { pictures, usual } = await ask("api/decode", { codes: [code] });
+  if (s.wish !== mine) return; // another picture was chosen meanwhile
   view("explore");
   pick(code, pictures[0], null, null, usual[0]);
 });
