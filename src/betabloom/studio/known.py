@@ -93,10 +93,10 @@ class Known:
             self._found = self._learned(source)
             count = len(self._found.rows)
             self.state, self.sentence = "found", f"Compared with {count:,} training pictures."
-        except BetabloomError as error:
+        except Exception as error:  # whatever it is, nobody is left looking
             remembered = self._codes is not None
             self.state = "remembered" if remembered else "absent"
-            self.sentence = str(error) if source else WITHOUT
+            self.sentence = str(error) if source or not isinstance(error, BetabloomError) else WITHOUT
         finally:
             self._looking.release()
 
