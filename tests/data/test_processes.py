@@ -60,9 +60,9 @@ def test_what_a_dying_process_leaves_its_thread_does(
     one = prepare(Folder(many), SQUARE, cache=tmp_path / "1", workers=1)
     receive = module._Process._receive
 
-    def die(self: module._Process) -> object:
+    def die(self: module._Process, process: subprocess.Popen[bytes]) -> object:
         started[0].kill()
-        return receive(self)
+        return receive(self, process)
 
     monkeypatch.setattr(module._Process, "_receive", die)
     assert _files(prepare(Folder(many), SQUARE, cache=tmp_path / "2", workers=2)) == _files(one)
@@ -85,6 +85,33 @@ def test_a_source_with_a_way_of_its_own_to_read_is_asked_itself(many: Path) -> N
 
     assert module._as_files(Folder(many)) is not None
     assert module._as_files(Own(many)) is None
+
+
+def test_who_interrupts_does_not_wait_for_what_is_being_prepared(
+    many: Path, tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    """Not for threads, and not for processes that would not answer again; what was prepared before is kept."""
+
+    class Slow(Folder):
+        def read_reduced(self, index: int, at_least: tuple[int, int]):
+            time.sleep(0.05)
+            return super().read_reduced(index, at_least)
+
+    for source in (Slow(many), Folder(many)):
+        begun = []
+
+        def interrupt(*_: object, begun: list[float] = begun) -> None:
+            begun.append(time.monotonic())
+            for process in started:
+                process.send_signal(signal.SIGSTOP)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            prepare(source, SQUARE, cache=tmp_path / type(source).__name__, workers=2, progress=interrupt)
+        assert time.monotonic() - begun[0] < 1
+    assert len(started) == 2
+    assert all(process.returncode == -signal.SIGKILL for process in started)
+    assert len(prepare(Folder(many), SQUARE, cache=tmp_path / "Folder", workers=1)) == 120
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to see whose children are alive")

@@ -34,8 +34,18 @@ def piece_size(pipeline: Pipeline) -> int:
     return max(1, min(_PIECE, _PIECE_BYTES // (pipeline.height * pipeline.width * pipeline.channels)))
 
 
-def in_order(prepare: Callable[[range], Prepared], indices: range, size: int, workers: int) -> Iterator[Prepared]:
-    """Prepare pieces of `size` pictures in threads, a few ahead of the one that is asked for."""
+def in_order(
+    prepare: Callable[[range], Prepared], indices: range, size: int, workers: int, leave: Callable[[], None]
+) -> Iterator[Prepared]:
+    """Prepare pieces of `size` pictures in threads, a few ahead of the one that is asked for.
+
+    Arguments:
+        prepare: Prepares a piece; called in the threads.
+        indices: All pictures.
+        size: Pictures of a piece.
+        workers: How many threads.
+        leave: Called at the end, also in the middle of it, before the threads are waited for: `prepare` returns soon.
+    """
     waiting: collections.deque[Future[Prepared]] = collections.deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
         try:
@@ -46,11 +56,14 @@ def in_order(prepare: Callable[[range], Prepared], indices: range, size: int, wo
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            leave()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def prepare_piece(source: Source, pipeline: Pipeline, indices: range) -> Prepared:
-    """Prepare consecutive pictures.
+def prepare_piece(
+    source: Source, pipeline: Pipeline, indices: range, wanted: Callable[[], bool] = lambda: True
+) -> Prepared:
+    """Prepare consecutive pictures; no more of them once they are not wanted.
 
     Returns:
         What became of each, and the pixels of those that were kept, uint8 with shape (kept, height, width, channels).
@@ -58,6 +71,8 @@ def prepare_piece(source: Source, pipeline: Pipeline, indices: range) -> Prepare
     piece = Piece(indices.start, indices.stop)
     pictures = np.empty((len(indices), pipeline.height, pipeline.width, pipeline.channels), dtype=np.uint8)
     for index in indices:
+        if not wanted():
+            break
         picture = prepare_one(source, pipeline, index)
         if isinstance(picture, Skip):
             piece.skipped.append(picture)

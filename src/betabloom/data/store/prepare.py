@@ -183,8 +183,8 @@ def _pieces(
     if spread:
         yield from spread_pieces(spread, source, pipeline, left, part)
         return
-    with preparing_with(source, pipeline, workers, len(left), part / "large.lock") as prepare_piece:
-        yield from in_order(prepare_piece, left, piece_size(pipeline), workers)
+    with preparing_with(source, pipeline, workers, len(left), part / "large.lock") as (prepare_piece, leave):
+        yield from in_order(prepare_piece, left, piece_size(pipeline), workers, leave)
 
 
 def _same_skips(source: Source, pipeline: Pipeline, skips: list[Skip]) -> bool:

@@ -53,8 +53,8 @@ _log = logging.getLogger(__name__)
 @contextlib.contextmanager
 def preparing_with(
     source: Source, pipeline: Pipeline, workers: int, left: int, lock: Path
-) -> Iterator[Callable[[range], Prepared]]:
-    """Yield a function that prepares a piece, to be called from `workers` threads at a time.
+) -> Iterator[tuple[Callable[[range], Prepared], Callable[[], None]]]:
+    """Yield a function that prepares a piece, to be called from `workers` threads at a time, and one that ends it all.
 
     Arguments:
         source: Where the pictures come from.
@@ -64,23 +64,25 @@ def preparing_with(
         lock: A file that can be locked, for pictures so large that one at a time is enough.
     """
     files = _as_files(source) if workers > 1 and left >= _MANY else None
-    if files is None:
-        yield lambda indices: prepare_piece(source, pipeline, indices)
-        return
-    own, crew = threading.local(), list[_Process]()
+    own, crew, wanted = threading.local(), list[_Process](), True
 
     def prepare(indices: range) -> Prepared:
-        if not hasattr(own, "process"):
+        if files is not None and not hasattr(own, "process"):
             own.process = _Process(files, pipeline, lock)
             crew.append(own.process)
-        prepared: Prepared | None = own.process.prepare(indices)
-        return prepare_piece(source, pipeline, indices) if prepared is None else prepared
+        prepared: Prepared | None = own.process.prepare(indices) if files is not None else None
+        return prepare_piece(source, pipeline, indices, lambda: wanted) if prepared is None else prepared
 
-    try:
-        yield prepare
-    finally:
+    def leave() -> None:
+        nonlocal wanted
+        wanted = False
         for process in crew:
             process.end()
+
+    try:
+        yield prepare, leave
+    finally:
+        leave()
 
 
 def _as_files(source: Source) -> Encoded | None:
@@ -116,16 +118,16 @@ class _Process:
                 stdout=subprocess.PIPE,
                 env={**os.environ, **_ONE_THREAD},
             )
-            self._send(plan)
+            self._send(self._process, plan)
 
     def prepare(self, indices: range) -> Prepared | None:
         """Have a piece prepared; None if that cannot be done here."""
-        paths = _paths(self._source, indices)
-        if paths is None or self._process is None:
+        paths, process = _paths(self._source, indices), self._process
+        if paths is None or process is None:
             return None
         try:
-            self._send({"start": indices.start, "paths": paths})
-            return self._receive()
+            self._send(process, {"start": indices.start, "paths": paths})
+            return self._receive(process)
         except (OSError, ValueError) as error:
             _log.info("a process that prepared pictures ended (%s); going on without it", error)
             self.end()
@@ -141,16 +143,17 @@ class _Process:
                     pipe.close()  # type: ignore[union-attr]
             process.wait()
 
-    def _send(self, message: dict[str, Any]) -> None:
-        assert self._process is not None and self._process.stdin is not None  # noqa: S101, PT018
-        self._process.stdin.write(json.dumps(message).encode() + b"\n")
-        self._process.stdin.flush()
+    @staticmethod
+    def _send(process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
+        assert process.stdin is not None  # noqa: S101
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.flush()
 
-    def _receive(self) -> Prepared:
-        assert self._process is not None and self._process.stdout is not None  # noqa: S101, PT018
-        piece = Piece.from_line(self._process.stdout.readline())
+    def _receive(self, process: subprocess.Popen[bytes]) -> Prepared:
+        assert process.stdout is not None  # noqa: S101
+        piece = Piece.from_line(process.stdout.readline())
         pictures = np.empty((len(piece.kept), *self._shape), dtype=np.uint8)
-        if self._process.stdout.readinto(pictures.reshape(-1).data) < pictures.size:  # type: ignore[attr-defined]
+        if process.stdout.readinto(pictures.reshape(-1).data) < pictures.size:  # type: ignore[attr-defined]
             raise ValueError("its answer is cut short")
         return piece, pictures
 
