@@ -245,6 +245,8 @@ def test_what_comes_after_a_damaged_shard_keeps_its_numbers(shards: Path) -> Non
         assert again[-1][:2] == last[now]
         assert len({number for number, _, _ in again}) == len(again)
     assert last[whole][0] == 34 > last[whole[:3000]][0]
+    (shards / "s-001.tar").write_bytes(whole)
+    assert [number for number, _, _ in stream.numbered()] == list(range(35))  # a pass from its beginning reads all
 
 
 def test_what_the_webdataset_package_writes(tmp_path: Path, make_picture: Make) -> None:

@@ -26,7 +26,7 @@ __all__ = ["Rank", "first_host", "leave_if_started", "present_rank", "start_proc
 PATIENCE = 10.0  # seconds that the others have to end by themselves when one is gone
 LOOK_EVERY = 0.05  # seconds
 HEARD = 2  # signals that are passed on; who then still waits for another process, within a library, hears none
-STARTED = "BETABLOOM_STARTED"  # in the environment of a process that `start_processes`
+STARTED = "BETABLOOM_STARTED"  # in the environment of a process that `start_processes` started
 LOST = 3  # exit code of such a process that only misses another one
 
 

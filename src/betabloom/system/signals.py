@@ -64,10 +64,10 @@ class Stop:
 
     @contextlib.contextmanager
     def leaving_at_once(self, message: str) -> Iterator[None]:
-        """Within it, raise `Interrupted` as soon as somebody asks, or now if that was before."""
+        """Within it, raise `Interrupted` as soon as somebody asks, or now if that was before; not if there is no message."""
         self.at_once = message
         try:
-            if self.asked:
+            if message and self.asked:
                 raise Interrupted(message)
             yield
         finally:

@@ -174,12 +174,8 @@ def _go(run: Run, started: float, stop: Stop, progress: Progress | None) -> Mode
         finally:
             run.tools.graphed_step = None  # and the memory that it holds
             state.optimiser.let_go()
-        saved = (
-            f"Stopped after the last step, which is saved. To make the model, type: {resume_command(out)}"
-            if out
-            else ""
-        )
-        with stop.leaving_at_once(saved) if out else contextlib.nullcontext():
+        saved = "Stopped after the last step, which is saved. To make the model, type: {}"
+        with stop.leaving_at_once(saved.format(resume_command(out)) if out else ""):
             if group and group.rank:
                 return unfinished_model(run)
             log.info("all steps are done; the model is being written")

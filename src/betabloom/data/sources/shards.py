@@ -107,8 +107,9 @@ class Shards(Stream):
 
     def _all(self, first: int = 0, wanted: Collection[int] = ()) -> Iterator[tuple[int, str, BinaryIO, int | None]]:
         number, (rank, world) = 0, self._part
+        resumed = first > 0 or bool(wanted)  # then pictures have the numbers that they had before
         for index, place in enumerate(self.places):
-            known = self.counts[index] if index < len(self.counts) else None
+            known = self.counts[index] if resumed and index < len(self.counts) else None
             if (
                 known is not None
                 and number + known <= first

@@ -135,8 +135,8 @@ class _Process:
 
     def end(self) -> None:
         """Let the process end."""
-        if self._process is not None:
-            process, self._process = self._process, None
+        process, self._process = self._process, None
+        if process is not None:
             process.kill()  # first: who still reads from it holds its pipes
             for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):
