@@ -64,7 +64,7 @@ class Stop:
 
     @contextlib.contextmanager
     def leaving_at_once(self, message: str) -> Iterator[None]:
-        """Within it, raise `Interrupted` as soon as somebody asks, or now if that was before; not if there is no message."""
+        """Within it, raise `Interrupted` as soon as somebody asks, or now if that was before; not without a message."""
         self.at_once = message
         try:
             if message and self.asked:
