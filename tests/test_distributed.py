@@ -288,8 +288,25 @@ def test_two_processes_train_as_one_and_one_goes_on_with_their_run(tmp_path, cap
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
+def test_only_at_first_a_time_budget_chooses_settings(small_store, tiny_config, tmp_path, monkeypatch):
+    """In a process that reads no checkpoint, too: what it would be told then is meant for something else."""
+
+    class ReachedError(Exception):
+        pass
+
+    def reached(task):
+        raise ReachedError
+
+    monkeypatch.setattr(loop, "present_group", lambda: Group(1, 2, 1))
+    monkeypatch.setattr(loop, "choose", lambda *_: pytest.fail("it chose again"))
+    monkeypatch.setattr(loop, "set_up", reached)
+    train = dataclasses.replace(tiny_config.train, budget=60, steps=0)
+    with pytest.raises(ReachedError):
+        loop.train(small_store, dataclasses.replace(tiny_config, train=train), tmp_path, resume=True)
+
+
+@pytest.mark.slow
 def test_two_processes_go_on_with_a_run_that_has_a_time_budget(tmp_path):
-    """Only at first a budget chooses settings, in all of them: here the run is taken up again, be it at its end."""
     begun = started(tmp_path / "run", 2, "--budget", "3s")
     said = begun.communicate(timeout=110)[1]
     assert begun.returncode == 0, said
