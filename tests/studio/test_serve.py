@@ -54,13 +54,14 @@ def test_a_wrong_host_or_folder_is_refused(tmp_path, host, folder, said):
 def test_a_browser_that_takes_over_the_terminal_does_not_keep_the_studio_from_its_work(
     tmp_path, model_folder, monkeypatch
 ):
-    closed, served = threading.Event(), []
-    monkeypatch.setattr(module.webbrowser, "open", lambda address: closed.wait(30))
+    closed, served, waited = threading.Event(), [], []
+    monkeypatch.setattr(module.webbrowser, "open", lambda address: waited.append(closed.wait(30)))
     monkeypatch.setattr(
         module, "server_of", lambda app: SimpleNamespace(run=lambda sockets: served.append(sockets[0].close()))
     )
     serve(model_folder, "127.0.0.1", 0, tmp_path, told=lambda address: None)
     assert served
+    assert not waited
     closed.set()
 
 
